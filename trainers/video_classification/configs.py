@@ -1,0 +1,105 @@
+"""What a video classification experiment is made of, as Model Garden dataclasses.
+
+`ClipConfig` says what one clip is, once, for training, testing, prediction and
+the exported model alike; `DataConfig` says where clips come from and how they
+are cut; `ModelConfig` is passed to `keras_nonlocal.C2D` or `I3D` as it stands.
+Experiments put together from these are registered in `experiments.py`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from official.core import config_definitions as cfg
+from official.modeling import hyperparams
+
+
+@dataclasses.dataclass
+class ClipConfig(hyperparams.Config):
+    """One clip, written `num_frames x temporal_stride` (32x2 spans 64 frames).
+
+    Attributes:
+        num_frames: Frames the network sees.
+        temporal_stride: Video frames from one of them to the next.
+        mean: RGB mean, 0-255 scale, subtracted from the pixels.
+        std: RGB standard deviation, 0-255 scale, that they are divided by.
+    """
+
+    num_frames: int = 8
+    temporal_stride: int = 8
+    mean: Sequence[float] = (114.75, 114.75, 114.75)
+    std: Sequence[float] = (57.375, 57.375, 57.375)
+
+
+@dataclasses.dataclass
+class DataConfig(cfg.DataConfig):
+    """Where videos are, and how clips are cut from them.
+
+    Attributes (beyond those of the Model Garden's `DataConfig`, of which
+    `input_path`, `global_batch_size`, `is_training`, `drop_remainder`,
+    `shuffle_buffer_size`, `cache`, `seed`, `deterministic` and
+    `prefetch_buffer_size` apply):
+        index_format: What `input_path` is. `auto` looks at it. `folder`: one
+            folder per class. `list`: lines of `path label`. `mmaction2`: lines
+            of `path label [label ...]`. `kinetics`, `charades`: their CSV.
+            `ucf101`: a split file. `tfrecord`: a glob of shards written by
+            `trainers/prepare_video.py`.
+        video_root: Folder that relative paths of the index start from. Empty:
+            the folder of the index file.
+        class_file: One class name per line, in label order. Empty: taken from
+            the index, and saved in the model directory as `classes.txt`.
+        split: Rows of a CSV index to take, where it has a split column.
+        is_multilabel: Every video may have several labels, or none.
+        decoder: `pyav`, or `tfio` (needs TensorFlow 2.16-2.17).
+        min_short_side: Training scales the short side to an integer drawn
+            uniformly from [min_short_side, max_short_side]; testing uses
+            min_short_side.
+        max_short_side: See `min_short_side`.
+        crop_size: Side of the square crop; random in training.
+        horizontal_flip: Mirror half of the training clips.
+        num_test_clips: Clips per video at test, spread evenly over it.
+        num_test_crops: 1 (centre) or 3 (along the long side) per clip at test.
+        max_broken_fraction: The run stops when a larger fraction of the videos
+            it has read could not be decoded.
+        num_parallel_decodes: Videos decoded at once; 0 means one per CPU core.
+    """
+
+    index_format: str = "auto"
+    video_root: str = ""
+    class_file: str = ""
+    split: str = ""
+    is_multilabel: bool = False
+    decoder: str = "pyav"
+    min_short_side: int = 256
+    max_short_side: int = 320
+    crop_size: int = 224
+    horizontal_flip: bool = True
+    num_test_clips: int = 1
+    num_test_crops: int = 1
+    max_broken_fraction: float = 0.1
+    num_parallel_decodes: int = 0
+
+
+@dataclasses.dataclass
+class ModelConfig(hyperparams.Config):
+    """The network; every field but `name` is an argument of its builder.
+
+    Attributes:
+        name: `c2d` or `i3d`.
+        num_classes: 0 means as many as the class list has.
+        temporal_kernel: For `i3d` only.
+        non_local: Number of blocks (None, 1, 5, 10), or stage -> block indices.
+        non_local_options: Arguments of `NonLocal3D`.
+        width: Channels after the first convolution (64 in the paper); every
+            other width follows it.
+    """
+
+    name: str = "i3d"
+    depth: int = 50
+    num_classes: int = 0
+    stem: str = "8x8"
+    temporal_kernel: str = "3x1x1"
+    non_local: int | dict | None = None
+    non_local_options: dict | None = None
+    convention: str = "video_nonlocal_net"
+    width: int = 64
+    dropout_rate: float = 0.5
