@@ -1,0 +1,102 @@
+"""Argument and shape checks of the non-local layers."""
+
+from keras_nonlocal.ops.non_local import MODES
+from keras_nonlocal.validation import check_choice, check_positive_int
+
+POOL_POSITIONS = ("before", "after")
+NORMALIZATIONS = ("batch", None)
+SCOPES = ("spacetime", "space", "time")
+DATA_FORMATS = ("channels_last", "channels_first")
+LAYOUTS = {
+    1: "(batch, length, channels)",
+    2: "(batch, height, width, channels)",
+    3: "(batch, frames, height, width, channels)",
+}
+
+
+def check_arguments(layer):
+    """Raises a `ValueError` for arguments that no input could fit."""
+    owner = type(layer).__name__
+    check_choice("mode", layer.mode, MODES, owner=owner)
+    check_choice("pool_position", layer.pool_position, POOL_POSITIONS, owner=owner)
+    check_choice("normalization", layer.normalization, NORMALIZATIONS, owner=owner)
+    check_choice("scope", layer.scope, SCOPES, owner=owner)
+    check_choice("data_format", layer.data_format, DATA_FORMATS, owner=owner)
+    for argument in ("intermediate_channels", "group_size"):
+        value = getattr(layer, argument)
+        if value is not None:
+            check_positive_int(argument, value, owner=owner)
+    if layer.group_size and layer.scope == "space":
+        raise ValueError(
+            f"{owner}: `group_size` divides the frames that attend to one another, "
+            "but with scope='space' every frame already attends to itself alone. "
+            "Leave `group_size` out, or use scope='spacetime'."
+        )
+    if layer.normalization_options and not layer.normalization:
+        raise ValueError(
+            f"{owner}: `normalization_options` were given with normalization=None. "
+            "Use normalization='batch', or leave them out."
+        )
+    if layer.rank is not None:
+        _check_frames_exist(layer, layer.rank)
+
+
+def check_input_shape(layer, input_shape):
+    """Raises a `ValueError` for inputs the layer cannot be built on."""
+    rank = len(input_shape) - 2
+    expected = (layer.rank,) if layer.rank else tuple(LAYOUTS)
+    if rank not in expected:
+        layouts = " or ".join(f"rank {r + 2}, {LAYOUTS[r]}" for r in expected)
+        raise ValueError(
+            f"{_where(layer)} expects inputs of {layouts}. "
+            f"Received: input_shape={tuple(input_shape)}."
+        )
+    _check_frames_exist(layer, rank)
+    if not input_shape[1 if layer.data_format == "channels_first" else -1]:
+        raise ValueError(
+            f"{_where(layer)}: the channel axis must be defined. Received: "
+            f"input_shape={tuple(input_shape)}, data_format={layer.data_format!r}."
+        )
+    check_call_shape(layer, input_shape)
+
+
+def check_call_shape(layer, input_shape):
+    """Raises a `ValueError` for a map too small to pool, or frames left over."""
+    axes = list(input_shape[1:])
+    axes.pop(0 if layer.data_format == "channels_first" else -1)
+    received = (
+        f"Received: input_shape={tuple(input_shape)}, "
+        f"data_format={layer.data_format!r}."
+    )
+    if layer.pools_keys:
+        sizes = [axes[axis - 1] for axis in pooled_axes(len(axes))]
+        if any(size is not None and size < 2 for size in sizes):
+            raise ValueError(
+                f"{_where(layer)}: the map is too small for its keys to be pooled by "
+                f"2. Use sub_sample=False, or a larger input. {received}"
+            )
+    if layer.group_size and axes[0] is not None and axes[0] % layer.group_size:
+        raise ValueError(
+            f"{_where(layer)}: the number of frames, {axes[0]}, is not a multiple of "
+            f"group_size={layer.group_size}. Use a group_size that divides it, or "
+            f"another number of frames. {received}"
+        )
+
+
+def pooled_axes(rank):
+    """Axes of a channels-last map that keys are pooled along: never time."""
+    return (1,) if rank == 1 else (rank - 1, rank)
+
+
+def _check_frames_exist(layer, rank):
+    if rank == 3 or (layer.scope == "spacetime" and layer.group_size is None):
+        return
+    raise ValueError(
+        f"{_where(layer)}: scope={layer.scope!r} with group_size={layer.group_size} "
+        f"needs a time axis, {LAYOUTS[3]}; this layer works on {LAYOUTS[rank]}. Use "
+        "scope='spacetime' and group_size=None, which attend to every position."
+    )
+
+
+def _where(layer):
+    return f"{type(layer).__name__} {layer.name!r}"

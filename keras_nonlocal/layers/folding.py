@@ -1,0 +1,69 @@
+"""Which positions attend to one another: feature maps to groups of tokens."""
+
+import math
+
+from keras import ops
+
+
+class TokenFolding:
+    """Lays a feature map out as `(batch * groups, tokens, channels)`, and back.
+
+    Tokens attend within their group. `scope="spacetime"` makes one group of the
+    whole map, or one of every `group_size` successive frames; `"space"` one of
+    each frame; `"time"` one of each spatial position (and each `group_size`
+    frames).
+
+    Args:
+        map_shape: `(B, L, C)`, `(B, H, W, C)` or `(B, T, H, W, C)`; ints, None
+            (shapes only) or scalar tensors (dynamic axes).
+        scope: `"spacetime"`, `"space"` or `"time"`.
+        group_size: Frames per group, or None.
+    """
+
+    def __init__(self, map_shape, scope, group_size):
+        self._space = tuple(map_shape[1:-1])
+        self._along_time = scope == "time"
+        self._frames = 1 if scope == "space" else group_size
+        self.length = self._tokens_per_group(self._space)
+        self.groups = self._group_axes()
+
+    def __call__(self, x):
+        """`(B, *axes, C)` to tokens; keys may have been pooled to fewer."""
+        length = self._tokens_per_group(ops.shape(x)[1:-1])
+        if self._along_time:
+            x = ops.transpose(x, (0, 2, 3, 1, 4))  # (B, H, W, T, C)
+        return ops.reshape(x, (-1, length, x.shape[-1]))
+
+    def undo(self, tokens):
+        """Tokens of the queries back to `(B, *axes, C)`."""
+        channels = tokens.shape[-1]
+        if not self._along_time:
+            return ops.reshape(tokens, (-1, *self._space, channels))
+        frames, height, width = self._space
+        x = ops.reshape(tokens, (-1, height, width, frames, channels))
+        return ops.transpose(x, (0, 3, 1, 2, 4))
+
+    def split_groups(self, scores):
+        """`(B * groups, N, M)` to `(B, *groups, N, M)`."""
+        if not self.groups:
+            return scores
+        _, num_queries, num_keys = ops.shape(scores)
+        return ops.reshape(scores, (-1, *self.groups, num_queries, num_keys))
+
+    def _tokens_per_group(self, space):
+        if self._along_time:
+            return self._frames or space[0]
+        if self._frames:
+            space = (self._frames, *space[1:])
+        return _product(space)
+
+    def _group_axes(self):
+        positions = (_product(self._space[1:]),) if self._along_time else ()
+        if not self._frames:
+            return positions
+        frames = self._space[0]
+        return (*positions, None if frames is None else frames // self._frames)
+
+
+def _product(sizes):
+    return None if None in sizes else math.prod(sizes)

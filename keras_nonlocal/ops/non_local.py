@@ -1,0 +1,141 @@
+"""The non-local operation y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j) (paper, Eq. 1)."""
+
+from keras import backend, ops
+
+from keras_nonlocal.validation import check_choice
+
+MODES = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
+ALGORITHMS = ("auto", "dense")
+
+
+def non_local(
+    theta,
+    phi,
+    g,
+    mode="embedded_gaussian",
+    *,
+    scale=None,
+    concat_kernel=None,
+    algorithm="auto",
+):
+    """Mixes the values `g` of all keys into every query.
+
+    y_i = 1/C(x) sum_j f(theta_i, phi_j) g_j (Eq. 1), with
+
+    - `"gaussian"`, `"embedded_gaussian"`: f = exp(scale theta_i . phi_j) and
+      C = sum_j f: a softmax over the keys (Eqs. 2 and 3; the two differ in what
+      is passed as theta and phi).
+    - `"dot_product"`: f = theta_i . phi_j, C = M (Eq. 4).
+    - `"concatenation"`: f = ReLU(w_f . [theta_i, phi_j]), C = M (Eq. 5).
+
+    Args:
+        theta: Queries, `(batch, N, d)`.
+        phi: Keys, `(batch, M, d)`.
+        g: Values, `(batch, M, d_g)`.
+        mode: Pairwise function f.
+        scale: Factor inside the exponential; Gaussian modes only. None means 1,
+            as in the paper; the released code uses `d ** -0.5`.
+        concat_kernel: w_f, `(2 d, 1)`, theta's half first; concatenation only.
+        algorithm: `"dense"` forms the (N, M) map; `"auto"` chooses (today always
+            the dense form).
+
+    Returns:
+        `(batch, N, d_g)`, in the dtype of `g`.
+
+    Raises:
+        ValueError: Unknown `mode` or `algorithm`; a `scale` or `concat_kernel`
+            that the mode has no use for, or a missing or misshapen one.
+
+    Example:
+    >>> theta, phi = np.ones((2, 6, 4)), np.ones((2, 3, 4))
+    >>> y = non_local(theta, phi, np.ones((2, 3, 8)))
+    >>> tuple(y.shape)
+    (2, 6, 8)
+
+    Reference: [Wang et al., 2018](https://arxiv.org/abs/1711.07971)
+    """
+    check_choice("algorithm", algorithm, ALGORITHMS, owner="non_local")
+    scores = attention_scores(
+        theta, phi, mode, scale=scale, concat_kernel=concat_kernel
+    )
+    g = ops.convert_to_tensor(g)
+    return ops.matmul(ops.cast(scores, g.dtype), g)  # (B, N, M) (B, M, d_g)
+
+
+def attention_scores(
+    theta, phi, mode="embedded_gaussian", *, scale=None, concat_kernel=None
+):
+    """The weights f(theta_i, phi_j) / C(x) with which keys enter queries.
+
+    Arguments as in `non_local`. In float16 and bfloat16 the softmax is taken
+    in float32.
+
+    Returns:
+        `(batch, N, M)`. Gaussian modes: each row sums to one.
+
+    Example:
+    >>> scores = attention_scores(np.ones((1, 6, 4)), np.ones((1, 2, 4)))
+    >>> float(scores[0, 0, 0])
+    0.5
+    """
+    check_choice("mode", mode, MODES, owner="non_local")
+    theta, phi = ops.convert_to_tensor(theta), ops.convert_to_tensor(phi)
+    _check_arguments(mode, scale, concat_kernel, channels=theta.shape[-1])
+    if mode == "dot_product":
+        return _dot_product(theta, phi)
+    if mode == "concatenation":
+        return _concatenation(theta, phi, ops.cast(concat_kernel, theta.dtype))
+    return _gaussian(theta, phi, scale, in_full_precision=mode == "gaussian")
+
+
+def _gaussian(theta, phi, scale, in_full_precision):
+    dtype = backend.standardize_dtype(theta.dtype)
+    softmax_dtype = "float32" if dtype in ("float16", "bfloat16") else dtype
+    if in_full_precision:
+        # Raw features are neither normalised nor scaled: their products reach
+        # thousands, which half precision rounds to whole units of the exponent.
+        theta, phi = ops.cast(theta, softmax_dtype), ops.cast(phi, softmax_dtype)
+    if scale is not None:
+        theta = theta * ops.cast(scale, theta.dtype)  # (B, N, d), before N x M
+    logits = ops.matmul(theta, ops.swapaxes(phi, 1, 2))  # (B, N, M)
+    return ops.cast(ops.softmax(ops.cast(logits, softmax_dtype), axis=-1), dtype)
+
+
+def _dot_product(theta, phi):
+    # 1/M split in two keeps float16 sums from overflowing before the division.
+    factor = _num_keys(phi, theta.dtype) ** -0.5
+    return ops.matmul(theta * factor, ops.swapaxes(phi, 1, 2)) * factor
+
+
+def _concatenation(theta, phi, kernel):
+    channels = theta.shape[-1]
+    # w_f . [theta_i, phi_j] = a_i + b_j: the (N, M, 2 d) pairs never exist.
+    a = ops.matmul(theta, kernel[:channels])  # (B, N, 1)
+    b = ops.matmul(phi, kernel[channels:])  # (B, M, 1)
+    f = ops.relu(a + ops.swapaxes(b, 1, 2))  # (B, N, M)
+    return f / _num_keys(phi, theta.dtype)
+
+
+def _num_keys(phi, dtype):
+    return ops.cast(ops.shape(phi)[1], dtype)
+
+
+def _check_arguments(mode, scale, concat_kernel, channels):
+    if scale is not None and "gaussian" not in mode:
+        raise ValueError(
+            f"non_local: `scale` belongs to the Gaussian modes; mode={mode!r} divides "
+            f"by the number of keys. Received: scale={scale}."
+        )
+    if mode != "concatenation":
+        if concat_kernel is not None:
+            raise ValueError(
+                "non_local: `concat_kernel` belongs to mode='concatenation'. "
+                f"Received it with mode={mode!r}."
+            )
+        return
+    shape = None if concat_kernel is None else tuple(concat_kernel.shape)
+    if shape != (2 * channels, 1):
+        raise ValueError(
+            "non_local: mode='concatenation' needs `concat_kernel` of shape "
+            f"(2 * {channels}, 1), theta's half first. Received shape: {shape}."
+        )
