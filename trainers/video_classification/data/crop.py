@@ -1,0 +1,64 @@
+"""Cutting windows out of a decoded frame, scaling as few pixels as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from trainers.video_classification.data.views import Window
+
+cv2.setNumThreads(1)  # clips are cut side by side already
+
+
+class Picture(Protocol):
+    """A decoded frame, not yet converted: `size` is (height, width) as shown."""
+
+    size: tuple[int, int]
+
+    def rgb(self, height: int, width: int) -> np.ndarray:
+        """uint8 (height, width, 3), antialiased where that is smaller."""
+
+
+def cut_windows(picture: Picture, windows: Sequence[Window]) -> list[np.ndarray]:
+    """The pixels of each window, uint8 (size, size, 3).
+
+    Where the frame shrinks it is scaled while it is converted, antialiased, and
+    then cut; where it grows it is cut first, to the nearest whole pixel, and
+    the piece is scaled bilinearly.
+    """
+    height, width = windows[0].height, windows[0].width
+    if height <= picture.size[0]:
+        image = picture.rgb(height, width)
+        return [_flipped(_square(image, window), window) for window in windows]
+    image = picture.rgb(*picture.size)
+    return [_flipped(_enlarged_square(image, window), window) for window in windows]
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Antialiased where it shrinks, bilinear where it grows."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height < image.shape[0]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=method)
+
+
+def _square(image: np.ndarray, window: Window) -> np.ndarray:
+    top, left, size = window.top, window.left, window.size
+    return image[top : top + size, left : left + size]
+
+
+def _enlarged_square(image: np.ndarray, window: Window) -> np.ndarray:
+    ratio = image.shape[0] / window.height, image.shape[1] / window.width
+    top, left = round(window.top * ratio[0]), round(window.left * ratio[1])
+    bottom = round((window.top + window.size) * ratio[0])
+    right = round((window.left + window.size) * ratio[1])
+    piece = image[top : max(bottom, top + 1), left : max(right, left + 1)]
+    return cv2.resize(piece, (window.size,) * 2, interpolation=cv2.INTER_LINEAR)
+
+
+def _flipped(image: np.ndarray, window: Window) -> np.ndarray:
+    return image[:, ::-1] if window.flip else image

@@ -1,0 +1,65 @@
+"""Paths: local ones, ones with a scheme (gs://, s3://), and records in shards."""
+
+from __future__ import annotations
+
+import os
+
+import tensorflow as tf
+
+from trainers.video_classification.data.errors import DataError
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .264 .265 .avi .flv .gif .h264 .h265 .hevc .m2ts .m4v .mkv .mov .mp4 .mpeg "
+    ".mpg .mts .ogv .ts .vob .webm .wmv".split()
+)
+
+
+def has_video_suffix(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
+
+
+def is_remote(path: str) -> bool:
+    """Whether the path names a file system of TensorFlow's: gs://, s3://, ..."""
+    return "://" in path
+
+
+def is_record(path: str) -> bool:
+    """Whether the path is `shard.tfrecord#offset`: one record of a shard."""
+    shard, _, offset = path.rpartition("#")
+    return shard.endswith(".tfrecord") and offset.isdigit()
+
+
+def join(root: str, path: str) -> str:
+    """`path`, starting from `root` unless it is absolute or remote."""
+    return path if is_remote(path) else os.path.join(root, path)
+
+
+def exists(path: str) -> bool:
+    """Whether there is something at `path`.
+
+    Raises:
+        DataError: This TensorFlow does not know the path's file system.
+    """
+    if not is_remote(path):
+        return os.path.exists(path)
+    try:
+        return tf.io.gfile.exists(path)
+    except tf.errors.UnimplementedError as error:
+        raise DataError(
+            f"{path}: this TensorFlow has no {path.partition('://')[0]}:// file "
+            "system. Copy the files to a local disk or to gs://, or use "
+            "tensorflow-io (`pip install keras_nonlocal[tfio]`, TensorFlow "
+            "2.16-2.17) with `decoder: tfio`."
+        ) from error
+
+
+def read_lines(path: str) -> list[str]:
+    """Lines of a text file, in UTF-8, with or without its byte order mark."""
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            text = file.read().decode("utf-8-sig")
+    except (tf.errors.OpError, OSError) as error:
+        raise DataError(f"{path}: cannot be read ({error}).") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not a text file in UTF-8 ({error}).") from error
+    return text.splitlines()

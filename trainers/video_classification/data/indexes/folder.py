@@ -1,0 +1,57 @@
+"""One folder per class, in sorted order."""
+
+import os
+
+import tensorflow as tf
+
+from trainers.video_classification.data import files
+from trainers.video_classification.data.errors import DataError
+from trainers.video_classification.data.indexes.listing import Entry, Listing
+
+
+def read_folder(path: str, data) -> Listing:
+    """Reads `path/<class>/<video>`; hidden files and other suffixes are ignored.
+
+    Raises:
+        DataError: No folder, no class folders, or one without videos.
+    """
+    del data
+    if not tf.io.gfile.isdir(path):
+        raise DataError(f"{path}: no such folder.")
+    children = _visible(path)
+    classes = [c for c in children if tf.io.gfile.isdir(os.path.join(path, c))]
+    if not classes:
+        raise DataError(_no_classes(path, children))
+    entries = [e for name in classes for e in _class_entries(path, name)]
+    return Listing(entries, classes)
+
+
+def _class_entries(path: str, name: str) -> list[Entry]:
+    folder = os.path.join(path, name)
+    children = _visible(folder)
+    videos = [c for c in children if files.has_video_suffix(c)]
+    if videos:
+        return [
+            Entry(os.path.join(folder, v), (name,), f"{name}/{v}", folder)
+            for v in videos
+        ]
+    nested = [c for c in children if tf.io.gfile.isdir(os.path.join(folder, c))]
+    hint = f" Is {folder} the folder to give?" if nested else ""
+    raise DataError(
+        f"{folder}: class {name!r} has no videos (files ending in .mp4, .avi, .mkv, "
+        f".webm, ...). Add some, or remove the folder.{hint}"
+    )
+
+
+def _no_classes(path: str, children: list[str]) -> str:
+    videos = sum(map(files.has_video_suffix, children))
+    return (
+        f"{path}: holds {videos} videos but no class folders. To train or test, "
+        f"sort them as {os.path.join(path, '<class>', '<video>')}; to classify them, "
+        "use --mode predict."
+    )
+
+
+def _visible(path: str) -> list[str]:
+    names = (name.rstrip("/") for name in tf.io.gfile.listdir(path))
+    return sorted(name for name in names if not name.startswith("."))

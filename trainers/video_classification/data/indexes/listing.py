@@ -1,0 +1,62 @@
+"""What every index reader returns, before labels become numbers."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+
+from trainers.video_classification.data import files
+from trainers.video_classification.data.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A video as listed: `where` (file:line) is for messages."""
+
+    path: str
+    labels: tuple[str, ...]
+    name: str
+    where: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """Entries, and the class names if the form settles them."""
+
+    entries: list[Entry]
+    class_names: Sequence[str] | None = None
+
+
+def root_of(path: str, data) -> str:
+    """The folder that the relative paths of an index file start from."""
+    return data.video_root or os.path.dirname(path)
+
+
+def numbered_lines(path: str) -> Iterator[tuple[str, str]]:
+    """(file:line, line) without blank lines and `#` comments."""
+    for number, line in enumerate(files.read_lines(path), 1):
+        line = line.strip()
+        if line and not line.startswith("#"):
+            yield f"{path}:{number}", line
+
+
+def csv_rows(path: str, columns: Sequence[str]) -> Iterator[tuple[str, dict]]:
+    """(file:line, row) of a CSV file that has at least these columns.
+
+    Raises:
+        DataError: A column is missing, in the header or in a row.
+    """
+    reader = csv.DictReader(files.read_lines(path), skipinitialspace=True)
+    lacking = [c for c in columns if c not in (reader.fieldnames or ())]
+    if lacking:
+        raise DataError(
+            f"{path}:1: has no column {lacking[0]!r}; its header is "
+            f"{','.join(reader.fieldnames or ())!r}, expected {','.join(columns)!r}."
+        )
+    for row in reader:
+        where = f"{path}:{reader.line_num}"
+        if any(row[c] is None for c in columns):
+            raise DataError(f"{where}: expected {len(reader.fieldnames)} columns.")
+        yield where, row

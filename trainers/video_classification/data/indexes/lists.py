@@ -1,0 +1,76 @@
+"""Text files of `path label`: PySlowFast's, video-nonlocal-net's, mmaction2's."""
+
+import re
+
+from trainers.video_classification.data import files
+from trainers.video_classification.data.errors import DataError
+from trainers.video_classification.data.indexes.listing import (
+    Entry,
+    Listing,
+    numbered_lines,
+    root_of,
+)
+
+# Everything up to a video suffix is the path, so paths may hold spaces and
+# commas; a path without such a suffix ends at the last separator.
+_SUFFIX = "|".join(re.escape(s) for s in sorted(files.VIDEO_SUFFIXES))
+_LINE = re.compile(rf"^(.+(?:{_SUFFIX}))\s*[\s,]\s*(.*)$", re.IGNORECASE)
+_LAST = re.compile(r"^(.+?)\s*[\s,]\s*([^\s,]+)$")
+_SEPARATOR = re.compile(r"[\s,]+")
+_HEADERS = ("path,label", "path label", "file,label", "filename,label", "video,label")
+
+
+def read_list(path: str, data) -> Listing:
+    """Reads `path label`, separated by space, tab or comma.
+
+    Where `is_multilabel` is set a line may have any number of labels, as in
+    `read_mmaction2`. Else all that follows the path is the label, by name
+    (which may hold spaces) or number.
+    """
+    if data.is_multilabel:
+        return read_mmaction2(path, data)
+    root = root_of(path, data)
+    return Listing([_entry(root, *item, split=False) for item in _items(path)])
+
+
+def read_mmaction2(path: str, data) -> Listing:
+    """Reads `path label [label ...]`; lists of raw frames are refused."""
+    root = root_of(path, data)
+    return Listing([_entry(root, *item, split=True) for item in _items(path)])
+
+
+def _items(path: str):
+    for number, (where, line) in enumerate(numbered_lines(path)):
+        if number == 0 and line.lower() in _HEADERS:
+            continue
+        yield where, line
+
+
+def _entry(root: str, where: str, line: str, split: bool) -> Entry:
+    match = _LINE.match(line)
+    if match is None:
+        if files.has_video_suffix(line.strip("\"'")):
+            video, label = line, ""
+        else:
+            match = _LAST.match(line)
+            video, label = match.groups() if match else (line, "")
+            _refuse_raw_frames(where, video)
+    else:
+        video, label = match.groups()
+    video = video.strip("\"' \t")
+    label = label.strip().strip("\"'")
+    labels = tuple(filter(None, _SEPARATOR.split(label))) if split else (label,)
+    if not split and not label:
+        raise DataError(f"{where}: has no label; expected `path label`: {line!r}.")
+    return Entry(files.join(root, video), labels, video, where)
+
+
+def _refuse_raw_frames(where: str, video: str) -> None:
+    # `dir [offset] total label`: the last field is gone, a count is left.
+    fields = video.split()
+    if len(fields) > 1 and all(field.isdecimal() for field in fields[1:]):
+        raise DataError(
+            f"{where}: looks like a list of raw frames (`folder total label`), which "
+            "is not supported. List the videos themselves as `path label`, or make a "
+            "video of each folder of frames."
+        )

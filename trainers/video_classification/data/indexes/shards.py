@@ -1,0 +1,3 @@
+"""placeholder"""
+def read_shards(path, data):
+    raise NotImplementedError

@@ -1,0 +1,85 @@
+"""Class names, and labels given by name or by number."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from trainers.video_classification.data import files
+from trainers.video_classification.data.errors import DataError
+
+
+def read_class_file(path: str) -> tuple[str, ...]:
+    """Class names, one per line, in label order.
+
+    Lines that count themselves (`1 ApplyEyeMakeup`, from 0 or 1) lose the count.
+
+    Raises:
+        DataError: Unreadable, empty, or with a name twice.
+    """
+    lines = [line.strip() for line in files.read_lines(path)]
+    names = _without_counts([line for line in lines if line])
+    if not names:
+        raise DataError(f"{path}: holds no class names; expected one per line.")
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"{path}: class {name!r} is listed twice.")
+    return tuple(names)
+
+
+def _without_counts(lines: Sequence[str]) -> list[str]:
+    for first in (0, 1):
+        split = [line.split(maxsplit=1) for line in lines]
+        if all(
+            len(fields) == 2 and fields[0] == str(first + i)
+            for i, fields in enumerate(split)
+        ):
+            return [name for _, name in split]
+    return list(lines)
+
+
+def infer_class_names(labels: Iterable[str]) -> tuple[str, ...]:
+    """Names from the labels themselves: sorted, or "0".."max" for numbers."""
+    found = set(labels)
+    if found and all(label.isdecimal() for label in found):
+        return tuple(str(i) for i in range(max(map(int, found)) + 1))
+    return tuple(sorted(found))
+
+
+class LabelTable:
+    """Turns a label as written into a number.
+
+    A label that is a class name, or the first word of one (`c092` for the
+    Charades class `c092 Working at a table`), is that class; else it has to be
+    a number in [0, number of classes).
+    """
+
+    def __init__(self, class_names: Sequence[str]):
+        self.class_names = tuple(class_names)
+        self._numbers = {name.split()[0]: i for i, name in enumerate(class_names)}
+        if len(self._numbers) < len(self.class_names):
+            self._numbers = {}  # the first words are not unique
+        self._numbers |= {name: i for i, name in enumerate(class_names)}
+
+    def number(self, label: str, where: str) -> int:
+        """The label's number; `where` (file:line) is for the message.
+
+        Raises:
+            DataError: Neither a class name nor a number in range.
+        """
+        if label in self._numbers:
+            return self._numbers[label]
+        count = len(self.class_names)
+        if label.lstrip("-").isdecimal():
+            if 0 <= int(label) < count:
+                return int(label)
+            raise DataError(
+                f"{where}: label {label} is out of range; there are {count} classes, "
+                f"numbered 0 to {count - 1}."
+            )
+        near = difflib.get_close_matches(label, self.class_names, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DataError(
+            f"{where}: unknown class {label!r}; expected one of the {count} class "
+            f"names or its number.{hint}"
+        )

@@ -1,0 +1,107 @@
+"""From a video (or a record of JPEG frames) to the views a plan asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from trainers.video_classification.data import files
+from trainers.video_classification.data.crop import Picture, cut_windows
+from trainers.video_classification.data.errors import DataError, VideoError
+from trainers.video_classification.data.views import (
+    TestViews,
+    ViewPlan,
+    check_view_settings,
+)
+
+if TYPE_CHECKING:
+    from trainers.video_classification.configs import ClipConfig, DataConfig
+
+DECODERS = ("pyav", "tfio")
+_MIN_DECODED = 0.5  # of a clip's frames; what is missing is repeated
+
+
+class Source(Protocol):
+    """A video that can be asked for frames by number."""
+
+    num_frames: int
+
+    def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, Picture]]:
+        """(number, frame) for every number in `wanted` that can be decoded."""
+
+
+def open_source(path: str, decoder: str) -> Source:
+    """Opens a video file, or a `shard.tfrecord#offset` record.
+
+    Raises:
+        VideoError: It cannot be decoded.
+        DataError: The decoder cannot be used here.
+    """
+    if files.is_record(path):
+        from trainers.video_classification.data.tfrecord import RecordSource
+
+        return RecordSource(path)
+    if decoder == "pyav":
+        from trainers.video_classification.data.pyav import PyAVSource
+
+        return PyAVSource(path)
+    if decoder == "tfio":
+        from trainers.video_classification.data.tfio import TfioSource
+
+        return TfioSource(path)
+    raise DataError(
+        f"Unknown `decoder`. Expected one of {DECODERS}. Received: {decoder!r}."
+    )
+
+
+def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
+    """The test views of one video: uint8 (views, T, H, W, 3), clip by clip.
+
+    Raises:
+        VideoError: The video cannot be decoded.
+    """
+    check_view_settings(data, clip)
+    return cut_views(path, data.decoder, TestViews(data, clip))
+
+
+def cut_views(path: str, decoder: str, plan: ViewPlan) -> np.ndarray:
+    """The views of a plan: uint8 (views, T, size, size, 3).
+
+    Each frame is decoded once, however many views it is in. A frame that is
+    lost to damage is replaced by the one before it (or after, at the start).
+
+    Raises:
+        VideoError: The video cannot be decoded, or not half of its frames.
+    """
+    source = open_source(path, decoder)
+    frames = plan.frames(source.num_frames)  # (clips, T)
+    shape = plan.num_windows, plan.size, plan.size, 3
+    views = np.empty((*frames.shape, *shape), np.uint8)
+    decoded = np.zeros(frames.shape, bool)
+    for number, picture in source.pictures(np.unique(frames)):
+        places = frames == number
+        windows = plan.windows(*picture.size)
+        views[places] = np.stack(cut_windows(picture, windows))
+        decoded |= places
+    _repair(path, views, frames, decoded)
+    views = np.moveaxis(views, 2, 1)  # (clips, windows, T, size, size, 3)
+    return views.reshape(-1, *views.shape[2:])
+
+
+def _repair(
+    path: str, views: np.ndarray, frames: np.ndarray, decoded: np.ndarray
+) -> None:
+    if decoded.all():
+        return
+    if decoded.mean() < _MIN_DECODED:
+        raise VideoError(
+            path,
+            f"only {decoded.sum()} of the {decoded.size} frames wanted could be "
+            "decoded",
+        )
+    good = np.unique(frames[decoded])
+    for number in np.unique(frames[~decoded]):
+        stand_in = good[max(np.searchsorted(good, number) - 1, 0)]
+        views[frames == number] = views[frames == stand_in][0]

@@ -1,0 +1,65 @@
+"""Which video, and which of its frames, make up a sample.
+
+Everything is a function of (seed, sample number): nothing is remembered from
+one sample to the next, so training resumes at any sample at once, and threads
+and machines agree without talking.
+"""
+
+import functools
+
+import numpy as np
+
+_ORDER, _SAMPLE = 0, 1  # what a stream of random numbers is for
+
+
+@functools.lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, num_videos: int) -> np.ndarray:
+    """The permutation in which an epoch visits the videos."""
+    return _generator(seed, _ORDER, epoch).permutation(num_videos)
+
+
+def sample_video(seed: int, sample: int, num_videos: int) -> int:
+    """The video that training sample number `sample` is cut from."""
+    epoch, position = divmod(sample, num_videos)
+    return int(epoch_order(seed, epoch, num_videos)[position])
+
+
+def sample_generator(seed: int, sample: int, attempt: int = 0) -> np.random.Generator:
+    """Random numbers of one sample's clip, crop and flip.
+
+    `attempt` counts the videos that turned out to be broken before this one:
+    the replacement is drawn from the generator of its own attempt.
+    """
+    return _generator(seed, _SAMPLE, sample, attempt)
+
+
+def clip_frames(
+    start: int, num_frames: int, stride: int, video_frames: int
+) -> np.ndarray:
+    """Frame numbers of a clip: `(start + i * stride) mod video_frames`.
+
+    A clip longer than what is left of its video goes on from the first frame
+    (video-nonlocal-net; a one-frame video is repeated).
+    """
+    return (start + stride * np.arange(num_frames)) % video_frames
+
+
+def random_start(
+    generator: np.random.Generator, num_frames: int, stride: int, video_frames: int
+) -> int:
+    """A training clip's first frame: uniform over where the clip fits, else 0."""
+    return int(generator.integers(max(video_frames - num_frames * stride, 0) + 1))
+
+
+def spread_starts(
+    num_clips: int, num_frames: int, stride: int, video_frames: int
+) -> np.ndarray:
+    """First frames of the test clips: evenly from end to end; one is central."""
+    last = max(video_frames - num_frames * stride, 0)
+    if num_clips == 1:
+        return np.array([last // 2])
+    return np.linspace(0, last, num_clips).round().astype(int)
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([abs(int(k)) for k in key]))
