@@ -1,0 +1,166 @@
+"""What a network is made of: `python -m keras_nonlocal.describe i3d --non-local 5`.
+
+Multiply-adds are for one clip. Parameters are what is trained: all weights but the
+moving statistics of batch normalisation.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+
+from keras_nonlocal.models import C2D, CONVENTIONS, I3D
+from keras_nonlocal.models.complexity import Macs
+from keras_nonlocal.models.description import Description, describe
+from keras_nonlocal.models.inflation import TEMPORAL_KERNELS
+from keras_nonlocal.models.resnet import DEPTHS
+from keras_nonlocal.models.video_resnet import STEMS
+from keras_nonlocal.ops.non_local import MODES
+
+__all__ = ["Description", "describe", "main"]
+
+_BUILDERS = {"c2d": C2D, "i3d": I3D}
+_CLIPS = {"8x8": (8, 224, 224), "32x2": (32, 224, 224)}
+_KINDS = tuple(field.name for field in dataclasses.fields(Macs))
+
+
+def main(argv=None):
+    """Prints the description that the arguments ask for; returns the exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        description = describe(_build(args))
+    except (ValueError, TypeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(_to_json(description) if args.json else _to_table(description))
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_nonlocal.describe",
+        description="Shapes, parameters and multiply-adds of a network, by stage.",
+    )
+    add = parser.add_argument
+    add("architecture", choices=_BUILDERS)
+    add("--depth", type=int, default=50, help=f"one of {tuple(DEPTHS)}")
+    add("--stem", choices=STEMS, default="8x8")
+    add("--temporal-kernel", choices=TEMPORAL_KERNELS, help="i3d only")
+    add(
+        "--non-local",
+        type=_json,
+        metavar="N",
+        help="""1, 5, 10 or JSON such as '{"res3": [1, 3]}'""",
+    )
+    add("--mode", choices=MODES, help="of the non-local blocks")
+    add("--non-local-options", type=_json, default={}, metavar="JSON")
+    add("--convention", choices=CONVENTIONS, default="video_nonlocal_net")
+    add("--width", type=int, default=64)
+    add("--num-classes", type=int, default=400)
+    add("--input", type=_sizes, metavar="TxHxW", help="default: 224x224 clips")
+    add("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _json(text):
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON") from None
+
+
+def _sizes(text):
+    sizes = text.lower().split("x")
+    if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 32x224x224")
+    return tuple(map(int, sizes))
+
+
+def _build(args):
+    options = {"mode": args.mode} if args.mode else {}
+    if not isinstance(args.non_local_options, dict):
+        raise ValueError("--non-local-options must be a JSON object.")
+    arguments = {
+        "depth": args.depth,
+        "num_classes": args.num_classes,
+        "input_shape": (*(args.input or _CLIPS[args.stem]), 3),
+        "stem": args.stem,
+        "non_local": args.non_local,
+        "non_local_options": args.non_local_options | options,
+        "convention": args.convention,
+        "width": args.width,
+    }
+    if args.temporal_kernel:
+        if args.architecture != "i3d":
+            raise ValueError("--temporal-kernel is for i3d: c2d has none.")
+        arguments["temporal_kernel"] = args.temporal_kernel
+    return _BUILDERS[args.architecture](**arguments)
+
+
+def _to_json(description):
+    contents = {
+        "name": description.name,
+        "input_shape": description.input_shape,
+        "params": description.params,
+        "gmacs": description.gmacs,
+        "gmacs_by_kind": _in_giga(description.macs),
+        "non_local_blocks": len(description.non_local_blocks),
+        "non_local_block_names": description.non_local_blocks,
+        "parts": [
+            {
+                "name": part.name,
+                "output_shape": part.output_shape,
+                "params": part.params,
+                "gmacs": part.macs.total / 1e9,
+                "gmacs_by_kind": _in_giga(part.macs),
+                "non_local_block_names": part.non_local_blocks,
+            }
+            for part in description.parts
+        ],
+    }
+    return json.dumps(contents, indent=2)
+
+
+def _in_giga(macs):
+    return {kind: count / 1e9 for kind, count in dataclasses.asdict(macs).items()}
+
+
+def _to_table(description):
+    header = ("part", "output", "params", "GMAC", *_KINDS, "non-local blocks after")
+    rows = [
+        _row(part.name, part.output_shape, part, _places(part.non_local_blocks))
+        for part in description.parts
+    ]
+    num_blocks = len(description.non_local_blocks)
+    total = _row("total", (), description, [f"{num_blocks} in all"])
+    title = f"{description.name}, input {_times(description.input_shape)}"
+    return "\n".join([title, *_align([header, *rows, total])])
+
+
+def _row(name, shape, counted, blocks):
+    macs = (counted.macs.total, *dataclasses.astuple(counted.macs))
+    gmacs = [f"{count / 1e9:.3f}" if count else "0" for count in macs]
+    return (name, _times(shape), f"{counted.params:,}", *gmacs, ", ".join(blocks))
+
+
+def _places(blocks):
+    return [block.removesuffix("_nonlocal") for block in blocks]
+
+
+def _times(shape):
+    return " x ".join(map(str, shape))
+
+
+def _align(rows):
+    """Columns of equal width: text to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if 2 <= i < len(row) - 1 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Multiply-adds of a built layer for one clip, counted from shapes."""
+
+import dataclasses
+import functools
+import math
+
+from keras import layers
+
+from keras_nonlocal.layers import NonLocal3D
+
+
+@dataclasses.dataclass(frozen=True)
+class Macs:
+    """Multiply-adds for one clip, by kind.
+
+    Attributes:
+        convolutions: Of the ResNet.
+        embeddings: theta, phi, g and W_z of non-local blocks.
+        pairwise: Their pairwise products, as Eqs. 2-5 define them (an algorithm
+            may need fewer).
+        classifier: The fully connected layer.
+    """
+
+    convolutions: int = 0
+    embeddings: int = 0
+    pairwise: int = 0
+    classifier: int = 0
+
+    def __add__(self, other):
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Macs(*(a + b for a, b in pairs))
+
+    @property
+    def total(self):
+        """Sum of all kinds."""
+        return sum(dataclasses.astuple(self))
+
+
+@functools.singledispatch
+def count_macs(layer):
+    """`Macs` of a layer for one clip; pooling, normalisation and sums count 0."""
+    return Macs()
+
+
+@count_macs.register
+def _(layer: layers.Conv3D):
+    positions = math.prod(layer.output.shape[1:-1])
+    return Macs(convolutions=positions * math.prod(layer.kernel.shape))
+
+
+@count_macs.register
+def _(layer: layers.Dense):
+    return Macs(classifier=math.prod(layer.kernel.shape))
+
+
+@count_macs.register
+def _(layer: NonLocal3D):
+    queries = math.prod(layer.input.shape[1:-1])
+    keys = _num_keys(layer)
+    embedded = keys if layer.pool_position == "before" else queries
+    sizes = {"theta": queries, "phi": embedded, "g": embedded, "w_z": queries}
+    embeddings = sum(
+        positions * math.prod(getattr(layer, name).kernel.shape)
+        for name, positions in sizes.items()
+        if getattr(layer, name) is not None
+    )
+    return Macs(embeddings=embeddings, pairwise=_pairwise_macs(layer, queries, keys))
+
+
+def _num_keys(layer):
+    frames, height, width = layer.input.shape[1:-1]
+    if layer.pools_keys:
+        height, width = height // 2, width // 2
+    return frames * height * width
+
+
+def _pairwise_macs(layer, queries, keys):
+    """f(x_i, x_j) for all pairs that attend to one another, times g(x_j)."""
+    spec = layer.compute_output_spec(layer.input, return_attention_scores=True)[1]
+    pairs = math.prod(spec.shape[1:])
+    values = pairs * layer.g.units
+    if layer.mode == "concatenation":  # w_f splits: one product per position
+        return (queries + keys) * layer.phi.units + values
+    width = layer.phi.units if layer.phi else layer.input.shape[-1]
+    return pairs * width + values

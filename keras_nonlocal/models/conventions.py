@@ -1,0 +1,100 @@
+"""What the published implementations do differently, each as one `Convention`.
+
+They share the same weights' shapes; what is here changes the numbers. Elsewhere
+they agree: stride in the 3x3 convolution, symmetric padding, batch normalisation
+with epsilon 1e-5, the blocks that are inflated and where non-local blocks go.
+"""
+
+import dataclasses
+
+from keras_nonlocal.validation import check_choice
+
+
+@dataclasses.dataclass(frozen=True)
+class Convention:
+    """One implementation's answers where implementations differ.
+
+    Attributes:
+        pool1_frames: Frames under pool1's window in the `"32x2"` stem, where its
+            stride in time is 2 (1 drops every other frame). The `"8x8"` stem has
+            1 everywhere.
+        padded_pool1: Architectures whose pool1 pads height and width by 1: a
+            224 x 224 clip then gives 56 x 56 maps, else 55 x 55.
+        pool2_frames: Frames under pool2's window (stride 2 in time).
+        zero_init_residual: The last batch normalisation of every residual block
+            starts with gamma 0.
+        sub_sample: Non-local keys are max-pooled by 2 in space.
+        pool_position: That pooling comes `"before"` or `"after"` phi and g.
+        use_scale: The embedded Gaussian divides by sqrt(d).
+        use_bias: theta, phi and g have biases.
+        use_output_bias: W_z has a bias.
+        mean: RGB mean of the pixels (0-255) that its weights expect.
+        std: RGB standard deviation that its weights expect.
+    """
+
+    pool1_frames: int = 2
+    padded_pool1: tuple[str, ...] = ("c2d", "i3d")
+    pool2_frames: int = 2
+    zero_init_residual: bool = True
+    sub_sample: bool = True
+    pool_position: str = "before"
+    use_scale: bool = True
+    use_bias: bool = True
+    use_output_bias: bool = True
+    mean: tuple[float, float, float] = (114.75, 114.75, 114.75)
+    std: tuple[float, float, float] = (57.375, 57.375, 57.375)
+
+    @property
+    def non_local_options(self):
+        """The arguments of `NonLocal3D` that the convention decides."""
+        return {
+            "sub_sample": self.sub_sample,
+            "pool_position": self.pool_position,
+            "use_scale": self.use_scale,
+            "use_bias": self.use_bias,
+            "use_output_bias": self.use_output_bias,
+        }
+
+
+_IMAGENET = {
+    "mean": (123.675, 116.28, 103.53),
+    "std": (58.395, 57.12, 57.375),
+}
+
+CONVENTIONS = {
+    # The authors' release. Reproduces the paper's FLOPs (Table 2e).
+    "video_nonlocal_net": Convention(padded_pool1=()),
+    # facebookresearch/SlowFast. It has the "8x8" stem only: "32x2" here is the
+    # authors' with PySlowFast's padding.
+    "pyslowfast": Convention(),
+    # open-mmlab/mmaction2: I3D after its configs with non-local blocks; C2D is a
+    # copy of the authors' and, alone, does not pad pool1. "32x2" C2D is ours.
+    "mmaction2": Convention(
+        pool1_frames=1,
+        padded_pool1=("i3d",),
+        zero_init_residual=False,
+        pool_position="after",
+        use_scale=False,
+        use_output_bias=False,
+        **_IMAGENET,
+    ),
+    # dmlc/gluon-cv: I3D "32x2" only; its C2D and "8x8" here follow suit. Without
+    # sub-sampling, pool_position has no effect.
+    "gluoncv": Convention(
+        pool1_frames=1,
+        zero_init_residual=False,
+        sub_sample=False,
+        **_IMAGENET,
+    ),
+    # Table 1 and Sec. 3.3 of the paper, to the letter; "8x8" only halves the
+    # temporal strides of conv1 and pool1 to 1.
+    "paper": Convention(
+        pool1_frames=3, pool2_frames=3, pool_position="after", use_scale=False
+    ),
+}
+
+
+def get_convention(name, *, owner):
+    """Looks up a `Convention`; an unknown name is a `ValueError`."""
+    check_choice("convention", name, CONVENTIONS, owner=owner)
+    return CONVENTIONS[name]

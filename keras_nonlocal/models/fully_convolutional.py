@@ -1,0 +1,78 @@
+"""Testing on maps larger than the training crop, as the paper does."""
+
+import keras
+from keras import layers, ops
+
+
+def fully_convolutional(model, window=None, activation="softmax"):
+    """Slides the classifier of a trained C2D or I3D over larger clips.
+
+    p = mean_l softmax(W a_l + b), where a_l is the mean of the features of res5
+    over all frames and over the `window` at location l. The model itself averages
+    over all locations first; the two agree on clips of the training crop's size,
+    where there is one location.
+
+    Args:
+        model: `C2D` or `I3D` with its top. Weights are shared, not copied.
+        window: `(height, width)` of the window in positions of res5: the size of
+            that map for a training crop (7x7 for 224x224). None: that of `model`'s
+            own input, if it is static.
+        activation: `"softmax"`, or `"sigmoid"` for several labels.
+
+    Returns:
+        `keras.Model`: clips `(B, T, H, W, C)` to probabilities `(B, num_classes)`.
+        T, H and W are free, as long as the window fits on the map of res5.
+
+    Raises:
+        ValueError: A `window` that is needed, or a model without its top.
+
+    Example:
+    >>> model = C2D(14, 10, (4, 64, 64, 3), width=8)
+    >>> tiled = fully_convolutional(model)
+    >>> tuple(tiled(np.zeros((1, 4, 96, 128, 3))).shape)
+    (1, 10)
+    """
+    classifier = _classifier(model)
+    window = window or _own_window(model)
+    clips, features = _free_size_features(model)
+    x = layers.AveragePooling3D(
+        (1, *window),
+        strides=1,
+        data_format="channels_last",
+        dtype=classifier.dtype_policy,
+        name="pool5_sliding",
+    )(features)
+    x = ops.mean(x, axis=1)  # (B, rows of windows, columns of windows, C)
+    x = classifier(x)
+    x = layers.Activation(activation, dtype=classifier.dtype_policy, name="scores")(x)
+    return keras.Model(clips, ops.mean(x, axis=(1, 2)), name=f"{model.name}_sliding")
+
+
+def _classifier(model):
+    if "pred" not in [layer.name for layer in model.layers]:
+        raise ValueError(
+            f"fully_convolutional needs a classifier, and model {model.name!r} has no "
+            "layer 'pred'. Build it with include_top=True."
+        )
+    return model.get_layer("pred")
+
+
+def _own_window(model):
+    window = tuple(model.get_layer("res5").output.shape[2:4])
+    if None in window:
+        raise ValueError(
+            f"fully_convolutional needs `window`: the input of model {model.name!r} "
+            f"has no static size, {model.input_shape}. Pass the size of res5's map for "
+            "a training crop: (7, 7) for 224x224."
+        )
+    return window
+
+
+def _free_size_features(model):
+    """The same layers up to res5, on an input whose T, H and W are free."""
+    clips = keras.Input((None, None, None, model.input_shape[-1]), name="clips")
+    features = keras.Model(model.input, model.get_layer("res5").output)
+    shared = keras.models.clone_model(
+        features, input_tensors=clips, clone_function=lambda layer: layer
+    )
+    return clips, shared.output

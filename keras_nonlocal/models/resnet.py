@@ -1,0 +1,142 @@
+"""The parts of a video ResNet: convolutions, pooling, residual blocks, stages.
+
+Tensors are (B, T, H, W, C) throughout.
+"""
+
+import keras
+from keras import layers
+
+from keras_nonlocal.layers import BatchNormalization, NonLocal3D
+
+_CHANNELS_LAST = {"data_format": "channels_last"}
+
+# Residual blocks of res2, res3, res4, res5; 3 convolutions each, and 2 more layers.
+# 50, 101: the paper's. 152 follows the same rules. 14 and 26 are for demonstrations
+# and tests, best with a smaller `width`.
+DEPTHS = {
+    14: (1, 1, 1, 1),
+    26: (2, 2, 2, 2),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+
+EXPANSION = 4  # channels out of a bottleneck over those within it
+
+
+def conv_bn(x, filters, kernel, *, name, strides=(1, 1, 1), relu=True, gamma="ones"):
+    """Convolution without bias, batch normalisation and, by choice, ReLU."""
+    x = conv(x, filters, kernel, name=name, strides=strides)
+    x = BatchNormalization(gamma_initializer=gamma, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+
+def conv(x, filters, kernel, *, name, strides=(1, 1, 1)):
+    """Convolution that pads k // 2 on both sides of every axis."""
+    # "same" is symmetric only without strides: else it depends on the size.
+    padding = "same"
+    if any(stride > 1 for stride in strides):
+        padding = "valid"
+        x = pad(x, [size // 2 for size in kernel], name=f"{name}_pad")
+    return layers.Conv3D(
+        filters,
+        kernel,
+        strides=strides,
+        padding=padding,
+        use_bias=False,
+        kernel_initializer=he_normal_fan_out(),
+        name=name,
+        **_CHANNELS_LAST,
+    )(x)
+
+
+def he_normal_fan_out():
+    """N(0, 2 / fan_out), not truncated."""
+    return keras.initializers.VarianceScaling(
+        scale=2.0, mode="fan_out", distribution="untruncated_normal"
+    )
+
+
+def max_pool(x, size, strides, padding, *, name):
+    """Max pooling with symmetric zero padding, of values that are not negative."""
+    # Behind a ReLU zeros never win over a value, so they pad as minus infinity does.
+    x = pad(x, padding, name=f"{name}_pad")
+    for axis, extent, window in zip("THW", x.shape[1:4], size, strict=True):
+        if extent is not None and extent < window:
+            raise ValueError(
+                f"The clips are too small: {name} has a window of {size} and receives "
+                f"maps of (T, H, W) = {tuple(x.shape[1:4])}, too few along {axis}. "
+                "Use a larger `input_shape`, or for few frames the stem '8x8'."
+            )
+    # TensorFlow has no float16 kernel for this on CPUs.
+    dtype = (
+        "float32" if keras.config.dtype_policy().compute_dtype == "float16" else None
+    )
+    return layers.MaxPooling3D(size, strides, dtype=dtype, name=name, **_CHANNELS_LAST)(
+        x
+    )
+
+
+def pad(x, padding, *, name):
+    """Pads (T, H, W) with zeros on both sides."""
+    if not any(padding):
+        return x
+    return layers.ZeroPadding3D(tuple(padding), name=name, **_CHANNELS_LAST)(x)
+
+
+def bottleneck(x, width, taps, strides, *, zero_init, name):
+    """Residual block: ReLU(F(x) + shortcut), F = 1x1x1, 3x3 (strided), 1x1x1.
+
+    Args:
+        x: Input tensor.
+        width: Channels within; 4 times as many leave.
+        taps: Taps in time of the first two convolutions.
+        strides: Of the 3x3 convolution, and of the shortcut.
+        zero_init: The last gamma of F starts at 0: the block is an identity.
+        name: Prefix of the layers' names.
+    """
+    filters = EXPANSION * width
+    shortcut = x
+    if x.shape[-1] != filters or any(stride > 1 for stride in strides):
+        shortcut = conv_bn(
+            x, filters, (1, 1, 1), strides=strides, relu=False, name=f"{name}_branch1"
+        )
+    y = conv_bn(x, width, (taps[0], 1, 1), name=f"{name}_branch2a")
+    y = conv_bn(y, width, (taps[1], 3, 3), strides=strides, name=f"{name}_branch2b")
+    y = conv_bn(
+        y,
+        filters,
+        (1, 1, 1),
+        relu=False,
+        gamma="zeros" if zero_init else "ones",
+        name=f"{name}_branch2c",
+    )
+    x = layers.Add(name=f"{name}_add")([y, shortcut])
+    return layers.ReLU(name=f"{name}_out")(x)
+
+
+def stage(
+    x, name, width, num_blocks, stride, inflation, non_local, options, *, zero_init
+):
+    """Residual blocks `{name}_{i}_*`, with non-local blocks `{name}_{i}_nonlocal`.
+
+    Args:
+        x: Input tensor.
+        name: `"res2"` to `"res5"`; also the name of the layer that holds the
+            stage's output.
+        width: Channels within a residual block.
+        num_blocks: Number of residual blocks.
+        stride: In space, of the first residual block.
+        inflation: `Inflation`.
+        non_local: Indices of the residual blocks that a non-local block follows.
+        options: Arguments of `NonLocal3D`.
+        zero_init: See `bottleneck`.
+    """
+    for i in range(num_blocks):
+        strides = (1, stride, stride) if i == 0 else (1, 1, 1)
+        taps = inflation.taps(name, i)
+        block = f"{name}_{i}"
+        x = bottleneck(x, width, taps, strides, zero_init=zero_init, name=block)
+        if i in non_local:
+            x = NonLocal3D(**_CHANNELS_LAST, **options, name=f"{block}_nonlocal")(x)
+    return layers.Identity(name=name)(x)

@@ -1,0 +1,122 @@
+"""The network that C2D and I3D both are; they differ in their temporal kernels."""
+
+import keras
+from keras import layers
+
+from keras_nonlocal.models import resnet
+from keras_nonlocal.models.conventions import get_convention
+from keras_nonlocal.models.placement import STAGES, place
+from keras_nonlocal.validation import check_choice, check_positive_int
+
+# Stride in time of conv1 and of pool1. The released code has both.
+STEMS = {"8x8": 1, "32x2": 2}
+
+
+def video_resnet(
+    architecture,
+    inflation,
+    *,
+    depth,
+    num_classes,
+    input_shape,
+    stem,
+    non_local,
+    non_local_options,
+    convention,
+    width,
+    dropout_rate,
+    include_top,
+    name,
+):
+    """Builds the functional model; see `C2D` for the arguments.
+
+    Args:
+        architecture: `"c2d"` or `"i3d"`.
+        inflation: `Inflation`, the taps in time.
+    """
+    owner = architecture.upper()
+    _check(owner, depth, num_classes, input_shape, stem, width, dropout_rate)
+    rules = get_convention(convention, owner=owner)
+    num_blocks = dict(zip(STAGES, resnet.DEPTHS[depth], strict=True))
+    placed = place(non_local, num_blocks)
+    options = _non_local_options(rules, non_local_options, owner)
+
+    # === Functional Model ===
+    clips = keras.Input(shape=input_shape, name="clips")
+    x = _stem(clips, width, STEMS[stem], inflation.conv1, rules, architecture)
+    for i, stage in enumerate(STAGES):
+        x = resnet.stage(
+            x,
+            stage,
+            width * 2**i,
+            num_blocks[stage],
+            stride=1 if i == 0 else 2,
+            inflation=inflation,
+            non_local=placed[stage],
+            options=options,
+            zero_init=rules.zero_init_residual,
+        )
+        if stage == "res2":
+            x = _pool2(x, rules.pool2_frames)
+    if include_top:
+        x = _head(x, num_classes, dropout_rate)
+    return keras.Model(clips, x, name=name or architecture)
+
+
+def _stem(x, width, temporal_stride, taps, rules, architecture):
+    """(B, T, H, W, 3) -> (B, T / 1 or 4, H / 4, W / 4, width)."""
+    strides = (temporal_stride, 2, 2)
+    x = resnet.conv_bn(x, width, (taps, 7, 7), strides=strides, name="conv1")
+    frames = rules.pool1_frames if temporal_stride > 1 else 1
+    side = 1 if architecture in rules.padded_pool1 else 0
+    padding = ((frames - 1) // 2, side, side)
+    return resnet.max_pool(x, (frames, 3, 3), strides, padding, name="pool1")
+
+
+def _pool2(x, frames):
+    padding = ((frames - 1) // 2, 0, 0)
+    return resnet.max_pool(x, (frames, 1, 1), (2, 1, 1), padding, name="pool2")
+
+
+def _head(x, num_classes, dropout_rate):
+    """Logits of the mean over space and time, in at least float32."""
+    dtype = keras.config.dtype_policy().variable_dtype
+    x = layers.GlobalAveragePooling3D(
+        data_format="channels_last", dtype=dtype, name="pool5"
+    )(x)
+    x = layers.Dropout(dropout_rate, dtype=dtype, name="dropout")(x)
+    return layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+        dtype=dtype,
+        name="pred",
+    )(x)
+
+
+def _non_local_options(rules, overrides, owner):
+    overrides = dict(overrides or {})
+    for key in ("name", "data_format"):
+        if key in overrides:
+            raise ValueError(
+                f"Invalid value for argument `non_local_options` of {owner}: {key!r} "
+                "is set by the model. Remove it."
+            )
+    return {**rules.non_local_options, **overrides}
+
+
+def _check(owner, depth, num_classes, input_shape, stem, width, dropout_rate):
+    check_choice("depth", depth, resnet.DEPTHS, owner=owner)
+    check_choice("stem", stem, STEMS, owner=owner)
+    check_positive_int("num_classes", num_classes, owner=owner)
+    check_positive_int("width", width, owner=owner)
+    if not 0 <= dropout_rate < 1:
+        raise ValueError(
+            f"Invalid value for argument `dropout_rate` of {owner}. Expected a number "
+            f"in [0, 1). Received: dropout_rate={dropout_rate!r}."
+        )
+    if len(input_shape) != 4 or input_shape[-1] is None:
+        raise ValueError(
+            f"Invalid value for argument `input_shape` of {owner}. Expected (frames, "
+            "height, width, channels), of which all but channels may be None. "
+            f"Received: input_shape={input_shape!r}."
+        )
