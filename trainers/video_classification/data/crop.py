@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -14,12 +15,38 @@ cv2.setNumThreads(1)  # clips are cut side by side already
 
 
 class Picture(Protocol):
-    """A decoded frame, not yet converted: `size` is (height, width) as shown."""
+    """A decoded frame, not yet converted.
+
+    Attributes:
+        size: (height, width), as shown.
+        is_damaged: The decoder had to make up some of its pixels.
+    """
 
     size: tuple[int, int]
+    is_damaged: bool
 
     def rgb(self, height: int, width: int) -> np.ndarray:
         """uint8 (height, width, 3), antialiased where that is smaller."""
+
+
+@dataclasses.dataclass
+class ArrayPicture:
+    """A frame that is RGB pixels already: uint8 (height, width, 3)."""
+
+    image: np.ndarray
+    is_damaged: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.shape[:2]
+
+    def rgb(self, height: int, width: int) -> np.ndarray:
+        """Antialiased where it shrinks, bilinear where it grows."""
+        if self.size == (height, width):
+            return self.image
+        shrinks = height < self.size[0]
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return cv2.resize(self.image, (width, height), interpolation=method)
 
 
 def cut_windows(picture: Picture, windows: Sequence[Window]) -> list[np.ndarray]:
@@ -37,15 +64,6 @@ def cut_windows(picture: Picture, windows: Sequence[Window]) -> list[np.ndarray]
     return [_flipped(_enlarged_square(image, window), window) for window in windows]
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Antialiased where it shrinks, bilinear where it grows."""
-    if image.shape[:2] == (height, width):
-        return image
-    shrinks = height < image.shape[0]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (width, height), interpolation=method)
-
-
 def _square(image: np.ndarray, window: Window) -> np.ndarray:
     top, left, size = window.top, window.left, window.size
     return image[top : top + size, left : left + size]
@@ -57,7 +75,7 @@ def _enlarged_square(image: np.ndarray, window: Window) -> np.ndarray:
     bottom = round((window.top + window.size) * ratio[0])
     right = round((window.left + window.size) * ratio[1])
     piece = image[top : max(bottom, top + 1), left : max(right, left + 1)]
-    return cv2.resize(piece, (window.size,) * 2, interpolation=cv2.INTER_LINEAR)
+    return ArrayPicture(piece).rgb(window.size, window.size)
 
 
 def _flipped(image: np.ndarray, window: Window) -> np.ndarray:

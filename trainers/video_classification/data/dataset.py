@@ -237,7 +237,7 @@ class _Reader:
             return None
         self.failures.attempt(path)
         try:
-            return cut_views(path, self.data.decoder, plan)
+            return cut_views(path, self.data.decoder, plan, self.failures.warn)
         except VideoError as error:
             self.failures.record(path, error.reason)
         finally:

@@ -10,6 +10,11 @@ _MIN_ATTEMPTS = 10
 _MAX_NAMED = 10
 
 
+def log_damage(path: str, reason: str) -> None:
+    """Logs that a video is used although some of its frames are made up."""
+    logging.warning("A damaged video, %s: %s", path, reason)
+
+
 class FailureLog:
     """Counts the videos that were tried and the ones that failed, by path.
 
@@ -21,6 +26,8 @@ class FailureLog:
 
     Attributes:
         failures: Path of each broken video -> why.
+        damaged: Path of each video that is used although some frames had to be
+            made up -> what happened.
         error: The exception that ended a dataset, if one did. TensorFlow turns
             what a mapped Python function raises into an error of its own; this
             is the original.
@@ -29,6 +36,7 @@ class FailureLog:
     def __init__(self, max_fraction: float):
         self.max_fraction = max_fraction
         self.failures: dict[str, str] = {}
+        self.damaged: dict[str, str] = {}
         self.error: BaseException | None = None
         self._tried: set[str] = set()
         self._num_videos = 0
@@ -52,9 +60,18 @@ class FailureLog:
         """Counts a broken video, and logs it the first time."""
         with self._lock:
             self._tried.add(path)
-            is_new = self.failures.setdefault(path, reason) is reason
+            is_new = path not in self.failures
+            self.failures.setdefault(path, reason)
         if is_new:
             logging.warning("Skipped a broken video, %s: %s", path, reason)
+
+    def warn(self, path: str, reason: str) -> None:
+        """Notes a damaged but usable video, and logs it the first time."""
+        with self._lock:
+            is_new = path not in self.damaged
+            self.damaged.setdefault(path, reason)
+        if is_new:
+            log_damage(path, reason)
 
     def check(self) -> None:
         """Raises `TooManyBrokenVideos` once that is clear.

@@ -53,6 +53,19 @@ def exists(path: str) -> bool:
         ) from error
 
 
+def is_folder(path: str) -> bool:
+    return tf.io.gfile.isdir(path)
+
+
+def listdir(path: str) -> list[str]:
+    """Names in a folder; folders without the slash that gs:// adds."""
+    return [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
+
+
+def glob(pattern: str) -> list[str]:
+    return tf.io.gfile.glob(pattern)
+
+
 def read_lines(path: str) -> list[str]:
     """Lines of a text file, in UTF-8, with or without its byte order mark."""
     try:

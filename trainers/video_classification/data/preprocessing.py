@@ -60,9 +60,7 @@ def resize_and_center_crop(
     is_scaled = tf.logical_or(height != shape[2], width != shape[3])
     frames = tf.cond(is_scaled, lambda: scale(frames), lambda: frames)
     frames = frames[:, top : top + crop_size, left : left + crop_size]
-    return tf.reshape(
-        frames, tf.concat([shape[:2], [crop_size, crop_size, 3]], 0)
-    )
+    return tf.reshape(frames, tf.concat([shape[:2], [crop_size, crop_size, 3]], 0))
 
 
 def _scaled_size(

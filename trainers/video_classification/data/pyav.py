@@ -35,6 +35,10 @@ class FramePicture:
         return (width, height) if self._turns % 2 else (height, width)
 
     @property
+    def is_damaged(self) -> bool:
+        return self.frame.is_corrupt
+
+    @property
     def _turns(self) -> int:
         return round(self.frame.rotation / 90) % 4  # anticlockwise
 
@@ -83,6 +87,7 @@ class PyAVSource:
         packets = []
         with _opened(self.path) as (container, stream):
             self._format = container.format.name
+            self.frame_rate = float(stream.average_rate or 0)
             try:
                 for packet in container.demux(stream):
                     if packet.size and not packet.is_discard:

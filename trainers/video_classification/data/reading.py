@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from trainers.video_classification.data import files
 from trainers.video_classification.data.crop import Picture, cut_windows
 from trainers.video_classification.data.errors import DataError, VideoError
+from trainers.video_classification.data.failures import log_damage
 from trainers.video_classification.data.views import (
     TestViews,
     ViewPlan,
@@ -66,26 +67,39 @@ def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
     return cut_views(path, data.decoder, TestViews(data, clip))
 
 
-def cut_views(path: str, decoder: str, plan: ViewPlan) -> np.ndarray:
+def cut_views(
+    path: str,
+    decoder: str,
+    plan: ViewPlan,
+    warn: Callable[[str, str], None] = log_damage,
+) -> np.ndarray:
     """The views of a plan: uint8 (views, T, size, size, 3).
 
     Each frame is decoded once, however many views it is in. A frame that is
     lost to damage is replaced by the one before it (or after, at the start).
 
+    Args:
+        path: A video, or a `shard.tfrecord#offset` record.
+        decoder: `pyav` or `tfio`; for videos.
+        plan: What to cut.
+        warn: Called with the path and what happened if frames were damaged.
+
     Raises:
-        VideoError: The video cannot be decoded, or not half of its frames.
+        VideoError: The video cannot be decoded, or not half of the frames.
     """
     source = open_source(path, decoder)
     frames = plan.frames(source.num_frames)  # (clips, T)
     shape = plan.num_windows, plan.size, plan.size, 3
     views = np.empty((*frames.shape, *shape), np.uint8)
-    decoded = np.zeros(frames.shape, bool)
+    decoded, damaged = np.zeros(frames.shape, bool), np.zeros(frames.shape, bool)
     for number, picture in source.pictures(np.unique(frames)):
         places = frames == number
-        windows = plan.windows(*picture.size)
-        views[places] = np.stack(cut_windows(picture, windows))
+        views[places] = np.stack(cut_windows(picture, plan.windows(*picture.size)))
         decoded |= places
+        damaged |= places & picture.is_damaged
     _repair(path, views, frames, decoded)
+    if damaged.any() or not decoded.all():
+        warn(path, f"lost {_count(~decoded)} and patched up {_count(damaged)}")
     views = np.moveaxis(views, 2, 1)  # (clips, windows, T, size, size, 3)
     return views.reshape(-1, *views.shape[2:])
 
@@ -93,15 +107,14 @@ def cut_views(path: str, decoder: str, plan: ViewPlan) -> np.ndarray:
 def _repair(
     path: str, views: np.ndarray, frames: np.ndarray, decoded: np.ndarray
 ) -> None:
-    if decoded.all():
-        return
+    """Fills the places of lost frames with the nearest frame before."""
     if decoded.mean() < _MIN_DECODED:
-        raise VideoError(
-            path,
-            f"only {decoded.sum()} of the {decoded.size} frames wanted could be "
-            "decoded",
-        )
+        raise VideoError(path, f"only {_count(decoded)} could be decoded")
     good = np.unique(frames[decoded])
     for number in np.unique(frames[~decoded]):
         stand_in = good[max(np.searchsorted(good, number) - 1, 0)]
         views[frames == number] = views[frames == stand_in][0]
+
+
+def _count(places: np.ndarray) -> str:
+    return f"{places.sum()} of the {places.size} frames wanted"

@@ -1,7 +1,7 @@
 """The forms an index comes in; each reader gives a `Listing`."""
 
-from trainers.video_classification.data.indexes.detect import detect
 from trainers.video_classification.data.indexes.charades import read_charades
+from trainers.video_classification.data.indexes.detect import detect
 from trainers.video_classification.data.indexes.folder import read_folder
 from trainers.video_classification.data.indexes.kinetics import read_kinetics
 from trainers.video_classification.data.indexes.lists import read_list, read_mmaction2

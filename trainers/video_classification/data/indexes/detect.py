@@ -3,8 +3,6 @@
 import os
 import re
 
-import tensorflow as tf
-
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError
 
@@ -17,12 +15,12 @@ def detect(path: str) -> str:
     Raises:
         DataError: There is nothing there, or it is a single video.
     """
-    if ".tfrecord" in path or path.endswith("index.json"):
+    if path.endswith(".tfrecord"):
         return "tfrecord"
     if not files.exists(path):
         raise DataError(f"{path}: no such file or folder.")
-    if tf.io.gfile.isdir(path):
-        shards = tf.io.gfile.glob(os.path.join(path, "*.tfrecord"))
+    if files.is_folder(path):
+        shards = files.glob(os.path.join(path, "*.tfrecord"))
         return "tfrecord" if shards else "folder"
     if files.has_video_suffix(path):
         raise DataError(

@@ -2,8 +2,6 @@
 
 import os
 
-import tensorflow as tf
-
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.indexes.listing import Entry, Listing
@@ -16,10 +14,10 @@ def read_folder(path: str, data) -> Listing:
         DataError: No folder, no class folders, or one without videos.
     """
     del data
-    if not tf.io.gfile.isdir(path):
+    if not files.is_folder(path):
         raise DataError(f"{path}: no such folder.")
     children = _visible(path)
-    classes = [c for c in children if tf.io.gfile.isdir(os.path.join(path, c))]
+    classes = [c for c in children if files.is_folder(os.path.join(path, c))]
     if not classes:
         raise DataError(_no_classes(path, children))
     entries = [e for name in classes for e in _class_entries(path, name)]
@@ -35,7 +33,7 @@ def _class_entries(path: str, name: str) -> list[Entry]:
             Entry(os.path.join(folder, v), (name,), f"{name}/{v}", folder)
             for v in videos
         ]
-    nested = [c for c in children if tf.io.gfile.isdir(os.path.join(folder, c))]
+    nested = [c for c in children if files.is_folder(os.path.join(folder, c))]
     hint = f" Is {folder} the folder to give?" if nested else ""
     raise DataError(
         f"{folder}: class {name!r} has no videos (files ending in .mp4, .avi, .mkv, "
@@ -53,5 +51,4 @@ def _no_classes(path: str, children: list[str]) -> str:
 
 
 def _visible(path: str) -> list[str]:
-    names = (name.rstrip("/") for name in tf.io.gfile.listdir(path))
-    return sorted(name for name in names if not name.startswith("."))
+    return sorted(n for n in files.listdir(path) if not n.startswith("."))

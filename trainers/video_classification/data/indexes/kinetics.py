@@ -3,8 +3,6 @@
 import functools
 import os
 
-import tensorflow as tf
-
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.indexes.listing import (
@@ -52,7 +50,7 @@ def _find(listing, root: str, row: dict, where: str) -> str:
 
 def _videos_in(folder: str) -> dict[str, str]:
     """File name without suffix -> file name."""
-    if not tf.io.gfile.isdir(folder):
+    if not files.is_folder(folder):
         return {}
-    names = filter(files.has_video_suffix, tf.io.gfile.listdir(folder))
+    names = filter(files.has_video_suffix, files.listdir(folder))
     return {os.path.splitext(name)[0]: name for name in names}

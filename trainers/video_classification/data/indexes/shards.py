@@ -1,3 +1,41 @@
-"""placeholder"""
-def read_shards(path, data):
-    raise NotImplementedError
+"""TFRecord shards, as `trainers/prepare_video.py` writes them."""
+
+import json
+import os
+
+import tensorflow as tf
+
+from trainers.video_classification.data import files
+from trainers.video_classification.data.errors import DataError
+from trainers.video_classification.data.indexes.listing import Entry, Listing
+from trainers.video_classification.data.tfrecord import list_shard
+
+
+def read_shards(path: str, data) -> Listing:
+    """Reads a folder of shards, or a glob.
+
+    The class names are in `index.json` beside the shards; shards from elsewhere
+    do without. Nothing is decoded.
+
+    Raises:
+        DataError: No shard, or one that is no TFRecord file.
+    """
+    del data
+    pattern = os.path.join(path, "*.tfrecord") if files.is_folder(path) else path
+    shards = sorted(s for s in files.glob(pattern) if s.endswith(".tfrecord"))
+    if not shards:
+        raise DataError(f"{path}: no shards (*.tfrecord) there.")
+    entries = [
+        Entry(f"{shard}#{r.offset}", tuple(map(str, r.labels)), r.name, shard)
+        for shard in shards
+        for r in list_shard(shard)
+    ]
+    return Listing(entries, _class_names(os.path.dirname(shards[0])))
+
+
+def _class_names(folder: str) -> list[str] | None:
+    path = os.path.join(folder, "index.json")
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        return json.load(file)["class_names"]

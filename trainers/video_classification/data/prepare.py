@@ -1,0 +1,225 @@
+"""Writing an index of videos as shards of JPEG records."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from trainers.video_classification.data.errors import DataError, VideoError
+from trainers.video_classification.data.index import Index, Record
+from trainers.video_classification.data.pyav import PyAVSource
+from trainers.video_classification.data.tfrecord import make_example, sidecar
+from trainers.video_classification.data.views import scaled_size
+
+_VIDEOS_PER_SHARD = 64
+_MIN_DECODED = 0.5  # of a video's frames
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What became of the videos: how many were written, which not and why."""
+
+    num_written: int
+    left_out: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    """All that a worker process needs to write one shard."""
+
+    path: str
+    records: tuple[Record, ...]
+    class_names: tuple[str, ...]
+    short_side: int
+    quality: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with everything that the shard's content follows from."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
+
+
+def prepare(
+    index: Index,
+    output_dir: str,
+    *,
+    short_side: int = 256,
+    quality: int = 85,
+    num_shards: int = 0,
+    workers: int = 0,
+) -> Report:
+    """Writes `clips-*.tfrecord`, a JSON beside each, index.json, left_out.json.
+
+    A shard appears under its name when it is complete, and is then kept by
+    later runs of the same command.
+
+    Args:
+        index: The videos; not TFRecords already.
+        output_dir: Made if it is not there.
+        short_side: Frames with a larger one are scaled down to it.
+        quality: Of the JPEG frames, 1-100.
+        num_shards: 0 means one for every 64 videos.
+        workers: Processes; 0 means one per core.
+
+    Raises:
+        DataError: The output holds shards of something else, or cannot be
+            written (disk full).
+    """
+    if index.format == "tfrecord":
+        raise DataError(f"{index.path}: is TFRecords already.")
+    folder = pathlib.Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = _plan(index, folder, short_side, quality, num_shards)
+    _refuse_other_shards(folder, shards)
+    for leftover in folder.glob(".clips-*.part"):
+        leftover.unlink()
+    todo = [shard for shard in shards if not _is_done(shard)]
+    _write_all(todo, shards, workers or len(os.sched_getaffinity(0)))
+    return _finish(folder, index, shards)
+
+
+def _plan(
+    index: Index, folder: pathlib.Path, short_side: int, quality: int, num_shards: int
+) -> list[_Shard]:
+    count = num_shards or -(-len(index) // _VIDEOS_PER_SHARD)
+    count = min(count, len(index))
+    return [
+        _Shard(
+            path=str(folder / f"clips-{i:05d}-of-{count:05d}.tfrecord"),
+            records=index.records[i::count],
+            class_names=index.class_names,
+            short_side=short_side,
+            quality=quality,
+        )
+        for i in range(count)
+    ]
+
+
+def _refuse_other_shards(folder: pathlib.Path, shards: list[_Shard]) -> None:
+    expected = {shard.path: shard.fingerprint for shard in shards}
+    for path in map(str, folder.glob("*.tfrecord")):
+        if path not in expected or _fingerprint_beside(path) not in (
+            None,
+            expected[path],
+        ):
+            raise DataError(
+                f"{path}: was written from other videos or with other settings. "
+                "Remove it, or choose another --output_dir."
+            )
+
+
+def _is_done(shard: _Shard) -> bool:
+    written = _fingerprint_beside(shard.path) == shard.fingerprint
+    return written and os.path.exists(shard.path)
+
+
+def _fingerprint_beside(path: str) -> str | None:
+    beside = pathlib.Path(sidecar(path))
+    return json.loads(beside.read_text())["fingerprint"] if beside.exists() else None
+
+
+def _write_all(todo: list[_Shard], shards: list[_Shard], workers: int) -> None:
+    total = sum(len(shard.records) for shard in shards)
+    kept = total - sum(len(shard.records) for shard in todo)
+    with tqdm(total=total, initial=kept, unit="video") as progress:
+        if min(workers, len(todo)) <= 1:
+            for shard in todo:
+                _write_shard(shard, progress.update)
+            return
+        # Spawned, not forked: TensorFlow's threads do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(min(workers, len(todo))) as pool:
+            for count in pool.imap_unordered(_write_shard, todo):
+                progress.update(count)
+
+
+def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
+    """Writes a shard and the JSON beside it; returns its number of videos."""
+    records, left_out = [], {}
+    with _complete_or_absent(shard.path) as part:
+        with tf.io.TFRecordWriter(part) as writer:
+            offset = 0
+            for record in shard.records:
+                try:
+                    example = _encode(record, shard).SerializeToString()
+                    writer.write(example)
+                    records.append((offset, record.name, record.labels))
+                    offset += len(example) + 16  # length, two checksums
+                except VideoError as error:
+                    left_out[error.path] = error.reason
+                on_video(1)
+    content = {
+        "records": records,
+        "left_out": left_out,
+        "fingerprint": shard.fingerprint,
+    }
+    _write_json(sidecar(shard.path), content)
+    return len(shard.records)
+
+
+def _encode(record: Record, shard: _Shard) -> tf.train.SequenceExample:
+    source = PyAVSource(record.path)
+    jpegs, size = [], None
+    for _, picture in source.pictures(np.arange(source.num_frames)):
+        if size is None:
+            short_side = min(shard.short_side, *picture.size)
+            size = scaled_size(*picture.size, short_side)
+        jpegs.append(_jpeg(picture.rgb(*size), shard.quality))
+    if len(jpegs) < _MIN_DECODED * source.num_frames:
+        raise VideoError(
+            record.path,
+            f"only {len(jpegs)} of its {source.num_frames} frames could be decoded",
+        )
+    return make_example(
+        jpegs, size, source.frame_rate, record.labels, shard.class_names, record.name
+    )
+
+
+def _jpeg(image: np.ndarray, quality: int) -> bytes:
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def _finish(folder: pathlib.Path, index: Index, shards: list[_Shard]) -> Report:
+    written, left_out = 0, dict.fromkeys(index.missing, "no such file")
+    for shard in shards:
+        content = json.loads(pathlib.Path(sidecar(shard.path)).read_text())
+        written += len(content["records"])
+        left_out |= content["left_out"]
+    _write_json(str(folder / "left_out.json"), left_out)
+    _write_json(str(folder / "index.json"), {"class_names": index.class_names})
+    return Report(written, left_out)
+
+
+def _write_json(path: str, content: dict) -> None:
+    with _complete_or_absent(path) as part:
+        pathlib.Path(part).write_text(json.dumps(content, indent=1))
+
+
+@contextlib.contextmanager
+def _complete_or_absent(path: str) -> Iterator[str]:
+    """Gives a name to write under; what is there is renamed to `path` at the end.
+
+    Raises:
+        DataError: It could not be written.
+    """
+    folder, name = os.path.split(path)
+    part = os.path.join(folder, f".{name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    except (OSError, tf.errors.OpError) as error:
+        raise DataError(f"{path}: cannot be written ({error}).") from error
+    finally:
+        pathlib.Path(part).unlink(missing_ok=True)

@@ -1,0 +1,166 @@
+"""Videos as records of JPEG frames, by the Model Garden's names.
+
+A record is a `tf.train.SequenceExample`: `image/encoded` holds the frames, the
+context says the rest. Records are reached by where they start in their shard,
+so that training draws them in any order and resumes at once, like video files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import struct
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from trainers.video_classification.data.crop import ArrayPicture
+from trainers.video_classification.data.errors import DataError, VideoError
+
+_HEADER = struct.Struct("<QI")  # length of the payload, its checksum
+_FOOTER_BYTES = 4
+_CONTEXT_TAG = 0x0A  # field 1 of SequenceExample
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardRecord:
+    """A record of a shard: where it starts, what it is called, its labels."""
+
+    offset: int
+    name: str
+    labels: tuple[int, ...]
+
+
+def make_example(
+    frames: Sequence[bytes],
+    size: tuple[int, int],
+    frame_rate: float,
+    labels: Sequence[int],
+    class_names: Sequence[str],
+    name: str,
+) -> tf.train.SequenceExample:
+    """A record of JPEG frames of (height, width) `size`."""
+    example = tf.train.SequenceExample()
+    context = example.context.feature
+    context["clip/label/index"].int64_list.value.extend(labels)
+    context["clip/label/string"].bytes_list.value.extend(
+        class_names[label].encode() for label in labels
+    )
+    context["clip/media_id"].bytes_list.value.append(name.encode())
+    context["image/format"].bytes_list.value.append(b"JPEG")
+    context["image/height"].int64_list.value.append(size[0])
+    context["image/width"].int64_list.value.append(size[1])
+    context["image/frame_rate"].float_list.value.append(frame_rate)
+    encoded = example.feature_lists.feature_list["image/encoded"]
+    for frame in frames:
+        encoded.feature.add().bytes_list.value.append(frame)
+    return example
+
+
+class RecordSource:
+    """A record as a source of frames; its path is `shard.tfrecord#offset`."""
+
+    def __init__(self, path: str):
+        self.path = path
+        shard, _, offset = path.rpartition("#")
+        self._frames = _frames(path, _payload(path, shard, int(offset)))
+        self.num_frames = len(self._frames)
+        if not self.num_frames:
+            raise VideoError(path, "has no frames under `image/encoded`")
+
+    def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, ArrayPicture]]:
+        for number in map(int, wanted):
+            jpeg = np.frombuffer(self._frames[number].bytes_list.value[0], np.uint8)
+            image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB) if jpeg.size else None
+            if image is not None:
+                yield number, ArrayPicture(image)
+
+
+def list_shard(shard: str) -> list[ShardRecord]:
+    """The records of a shard, from the JSON beside it or else from their contexts.
+
+    Raises:
+        DataError: Not a TFRecord file of SequenceExamples.
+    """
+    beside = sidecar(shard)
+    if tf.io.gfile.exists(beside):
+        with tf.io.gfile.GFile(beside) as file:
+            records = json.load(file)["records"]
+        return [ShardRecord(r[0], r[1], tuple(r[2])) for r in records]
+    return list(_scan(shard))
+
+
+def sidecar(shard: str) -> str:
+    """The JSON file beside a shard that says what is in it."""
+    return os.path.splitext(shard)[0] + ".json"
+
+
+def _scan(shard: str) -> Iterator[ShardRecord]:
+    with tf.io.gfile.GFile(shard, "rb") as file:
+        end, offset = file.size(), 0
+        while offset < end:
+            file.seek(offset)
+            header = file.read(_HEADER.size)
+            length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else end
+            following = offset + _HEADER.size + length + _FOOTER_BYTES
+            if following > end:
+                raise DataError(
+                    f"{shard}: record at byte {offset} is cut short, or this is not "
+                    "a TFRecord file."
+                )
+            yield _shard_record(shard, offset, _read_context(file, length))
+            offset = following
+
+
+def _shard_record(shard: str, offset: int, context) -> ShardRecord:
+    labels = context.feature["clip/label/index"].int64_list.value
+    names = context.feature["clip/media_id"].bytes_list.value
+    name = names[0].decode() if names else f"{os.path.basename(shard)}#{offset}"
+    return ShardRecord(offset, name, tuple(labels))
+
+
+def _read_context(file, length: int) -> tf.train.Features:
+    """Reads the context, which protobuf writes first, and not the frames."""
+    head = file.read(min(length, 11))
+    if not head or head[0] != _CONTEXT_TAG:
+        example = head + file.read(length - len(head))
+        return tf.train.SequenceExample.FromString(example).context
+    size, start = _varint(head, 1)
+    body = head[start:] + file.read(max(start + size - len(head), 0))
+    return tf.train.Features.FromString(body[:size])
+
+
+def _varint(data: bytes, start: int) -> tuple[int, int]:
+    """(value, position after it) of a protobuf varint."""
+    value = shift = 0
+    for position in range(start, len(data)):
+        value |= (data[position] & 0x7F) << shift
+        shift += 7
+        if data[position] < 0x80:
+            return value, position + 1
+    return 0, len(data)
+
+
+def _payload(path: str, shard: str, offset: int) -> bytes:
+    try:
+        with tf.io.gfile.GFile(shard, "rb") as file:
+            file.seek(offset)
+            header = file.read(_HEADER.size)
+            length = _HEADER.unpack(header)[0]
+            payload = file.read(length)
+    except (tf.errors.OpError, OSError, struct.error) as error:
+        raise VideoError(path, f"cannot be read ({error})") from error
+    if len(payload) < length:
+        raise VideoError(path, "the record is cut short")
+    return payload
+
+
+def _frames(path: str, payload: bytes):
+    try:
+        example = tf.train.SequenceExample.FromString(payload)
+    except Exception as error:  # protobuf's DecodeError
+        raise VideoError(path, "is not a SequenceExample") from error
+    return example.feature_lists.feature_list["image/encoded"].feature
