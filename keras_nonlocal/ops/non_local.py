@@ -96,8 +96,10 @@ def _gaussian(theta, phi, scale, in_full_precision):
         # thousands, which half precision rounds to whole units of the exponent.
         theta, phi = ops.cast(theta, softmax_dtype), ops.cast(phi, softmax_dtype)
     if scale is not None:
-        theta = theta * ops.cast(scale, theta.dtype)  # (B, N, d), before N x M
+        theta = theta * scale  # (B, N, d): smaller than the N x M map
     logits = ops.matmul(theta, ops.swapaxes(phi, 1, 2))  # (B, N, M)
+    if logits.shape[-1] == 1:  # ops.softmax warns of a single key
+        return ops.ones_like(logits, dtype=dtype)
     return ops.cast(ops.softmax(ops.cast(logits, softmax_dtype), axis=-1), dtype)
 
 

@@ -18,6 +18,7 @@ def spatial_max_pool(x, pool_size=2):
     >>> tuple(spatial_max_pool(np.ones((1, 4, 7, 7, 8))).shape)
     (1, 4, 3, 3, 8)
     """
+    x = ops.convert_to_tensor(x)
     if len(x.shape) < 5:
         return _max_pool(x, pool_size)
     # Frames ride in the batch: the 2-D kernel exists for every dtype and is faster.
