@@ -103,3 +103,54 @@ class ModelConfig(hyperparams.Config):
     convention: str = "video_nonlocal_net"
     width: int = 64
     dropout_rate: float = 0.5
+
+
+@dataclasses.dataclass
+class LossesConfig(hyperparams.Config):
+    """Cross-entropy with softmax, or with a sigmoid per class (`is_multilabel`).
+
+    Attributes:
+        label_smoothing: Mixes this much of the uniform distribution into the
+            labels.
+    """
+
+    label_smoothing: float = 0.0
+
+
+@dataclasses.dataclass
+class EvaluationConfig(hyperparams.Config):
+    """How a video is scored from its views.
+
+    Attributes:
+        view_aggregation: `mean` of the views' probabilities (paper), or their
+            `max`, which suits long videos with many labels.
+    """
+
+    view_aggregation: str = "mean"
+
+
+@dataclasses.dataclass
+class VideoClassificationConfig(cfg.TaskConfig):
+    """The task: a network, clips, two data sets, a loss and a test protocol.
+
+    Attributes:
+        init_checkpoint: Where to start from: a model directory, one of its
+            checkpoints, a `.keras` or a `.weights.h5` file.
+        model: The network.
+        clip: What one clip is.
+        train_data: Clips cut at random.
+        validation_data: Views that cover the video.
+        losses: What is minimised.
+        evaluation: How videos are scored.
+    """
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    clip: ClipConfig = dataclasses.field(default_factory=ClipConfig)
+    train_data: DataConfig = dataclasses.field(
+        default_factory=lambda: DataConfig(is_training=True)
+    )
+    validation_data: DataConfig = dataclasses.field(
+        default_factory=lambda: DataConfig(is_training=False, drop_remainder=False)
+    )
+    losses: LossesConfig = dataclasses.field(default_factory=LossesConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)

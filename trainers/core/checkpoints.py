@@ -1,0 +1,265 @@
+"""Checkpoints keyed by the path of each variable.
+
+`tf.train.Checkpoint(model=keras_model)` loses Keras 3 layers held in lists,
+dicts, and the state of dropout seeds, and says nothing. A dict of variables by
+path loses none, reads well, and can be compared with a model before a restore.
+"""
+
+import json
+import pathlib
+import re
+from collections.abc import Iterable, Mapping
+
+import keras
+import tensorflow as tf
+
+from trainers.core.errors import UserError
+from trainers.core.yaml_io import write_json
+
+_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+_BEST_INFO = "info.json"
+# Keras numbers these by how many the process has made; a path names them anyway.
+_NUMBERED = re.compile(r"\bseed_generator_\d+\b")
+
+
+def by_path(variables: Iterable) -> dict:
+    """`tf.Variable`s of Keras variables by path.
+
+    Raises:
+        ValueError: Two variables share a path.
+    """
+    named = {}
+    for variable in variables:
+        path = _NUMBERED.sub("seed_generator", variable.path)
+        if path in named:
+            raise ValueError(
+                f"Two variables have the path {path!r}: a checkpoint would hold one "
+                "of them only. Name the layers apart."
+            )
+        named[path] = variable.value
+    return named
+
+
+def training_checkpoint(global_step, model, optimizer) -> tf.train.Checkpoint:
+    """All the state that training goes on from."""
+    return tf.train.Checkpoint(
+        global_step=global_step,
+        model=by_path(model.variables),
+        optimizer=by_path(optimizer.variables),
+    )
+
+
+def restore_training(global_step, model, optimizer, prefix: str):
+    """Restores everything `training_checkpoint` saves; nothing may be missing.
+
+    Raises:
+        UserError: The checkpoint is of another model or optimizer.
+    """
+    expected = _prefixed("model", by_path(model.variables)) | _prefixed(
+        "optimizer", by_path(optimizer.variables)
+    )
+    found = {path: s for path, s in _shapes(prefix).items() if "/" in path}
+    _check_shapes(_shapes_of(expected), found, prefix)
+    checkpoint = training_checkpoint(global_step, model, optimizer)
+    checkpoint.read(prefix).assert_consumed()
+
+
+def restore_model(model, source: str):
+    """Restores a model alone, from whatever holds one.
+
+    Args:
+        model: Built Keras model.
+        source: Checkpoint prefix, a folder with checkpoints, a `.keras` or a
+            `.weights.h5` file.
+
+    Raises:
+        UserError: No such file, or one of another model; says which variables.
+    """
+    if source.endswith(".keras"):
+        _restore_keras(model, source)
+    elif source.endswith(".weights.h5"):
+        _restore_h5(model, source)
+    else:
+        _restore_prefix(model, find(source))
+
+
+def _restore_prefix(model, prefix: str):
+    variables = by_path(model.variables)
+    found = {
+        path.removeprefix("model/"): shape
+        for path, shape in _shapes(prefix).items()
+        if path.startswith("model/")
+    }
+    _check_shapes(_shapes_of(variables), found, prefix)
+    tf.train.Checkpoint(model=variables).read(prefix).expect_partial()
+
+
+def _restore_keras(model, source: str):
+    _require_file(source)
+    try:
+        loaded = by_path(keras.models.load_model(source, compile=False).variables)
+    except Exception as error:
+        raise UserError(f"{source}: not a readable .keras file: {error}") from error
+    variables = by_path(model.variables)
+    _check_shapes(_shapes_of(variables), _shapes_of(loaded), source)
+    for path, variable in variables.items():
+        variable.assign(loaded[path])
+
+
+def _restore_h5(model, source: str):
+    _require_file(source)
+    try:
+        model.load_weights(source)
+    except Exception as error:
+        raise UserError(f"{source}: weights of another model: {error}") from error
+
+
+def _require_file(source: str):
+    if not pathlib.Path(source).is_file():
+        raise UserError(f"No such checkpoint: {source}")
+
+
+def find(source: str) -> str:
+    """Prefix of the checkpoint at `source`, or of the newest in that folder.
+
+    Raises:
+        UserError: There is none.
+    """
+    prefix = tf.train.latest_checkpoint(source) if tf.io.gfile.isdir(source) else source
+    if not prefix or not tf.io.gfile.exists(f"{prefix}.index"):
+        raise UserError(
+            f"No checkpoint at {source}. Expected a model directory that has been "
+            "trained in, or the path of a checkpoint without `.index`."
+        )
+    return str(prefix)
+
+
+def latest(model_dir) -> str | None:
+    """Prefix of the newest checkpoint of a model directory, if there is one."""
+    return tf.train.latest_checkpoint(str(model_dir))
+
+
+def step_of(prefix: str) -> int:
+    """Training step at which a checkpoint was saved."""
+    return int(_reader(prefix).get_tensor(f"global_step{_SUFFIX}"))
+
+
+def _reader(prefix: str):
+    try:
+        return tf.train.load_checkpoint(prefix)
+    except (tf.errors.OpError, ValueError) as error:
+        raise UserError(f"{prefix}: not a readable checkpoint: {error}") from error
+
+
+def _shapes(prefix: str) -> dict[str, tuple]:
+    """Shapes of the variables in a checkpoint by path."""
+    return {
+        key.removesuffix(_SUFFIX).replace(".S", "/").replace("..", "."): tuple(shape)
+        for key, shape in _reader(prefix).get_variable_to_shape_map().items()
+        if key.endswith(_SUFFIX) and not key.startswith("save_counter")
+    }
+
+
+def _shapes_of(variables: Mapping) -> dict[str, tuple]:
+    return {path: tuple(variable.shape) for path, variable in variables.items()}
+
+
+def _prefixed(prefix: str, values: Mapping) -> dict:
+    return {f"{prefix}/{path}": value for path, value in values.items()}
+
+
+def _check_shapes(expected: Mapping, found: Mapping, source: str):
+    """Raises where a checkpoint is not of this model."""
+    problems = [
+        *(f"{path}: not in the checkpoint" for path in expected.keys() - found.keys()),
+        *(f"{path}: not in the model" for path in found.keys() - expected.keys()),
+        *(
+            f"{path}: {found[path]} in the checkpoint, {expected[path]} in the model"
+            for path in expected.keys() & found.keys()
+            if found[path] != expected[path]
+        ),
+    ]
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in sorted(problems)[:8])
+        more = f"\n  ... and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise UserError(
+            f"The checkpoint {source} is of another model: {len(problems)} of "
+            f"{len(expected)} variables do not fit.\n{shown}{more}\nBuild the model "
+            "with the config that it was trained with (its params.yaml)."
+        )
+
+
+class Saver:
+    """Saves the newest checkpoints of a model directory, and the best.
+
+    TensorFlow writes beside and renames, so a process killed at any moment
+    leaves a checkpoint that was whole before.
+
+    Args:
+        checkpoint: From `training_checkpoint`.
+        model_dir: Where to.
+        max_to_keep: Of the newest.
+        best_dir: Where the best is kept; None for nowhere.
+        metric: What best means.
+        higher_is_better: Which way.
+    """
+
+    def __init__(
+        self,
+        checkpoint,
+        model_dir,
+        max_to_keep: int,
+        best_dir=None,
+        metric: str = "",
+        higher_is_better: bool = True,
+    ):
+        self._newest = tf.train.CheckpointManager(
+            checkpoint, str(model_dir), max_to_keep=max_to_keep
+        )
+        self._best = best_dir and tf.train.CheckpointManager(
+            checkpoint, str(best_dir), max_to_keep=1, checkpoint_name="best"
+        )
+        self._info = best_dir and pathlib.Path(best_dir, _BEST_INFO)
+        self._metric = metric
+        self._sign = 1 if higher_is_better else -1
+
+    def save(self, step: int):
+        """Saves, unless this step has been saved already."""
+        newest = self._newest.latest_checkpoint
+        if not newest or not newest.endswith(f"-{step}"):
+            self._newest.save(checkpoint_number=step)
+
+    def save_if_best(self, step: int, metrics: Mapping) -> bool:
+        """Saves if the metric is better than ever; a NaN never is."""
+        if not self._best:
+            return False
+        if self._metric not in metrics:
+            raise UserError(
+                "trainer.best_checkpoint_eval_metric is "
+                f"{self._metric!r}; the evaluation has {', '.join(sorted(metrics))}."
+            )
+        value = float(metrics[self._metric])
+        if not self._sign * value > self._sign * self._best_value():
+            return False
+        self._best.save(checkpoint_number=step)
+        write_json(self._info, {"step": step, **_numbers(metrics)})
+        return True
+
+    def _best_value(self) -> float:
+        if self._info.is_file() and self._best.latest_checkpoint:
+            best = json.loads(self._info.read_text(encoding="utf-8"))
+            if self._metric in best:
+                return float(best[self._metric])
+        return -self._sign * float("inf")
+
+
+def _numbers(metrics: Mapping) -> dict:
+    return {key: float(value) for key, value in metrics.items() if _is_number(value)}
+
+
+def _is_number(value) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

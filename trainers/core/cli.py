@@ -1,0 +1,49 @@
+"""Running a command so that a user's mistake reads as one line, not a traceback."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from trainers.core.errors import Interrupted
+
+
+def quiet_start():
+    """Silences TensorFlow's start-up notes, unless asked for; before its import.
+
+    Raises:
+        SystemExit: Keras is set to another backend.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        fail(
+            f"KERAS_BACKEND is {backend!r}, but the trainers run on TensorFlow. Unset "
+            "it, or set KERAS_BACKEND=tensorflow."
+        )
+
+
+def fail(message) -> None:
+    """Prints `error: message` and exits with 1."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def run(command: Callable[[], int | None]):
+    """Runs a command and exits with its code.
+
+    What a user can put right (ValueError, OSError, ExportError and the like) is
+    printed as `error: ...`, exit code 1; anything else is ours, and keeps its
+    traceback. A signal exits with 128 + its number.
+    """
+    try:
+        sys.exit(command() or 0)
+    except Interrupted as interrupted:
+        print(f"\n{interrupted}", file=sys.stderr)
+        sys.exit(128 + interrupted.signum)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        if os.environ.get("NONLOCAL_TRACEBACK"):
+            raise
+        fail(error)

@@ -1,0 +1,251 @@
+"""Experiments from factory, YAML files and overrides, in that order.
+
+    experiment: video_classification      # the factory, in the first YAML
+    trainer: {train_steps: 1000}          # fields of its ExperimentConfig
+
+Every key and every type is checked against the dataclasses before anything
+runs, and the error names the file, the key and the nearest right one.
+"""
+
+import pathlib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+
+import yaml
+from official.core import exp_factory
+from official.core import registry as _registry
+from official.modeling import hyperparams
+
+from trainers.core.errors import UserError, did_you_mean
+from trainers.core.yaml_io import parse_yaml, read_yaml, write_text
+
+PARAMS_FILE = "params.yaml"
+_FACTORY_KEY = "experiment"
+
+
+def load_experiment(
+    config_files: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    experiment: str | None = None,
+):
+    """Puts an `ExperimentConfig` together.
+
+    Args:
+        config_files: YAML files, the later over the earlier.
+        overrides: `a.b=c`, the later over the earlier, over all files; the
+            value is read as YAML.
+        experiment: Name of the factory; by default the `experiment` key of
+            the files.
+
+    Returns:
+        `(name of the factory, config)`.
+
+    Raises:
+        UserError: Unknown factory, unknown key, wrong type, unreadable file.
+    """
+    layers = [(str(path), read_yaml(path)) for path in config_files]
+    named = _factories_named(layers)
+    layers += [
+        (f"--params_override={text}", _parse_override(text)) for text in overrides
+    ]
+    name = experiment or _the_factory(named)
+    config = build_experiment(name)
+    for source, values in layers:
+        override(config, values, source)
+    return name, config
+
+
+def build_experiment(name: str):
+    """The config of a registered factory.
+
+    Raises:
+        UserError: No factory has this name.
+    """
+    factories = exp_factory._REGISTERED_CONFIGS
+    try:
+        _registry.lookup(factories, name)
+    except LookupError as error:
+        raise UserError(
+            f"Unknown experiment {name!r}.{did_you_mean(name, factories)}"
+        ) from error
+    return exp_factory.get_exp_config(name)
+
+
+def _factories_named(layers):
+    """Takes the `experiment` keys out of the YAML layers."""
+    return {
+        source: values.pop(_FACTORY_KEY)
+        for source, values in layers
+        if _FACTORY_KEY in values
+    }
+
+
+def _the_factory(named: Mapping[str, str]) -> str:
+    if not named:
+        raise UserError(
+            "No experiment is named: give --experiment, or a --config YAML with a "
+            "line like `experiment: video_classification`."
+        )
+    if len(set(named.values())) > 1:
+        listed = ", ".join(f"{source}: {name}" for source, name in named.items())
+        raise UserError(f"The configs name different experiments ({listed}).")
+    return next(iter(named.values()))
+
+
+def _parse_override(text: str) -> dict:
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise UserError(f"--params_override={text}: expected a.b.c=value.")
+    nested = parse_yaml(value, f"--params_override={text}")
+    for key in reversed(keys):
+        nested = {key: nested}
+    return nested
+
+
+def override(config, values: Mapping, source: str, prefix: str = ""):
+    """Sets fields of a config from nested mappings, strictly.
+
+    Args:
+        config: `hyperparams.Config` to change.
+        values: Field name -> value, or mapping for a config within it.
+        source: Where they come from, for errors.
+        prefix: Path of `config` in the whole, for errors.
+
+    Raises:
+        UserError: Unknown key or wrong type.
+    """
+    hints = config._get_annotations()
+    fields = [name for name in vars(config) if not name.startswith("_")]
+    for key, value in values.items():
+        where = f"{source}: `{prefix}{key}`"
+        if key not in fields:
+            kind = type(config).__name__
+            raise UserError(
+                f"{where} is not a field of {kind}.{did_you_mean(key, fields)}"
+            )
+        _set_field(config, key, value, hints.get(key, typing.Any), where, prefix)
+    _check_choice(config, fields, f"{source}: `{prefix}type`")
+
+
+def _set_field(config, key, value, hint, where, prefix):
+    current = getattr(config, key)
+    if isinstance(value, Mapping) and isinstance(current, hyperparams.Config):
+        if type(current) is not hyperparams.Config:
+            return override(current, value, where.split(": `")[0], f"{prefix}{key}.")
+    if not _matches(value, hint):
+        raise UserError(
+            f"{where} must be {_describe(hint)}. Received: {value!r} "
+            f"({type(value).__name__})."
+        )
+    setattr(config, key, None)  # free-form mappings are replaced, not merged
+    setattr(config, key, float(value) if _is_float(value, hint) else value)
+
+
+def _check_choice(config, fields, where):
+    """A oneof's `type` must be one of its members."""
+    if not isinstance(config, hyperparams.OneOfConfig) or config.type is None:
+        return
+    members = [name for name in fields if name != "type"]
+    if config.type not in members:
+        raise UserError(
+            f"{where} is {config.type!r}.{did_you_mean(config.type, members)}"
+        )
+
+
+def _matches(value, hint) -> bool:
+    """Whether a YAML value fits a type annotation."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is typing.Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(_matches(value, arg) for arg in args)
+    if hint in (None, type(None)):
+        return value is None
+    if origin in (list, tuple, Sequence):
+        kinds = [arg for arg in args if arg is not Ellipsis] or [typing.Any]
+        return isinstance(value, list | tuple) and all(
+            _matches(item, kinds[0]) for item in value
+        )
+    kind = origin or hint
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind is dict or (
+        isinstance(kind, type) and issubclass(kind, hyperparams.Config)
+    ):
+        return isinstance(value, Mapping)
+    return isinstance(value, kind)
+
+
+def _is_float(value, hint) -> bool:
+    """Whether an int is written where a float, and no int, is meant."""
+    return type(value) is int and not _matches(0, _without_float(hint))
+
+
+def _without_float(hint):
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        rest = [arg for arg in typing.get_args(hint) if arg is not float]
+        return typing.Union[tuple(rest)]  # noqa: UP007 (built at run time)
+    return type(None) if hint is float else hint
+
+
+def _describe(hint) -> str:
+    if isinstance(hint, type) and not typing.get_args(hint):
+        return f"of type {hint.__name__}"
+    return f"of type {str(hint).replace('typing.', '').replace('NoneType', 'None')}"
+
+
+def to_dict(config) -> dict:
+    """The config as plain dicts, lists and numbers."""
+    return _plain(config.as_dict())
+
+
+def _plain(value):
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def to_yaml(config, experiment: str) -> str:
+    """The config as a YAML text that `load_experiment` reads back."""
+    return yaml.safe_dump(
+        {_FACTORY_KEY: experiment, **to_dict(config)}, sort_keys=False
+    )
+
+
+def save_params(config, experiment: str, model_dir):
+    """Writes the resolved config to `MODEL_DIR/params.yaml`."""
+    write_text(pathlib.Path(model_dir) / PARAMS_FILE, to_yaml(config, experiment))
+
+
+def differences(config, experiment: str, model_dir) -> list[str]:
+    """What differs from the config that `model_dir` was made with.
+
+    Returns:
+        Lines `a.b: old -> new`, empty where all is as it was or new.
+    """
+    path = pathlib.Path(model_dir) / PARAMS_FILE
+    if not path.is_file():
+        return []
+    old = _flatten(read_yaml(path))
+    new = _flatten({_FACTORY_KEY: experiment, **to_dict(config)})
+    return [
+        f"{key}: {old.get(key, '(absent)')} -> {new.get(key, '(absent)')}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _flatten(values: Mapping, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

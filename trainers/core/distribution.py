@@ -1,0 +1,141 @@
+"""Devices, strategies, precision and seeds: set once, before a model exists."""
+
+import keras
+import tensorflow as tf
+from official.common import distribute_utils
+
+from trainers.core.errors import UserError, did_you_mean
+
+STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored", "tpu")
+# Policies by the Model Garden's name of the computing dtype.
+POLICIES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+
+
+def configure(runtime):
+    """Applies what holds for the whole process: seed, precision, devices.
+
+    `keras.config.set_dtype_policy` is what Keras 3 models follow; the Model
+    Garden's own `set_mixed_precision_policy` reaches tf_keras only, and leaves
+    them in float32 without a word.
+
+    Args:
+        runtime: `RuntimeConfig`.
+
+    Raises:
+        UserError: A value outside its choices, or devices that are not there.
+    """
+    _check_choice("distribution_strategy", runtime.distribution_strategy, STRATEGIES)
+    _check_choice("mixed_precision_dtype", runtime.mixed_precision_dtype, POLICIES)
+    keras.config.set_dtype_policy(POLICIES[runtime.mixed_precision_dtype])
+    _split_cpu(runtime.num_cpu_devices)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    keras.utils.set_random_seed(runtime.seed)
+    if runtime.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    tf.config.run_functions_eagerly(runtime.run_eagerly)
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise UserError(f"runtime.{name} is {value!r}.{did_you_mean(value, choices)}")
+
+
+def _split_cpu(num_devices: int):
+    """Makes logical devices of the CPU, one for each replica."""
+    if num_devices < 1:
+        raise UserError(f"runtime.num_cpu_devices must be positive: {num_devices}")
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if num_devices == 1 and tf.config.get_logical_device_configuration(cpu) is None:
+        return
+    devices = [tf.config.LogicalDeviceConfiguration()] * num_devices
+    try:
+        tf.config.set_logical_device_configuration(cpu, devices)
+    except RuntimeError as error:
+        if len(tf.config.list_logical_devices("CPU")) != num_devices:
+            raise UserError(
+                f"runtime.num_cpu_devices is {num_devices}, but TensorFlow has "
+                "started with another number in this process."
+            ) from error
+
+
+def build_strategy(runtime) -> tf.distribute.Strategy:
+    """The strategy of a `RuntimeConfig`.
+
+    Raises:
+        UserError: More GPUs asked for than there are.
+    """
+    num_gpus = _num_gpus(runtime)
+    if runtime.distribution_strategy == "mirrored" and not num_gpus:
+        return _mirrored_cpu(runtime.num_cpu_devices)
+    if runtime.distribution_strategy == "multi_worker_mirrored":
+        distribute_utils.configure_cluster(runtime.worker_hosts, runtime.task_index)
+    return distribute_utils.get_distribution_strategy(
+        runtime.distribution_strategy,
+        num_gpus=num_gpus,
+        all_reduce_alg=runtime.all_reduce_alg,
+        num_packs=runtime.num_packs,
+        tpu_address=runtime.tpu,
+    )
+
+
+def _num_gpus(runtime) -> int:
+    found = len(tf.config.list_physical_devices("GPU"))
+    wanted = found if runtime.num_gpus < 0 else runtime.num_gpus
+    if wanted > found:
+        raise UserError(
+            f"runtime.num_gpus is {wanted}, but TensorFlow sees {found} on this "
+            "machine. Set it to -1 for all there are, 0 for the CPU."
+        )
+    return min(wanted, 1) if runtime.distribution_strategy == "one_device" else wanted
+
+
+def _mirrored_cpu(num_devices: int) -> tf.distribute.Strategy:
+    """Mirrored over logical CPUs; collectives between those break in the end."""
+    if num_devices == 1:
+        return tf.distribute.OneDeviceStrategy("device:CPU:0")
+    return tf.distribute.MirroredStrategy(
+        [f"CPU:{i}" for i in range(num_devices)],
+        cross_device_ops=tf.distribute.ReductionToOneDevice(),
+    )
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the files that all workers share."""
+    return strategy.extended.should_checkpoint
+
+
+def synchronize_batch_norm(model):
+    """Makes batch normalisation use the statistics of all replicas' batches."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+
+
+def separate_seeds(model):
+    """Gives each replica its own dropout masks.
+
+    Keras's seed states are mirrored, so all replicas would draw the same. The
+    replica's number joins the seed as it is drawn; the state itself stays the
+    same on all, and can be saved from any.
+    """
+    for layer in model._flatten_layers():
+        for generator in getattr(layer, "_seed_generators", ()):
+            generator.next = _of_this_replica(generator.next)
+
+
+def _of_this_replica(draw):
+    def draw_here(*args, **kwargs):
+        seed = draw(*args, **kwargs)
+        replicas = tf.distribute.get_replica_context()
+        if replicas is None or replicas.num_replicas_in_sync == 1:
+            return seed
+        # An odd constant keeps neighbours far apart; replica 0 draws as alone.
+        offset = tf.cast(replicas.replica_id_in_sync_group, seed.dtype) * 0x9E3779B1
+        return seed + tf.stack([offset, tf.zeros_like(offset)])
+
+    return draw_here

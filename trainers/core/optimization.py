@@ -1,0 +1,220 @@
+"""Keras optimizers whose update depends on the global gradient alone.
+
+Three things go wrong silently with Keras 3 optimizers under tf.distribute:
+clipping by norm acts on each replica's part before the sum, a float16 overflow
+on one replica is skipped on that one only, and weight decay is decoupled. Here
+the gradient is summed over replicas first; everything else acts on that sum.
+"""
+
+import keras
+import tensorflow as tf
+from keras import ops
+from official.modeling.optimization import optimizer_factory
+
+from trainers.core.errors import UserError, did_you_mean
+
+
+class SGD(keras.optimizers.SGD):
+    """SGD with momentum in units of gradient (`momentum_correction`).
+
+        v = momentum * v + g
+        w = w - lr * (g + momentum * v)     with Nesterov, else w - lr * v
+
+    This equals Caffe2's `v = momentum * v + lr * g` with `v` multiplied by
+    new / old rate at every change (SCALE_MOMENTUM), at a constant rate Keras's
+    own form too.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(gradient, variable.dtype)
+        if self.momentum:
+            velocity = self.momentums[self._get_variable_index(variable)]
+            self.assign(velocity, velocity * self.momentum + gradient)
+            gradient = (
+                gradient + velocity * self.momentum
+                if self.nesterov
+                else ops.convert_to_tensor(velocity)
+            )
+        self.assign_sub(variable, gradient * rate)
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A Model Garden (tf_keras) schedule as a Keras 3 one."""
+
+    def __init__(self, schedule):
+        self._schedule = schedule
+
+    def __call__(self, step):
+        return tf.cast(self._schedule(tf.cast(step, tf.int64)), tf.float32)
+
+
+def build_learning_rate(config) -> Schedule:
+    """The schedule of an `OptimizationConfig`, warm-up included.
+
+    Raises:
+        UserError: No type chosen, or values that make no schedule.
+    """
+    if config.learning_rate.type is None:
+        raise UserError(
+            "trainer.optimizer_config.learning_rate.type is not set: choose "
+            "constant, stepwise, cosine, ..."
+        )
+    try:
+        return Schedule(_with_warmup(_base_schedule(config.learning_rate), config))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"trainer.optimizer_config.learning_rate: no schedule from "
+            f"{config.learning_rate.get().as_dict()}: {error}"
+        ) from error
+
+
+def _base_schedule(config):
+    values = config.get().as_dict()
+    if config.type == "constant":
+        return lambda step: values["learning_rate"]
+    if config.type == "stepwise":
+        _check_stepwise(values)
+    return optimizer_factory.LR_CLS[config.type](**values)
+
+
+def _check_stepwise(values):
+    boundaries, rates = values["boundaries"] or [], values["values"] or []
+    if len(rates) != len(boundaries) + 1 or list(boundaries) != sorted(set(boundaries)):
+        raise ValueError(
+            "`boundaries` must rise, and `values` must have one entry more. "
+            f"Received: {boundaries} and {rates}."
+        )
+
+
+def _with_warmup(schedule, config):
+    """The schedule, its first steps replaced by the rise to it."""
+    if config.warmup.type is None:
+        return schedule
+    warmup = config.warmup.get()
+    if not warmup.warmup_steps or warmup.warmup_steps < 1:
+        raise ValueError(f"`warmup_steps` must be positive: {warmup.warmup_steps}")
+    steps = warmup.warmup_steps
+    start = getattr(warmup, "warmup_learning_rate", 0.0)
+    power = getattr(warmup, "power", 1.0)
+    target = tf.cast(schedule(tf.constant(steps, tf.int64)), tf.float32)
+
+    def warmed(step):
+        fraction = tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
+        rising = start + (target - start) * fraction**power
+        return tf.where(step < steps, rising, tf.cast(schedule(step), tf.float32))
+
+    return warmed
+
+
+def build_optimizer(config, runtime):
+    """The optimizer of an `OptimizationConfig`, unbuilt.
+
+    Call `optimizer.build(model.trainable_variables)` within the strategy scope
+    before the first step: Keras cannot build it inside a replica.
+    """
+    chosen = config.optimizer.get()
+    rate = build_learning_rate(config)
+    match config.optimizer.type:
+        case "sgd":
+            kind = SGD if chosen.momentum_correction else keras.optimizers.SGD
+            optimizer = kind(
+                rate, chosen.momentum, nesterov=chosen.nesterov, name="optimizer"
+            )
+        case "adamw":
+            optimizer = keras.optimizers.AdamW(
+                rate,
+                weight_decay=chosen.weight_decay,
+                beta_1=chosen.beta_1,
+                beta_2=chosen.beta_2,
+                epsilon=chosen.epsilon,
+                name="optimizer",
+            )
+        case other:
+            raise UserError(
+                f"Unknown optimizer {other!r}.{did_you_mean(other, ['sgd', 'adamw'])}"
+            )
+    if runtime.mixed_precision_dtype == "float16":
+        return keras.optimizers.LossScaleOptimizer(
+            optimizer, runtime.loss_scale, name="loss_scale"
+        )
+    return optimizer
+
+
+def prepare(optimizer, model):
+    """Builds the optimizer for a model, decay kept off the normalisation."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    decayed = {id(variable) for variable in decayed_variables(model)}
+    if inner.weight_decay:
+        inner.exclude_from_weight_decay(
+            [v for v in model.trainable_variables if id(v) not in decayed]
+        )
+    optimizer.build(model.trainable_variables)
+
+
+def decayed_variables(model) -> list:
+    """Trainable variables that weight decay acts on: kernels and biases.
+
+    The scales and offsets of every normalisation layer are left out, as the
+    paper's code does (WEIGHT_DECAY_BN 0).
+    """
+    normalizations = (
+        keras.layers.BatchNormalization,
+        keras.layers.LayerNormalization,
+        keras.layers.GroupNormalization,
+    )
+    left_out = {
+        id(variable)
+        for layer in model._flatten_layers()
+        if isinstance(layer, normalizations)
+        for variable in layer.trainable_variables
+    }
+    return [v for v in model.trainable_variables if id(v) not in left_out]
+
+
+def apply_global_gradients(optimizer, model, gradients, *, config):
+    """One update from the sum of all replicas' gradients.
+
+    Called in replica context with each replica's own part; scaled, if the
+    optimizer scales the loss. In order: sum over replicas, unscale, clip by the
+    global norm, add the coupled weight decay, update. An update that is not
+    finite is skipped on every replica by a loss-scaling optimizer.
+
+    Args:
+        optimizer: From `build_optimizer`, built.
+        model: Keras model.
+        gradients: One per trainable variable.
+        config: `SGDConfig` or `AdamWConfig`.
+
+    Returns:
+        Norm of the summed gradient, before clipping.
+    """
+    replicas = tf.distribute.get_replica_context()
+    gradients = replicas.all_reduce("sum", gradients)
+    scale = _loss_scale(optimizer)
+    gradients = [gradient / scale for gradient in gradients]
+    norm = tf.linalg.global_norm(gradients)
+    if config.global_clipnorm:
+        gradients, _ = tf.clip_by_global_norm(gradients, config.global_clipnorm, norm)
+    if getattr(optimizer, "inner_optimizer", optimizer).weight_decay is None:
+        gradients = _add_decay(gradients, model, config.weight_decay)
+    # Keras sums over replicas once more. Both factors are powers of two for
+    # two, four, eight ... replicas, and then change no bit.
+    factor = scale / replicas.num_replicas_in_sync
+    optimizer.apply([gradient * factor for gradient in gradients])
+    return norm
+
+
+def _loss_scale(optimizer):
+    scale = getattr(optimizer, "dynamic_scale", None)
+    return tf.ones(()) if scale is None else tf.convert_to_tensor(scale.value)
+
+
+def _add_decay(gradients, model, weight_decay):
+    decayed = {id(variable) for variable in decayed_variables(model)}
+    return [
+        gradient + weight_decay * variable.value
+        if id(variable) in decayed
+        else gradient
+        for gradient, variable in zip(gradients, model.trainable_variables, strict=True)
+    ]

@@ -1,0 +1,77 @@
+"""What a person watching sees: a bar with loss, speed, input wait and ETA."""
+
+import contextlib
+import time
+
+import tqdm
+
+
+class Stopwatch:
+    """How long a loop took, and how much of that it waited for input."""
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        """Starts over."""
+        self._start = time.perf_counter()
+        self._waited = 0.0
+        self._steps = 0
+
+    @contextlib.contextmanager
+    def waiting(self):
+        """Around whatever waits for input; one step each."""
+        start = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - start
+        self._steps += 1
+
+    @property
+    def steps_per_second(self) -> float:
+        return self._steps / max(time.perf_counter() - self._start, 1e-9)
+
+    @property
+    def input_wait(self) -> float:
+        """Fraction of the time spent waiting for input, 0 to 1."""
+        return self._waited / max(time.perf_counter() - self._start, 1e-9)
+
+
+class ProgressBar:
+    """A tqdm bar on stderr: `loss 1.234, input wait 12%`, steps/s and ETA.
+
+    Args:
+        description: Before the bar.
+        total: Steps, None where unknown.
+        start: Steps done before.
+        enabled: False shows nothing (workers other than the chief).
+        leave: Whether the finished bar stays.
+    """
+
+    def __init__(self, description, total=None, start=0, enabled=True, leave=True):
+        self._bar = tqdm.tqdm(
+            desc=description,
+            total=total,
+            initial=start,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.5,
+            disable=not enabled,
+            leave=leave,
+        )
+
+    def update(self, **values):
+        """One step more; values are shown behind the bar."""
+        shown = {name: _format(name, value) for name, value in values.items()}
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update()
+
+    def write(self, text: str):
+        """Prints text to stdout, above the bar."""
+        self._bar.write(text)
+
+    def close(self):
+        self._bar.close()
+
+
+def _format(name: str, value: float) -> str:
+    return f"{value:.0%}" if name == "input_wait" else f"{value:.4g}"

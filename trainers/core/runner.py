@@ -1,0 +1,207 @@
+"""From a config and a model directory to a trained or tested model."""
+
+import os
+import pathlib
+
+import orbit
+import tensorflow as tf
+
+from trainers.core import checkpoints, distribution, optimization
+from trainers.core.errors import Interrupted, UserError
+from trainers.core.progress import ProgressBar
+from trainers.core.signals import StopRequest
+from trainers.core.trainer import Trainer
+from trainers.core.yaml_io import write_json
+
+RESULTS_FILE = "eval_results.json"
+
+
+class Runner:
+    """Trains with checkpoints, curves and evaluations; resumes where it was.
+
+    The loop is not orbit's Controller: that prints to stdout, evaluates at
+    steps counted from where a run was resumed, and cannot stop between steps.
+
+    Args:
+        config: `ExperimentConfig`.
+        task: `trainers.core.task.Task`.
+        strategy: From `distribution.build_strategy`.
+        model_dir: Checkpoints, curves and results go here.
+        train: False builds no optimizer.
+    """
+
+    def __init__(self, config, task, strategy, model_dir, train: bool = True):
+        self._config = config
+        self._task = task
+        self._strategy = strategy
+        self._model_dir = pathlib.Path(model_dir)
+        self._chief = distribution.is_chief(strategy)
+        with strategy.scope():
+            self.trainer = self._build_trainer(train)
+        self._writers = {}
+
+    def _build_trainer(self, train: bool) -> Trainer:
+        runtime = self._config.runtime
+        model = self._task.build_model()
+        distribution.separate_seeds(model)
+        if runtime.synchronize_batch_norm:
+            distribution.synchronize_batch_norm(model)
+        if not train:
+            return Trainer(self._config, self._task, model)
+        optimizer = optimization.build_optimizer(
+            self._config.trainer.optimizer_config, runtime
+        )
+        optimization.prepare(optimizer, model)
+        return Trainer(self._config, self._task, model, optimizer)
+
+    # === Modes ===
+
+    def train(self, evaluate: bool = False) -> dict:
+        """Trains to `train_steps`; returns the last evaluation's metrics."""
+        self._check_steps()
+        with self._strategy.scope():
+            self._restore_or_initialize()
+            saver = self._build_saver(evaluate)
+            with StopRequest() as stop:
+                self.trainer.stop = stop
+                return self._train(saver, evaluate)
+
+    def evaluate(self, checkpoint: str) -> dict:
+        """Tests a checkpoint and writes `eval_results.json`."""
+        with self._strategy.scope():
+            checkpoints.restore_model(self.trainer.model, checkpoint)
+            self.trainer.global_step.assign(_step_of(checkpoint))
+            return self._evaluate()
+
+    # === Parts ===
+
+    def _train(self, saver, evaluate: bool) -> dict:
+        trainer = self._config.trainer
+        bar = ProgressBar("train", trainer.train_steps, self._step, self._chief)
+        self.trainer.on_step = bar.update
+        metrics = {}
+        try:
+            while self._step < trainer.train_steps:
+                self._train_loop(self._next_stop(evaluate))
+                if evaluate and self._is_due(trainer.validation_interval):
+                    metrics = self._evaluate()
+                    saver.save_if_best(self._step, metrics)
+                if self._is_due(trainer.checkpoint_interval):
+                    saver.save(self._step)
+        except Interrupted:
+            saver.save(self._step)
+            raise
+        finally:
+            bar.close()
+        return metrics
+
+    def _train_loop(self, until: int):
+        try:
+            logs = self.trainer.train(tf.constant(until - self._step))
+        except (tf.errors.OpError, StopIteration) as error:
+            self._task.check_inputs()
+            if isinstance(error, StopIteration | tf.errors.OutOfRangeError):
+                raise UserError("The training data ended.") from error
+            raise
+        self._task.check_inputs()
+        self._write_summary("train", logs)
+
+    def _evaluate(self) -> dict:
+        bar = ProgressBar("eval", enabled=self._chief, leave=False)
+        self.trainer.on_eval_step = bar.update
+        try:
+            metrics = self.trainer.evaluate(self._config.trainer.validation_steps)
+        except tf.errors.OpError:
+            self._task.check_inputs()
+            raise
+        finally:
+            bar.close()
+        self._write_summary(self._config.trainer.validation_summary_subdir, metrics)
+        if self._chief:
+            results = {"step": self._step, **metrics}
+            write_json(self._model_dir / RESULTS_FILE, results)
+            bar.write(f"Step {self._step}\n{self._task.format_metrics(metrics)}")
+        return metrics
+
+    @property
+    def _step(self) -> int:
+        return int(self.trainer.global_step.numpy())
+
+    def _next_stop(self, evaluate: bool) -> int:
+        """The next step at which something other than training is due."""
+        trainer = self._config.trainer
+        intervals = [trainer.steps_per_loop, trainer.checkpoint_interval]
+        if evaluate:
+            intervals.append(trainer.validation_interval)
+        multiples = [(self._step // every + 1) * every for every in intervals]
+        return min(*multiples, trainer.train_steps)
+
+    def _is_due(self, interval: int) -> bool:
+        return (
+            self._step % interval == 0 or self._step == self._config.trainer.train_steps
+        )
+
+    def _check_steps(self):
+        trainer = self._config.trainer
+        for name in (
+            "train_steps",
+            "steps_per_loop",
+            "checkpoint_interval",
+            "validation_interval",
+            "max_to_keep",
+        ):
+            value = getattr(trainer, name)
+            if value < 1:
+                raise UserError(f"trainer.{name} must be positive. Received: {value}.")
+
+    def _restore_or_initialize(self):
+        trainer = self.trainer
+        prefix = checkpoints.latest(self._model_dir)
+        if prefix:
+            checkpoints.restore_training(
+                trainer.global_step, trainer.model, trainer.optimizer, prefix
+            )
+        else:
+            self._task.initialize(trainer.model)
+
+    def _build_saver(self, evaluate: bool) -> checkpoints.Saver:
+        config, trainer = self._config.trainer, self.trainer
+        subdir = config.best_checkpoint_export_subdir
+        higher = config.best_checkpoint_metric_comp == "higher"
+        metric = config.best_checkpoint_eval_metric
+        if not metric:
+            metric, higher = self._task.best_metric, self._task.higher_is_better
+        # Every worker takes part in reading the variables; one keeps the files.
+        directory = self._model_dir if self._chief else self._scratch_dir()
+        return checkpoints.Saver(
+            checkpoints.training_checkpoint(
+                trainer.global_step, trainer.model, trainer.optimizer
+            ),
+            directory,
+            config.max_to_keep,
+            directory / subdir if evaluate and subdir else None,
+            metric,
+            higher,
+        )
+
+    def _scratch_dir(self) -> pathlib.Path:
+        worker = self._strategy.cluster_resolver.task_id
+        return self._model_dir / f".worker_{worker}_{os.getpid()}"
+
+    def _write_summary(self, name: str, values: dict):
+        if not self._chief:
+            return
+        if name not in self._writers:
+            self._writers[name] = orbit.utils.SummaryManager(
+                str(self._model_dir / name), tf.summary.scalar, self.trainer.global_step
+            )
+        numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
+        self._writers[name].write_summaries(numbers)
+        self._writers[name].flush()
+
+
+def _step_of(checkpoint: str) -> int:
+    """Step of one of our checkpoints, 0 for other files."""
+    if checkpoint.endswith((".keras", ".weights.h5")):
+        return 0
+    return checkpoints.step_of(checkpoints.find(checkpoint))

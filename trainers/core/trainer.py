@@ -1,0 +1,169 @@
+"""Steps of training and evaluation under a tf.distribute strategy.
+
+A thin orbit trainer: the Model Garden's own keeps its sums in tf_keras metrics
+and its weights in `tf.train.Checkpoint(model=...)`, neither of which holds
+Keras 3 models whole. Loops run on the host, one graph call a step, so that each
+step's loss is seen, input wait is measured, and a signal stops between steps.
+"""
+
+import math
+
+import numpy as np
+import orbit
+import tensorflow as tf
+
+from trainers.core.errors import UserError
+from trainers.core.progress import Stopwatch
+
+
+class NonFiniteError(UserError):
+    """The loss or its gradient became NaN or infinite."""
+
+
+class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
+    """Trains and evaluates one model of a task.
+
+    Make it within the strategy's scope.
+
+    Args:
+        config: `ExperimentConfig`.
+        task: `trainers.core.task.Task`.
+        model: Keras model.
+        optimizer: Built optimizer; None where nothing is trained.
+
+    Attributes:
+        global_step: Steps done, in the checkpoint with the rest.
+        on_step: Called with the values of each training step.
+        on_eval_step: Called after each batch of an evaluation.
+        stop: `StopRequest`, or None.
+    """
+
+    def __init__(self, config, task, model, optimizer=None):
+        self._strategy = tf.distribute.get_strategy()
+        self._config = config
+        self._task = task
+        self.model = model
+        self.optimizer = optimizer
+        self.global_step = orbit.utils.create_global_step()
+        self.on_step = None
+        self.on_eval_step = None
+        self.stop = None
+        self._train_iterator = None
+        self._train_step = tf.function(self._distributed_train_step)
+        self._eval_step = tf.function(self._distributed_eval_step)
+
+    # === Training ===
+
+    def train(self, num_steps: tf.Tensor) -> dict:
+        """Trains `num_steps` steps on; returns means over them.
+
+        Raises:
+            NonFiniteError: The loss or the gradient is NaN or infinite.
+            Interrupted: A signal asked to stop; the last step is complete.
+        """
+        iterator = self._train_inputs()
+        sums, watch = {}, Stopwatch()
+        for _ in range(int(num_steps)):
+            with watch.waiting():
+                inputs = next(iterator)
+            step = {name: np.array(v) for name, v in self._train_step(inputs).items()}
+            rate = float(step.pop("learning_rate"))
+            self._check_finite(step, rate)
+            sums = {name: sums.get(name, 0) + value for name, value in step.items()}
+            if self.on_step:
+                loss = _mean(step["loss"])
+                self.on_step(loss=loss, lr=rate, input_wait=watch.input_wait)
+            if self.stop:
+                self.stop.check()
+        return {
+            **{name: _mean(value) for name, value in sums.items()},
+            "learning_rate": rate,
+            "steps_per_second": watch.steps_per_second,
+            "input_wait": watch.input_wait,
+        }
+
+    def _train_inputs(self):
+        """The iterator of the training data, from the batch of this step on."""
+        if self._train_iterator is None:
+            dataset = orbit.utils.make_distributed_dataset(
+                self._strategy,
+                self._task.build_inputs,
+                self._config.task.train_data,
+                start_batch=int(self.global_step.numpy()),
+            )
+            self._train_iterator = iter(dataset)
+        return self._train_iterator
+
+    def _distributed_train_step(self, inputs):
+        rate = tf.convert_to_tensor(self.optimizer.learning_rate)
+        sums = self._strategy.run(self._replica_train_step, args=(inputs,))
+        totals = {
+            name: tf.stack(
+                [self._strategy.reduce("SUM", part, axis=None) for part in parts]
+            )
+            for name, parts in sums.items()
+        }
+        self.global_step.assign_add(1)
+        return {**totals, "learning_rate": rate}
+
+    def _replica_train_step(self, inputs):
+        return self._task.train_step(
+            inputs,
+            self.model,
+            self.optimizer,
+            config=self._config.trainer.optimizer_config.optimizer.get(),
+        )
+
+    def _check_finite(self, step, rate):
+        loss, norm = _mean(step["loss"]), _mean(step["gradient_norm"])
+        # A float16 gradient may overflow: then the scale falls and the step is
+        # skipped. The loss itself is not scaled.
+        scaled = hasattr(self.optimizer, "dynamic_scale")
+        if math.isfinite(loss) and (math.isfinite(norm) or scaled):
+            return
+        raise NonFiniteError(
+            f"The loss is {loss:g} and the gradient norm {norm:g} at step "
+            f"{int(self.global_step.numpy())}, learning rate {rate:g}. Training stops; "
+            "the last checkpoint is from before. Try a lower learning rate, a longer "
+            "warm-up (trainer.optimizer_config.warmup), gradient clipping "
+            "(trainer.optimizer_config.optimizer.sgd.global_clipnorm), or "
+            "runtime.mixed_precision_dtype=float32."
+        )
+
+    # === Evaluation ===
+
+    def evaluate(self, num_steps: tf.Tensor) -> dict:
+        """Metrics over `num_steps` batches, or over the whole set for -1."""
+        dataset = orbit.utils.make_distributed_dataset(
+            self._strategy, self._task.build_inputs, self._config.task.validation_data
+        )
+        state = None
+        for done, inputs in enumerate(dataset):
+            if done == int(num_steps):
+                break
+            outputs = {
+                name: np.concatenate([part.numpy() for part in parts])
+                for name, parts in self._eval_step(inputs).items()
+            }
+            state = self._task.aggregate_logs(state, outputs)
+            if self.on_eval_step:
+                self.on_eval_step()
+            if self.stop:
+                self.stop.check()
+        if state is None:
+            raise UserError("There is nothing to evaluate: validation_data is empty.")
+        return dict(self._task.reduce_aggregated_logs(state, self.global_step))
+
+    def _distributed_eval_step(self, inputs):
+        outputs = self._strategy.run(
+            self._task.validation_step, args=(inputs, self.model)
+        )
+        return {
+            name: self._strategy.experimental_local_results(value)
+            for name, value in outputs.items()
+        }
+
+
+def _mean(pair) -> float:
+    total, weight = (float(value) for value in pair)
+    return total / weight if weight else 0.0

@@ -1,0 +1,99 @@
+"""YAML as people expect it, and files that are never half-written.
+
+PyYAML reads `1e-4` as a string and keeps the last of two equal keys without a
+word; both have cost people experiments.
+"""
+
+import json
+import os
+import pathlib
+import re
+
+import yaml
+
+from trainers.core.errors import UserError
+
+# YAML 1.2's floats: `1e-4` and `1.e5` are numbers too.
+_FLOAT = re.compile(
+    r"""^(?:[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)(?:[eE][-+]?[0-9]+)
+    |[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)
+    |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
+    re.VERBOSE,
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loader with YAML 1.2 floats that refuses duplicate keys."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = {}
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f"the key {key!r} is given twice, first in line {seen[key]}",
+                    key_node.start_mark,
+                )
+            seen[key] = key_node.start_mark.line + 1
+        return super().construct_mapping(node, deep)
+
+
+# A new table, the digits' resolvers of the parent left alone.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith(":float")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+def parse_yaml(text: str, source: str):
+    """The value of a YAML text; `source` names it in errors.
+
+    Raises:
+        UserError: Not YAML, or a key given twice.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: not valid YAML: {_one_line(error)}") from error
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return f"{problem} (line {mark.line + 1})" if mark else problem
+
+
+def read_yaml(path) -> dict:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: No such file, not YAML, or not a mapping.
+    """
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"Cannot read the config file {path}: {reason}.") from error
+    value = parse_yaml(text, str(path))
+    if not isinstance(value, dict | None):
+        raise UserError(f"{path}: expected `key: value` lines, found {value!r}.")
+    return value or {}
+
+
+def write_text(path, text: str):
+    """Writes a file in one step: a reader sees the old one or the new one."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def write_json(path, value):
+    """Writes a value as indented JSON, in one step."""
+    write_text(path, json.dumps(value, indent=2) + "\n")

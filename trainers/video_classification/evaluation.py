@@ -1,0 +1,143 @@
+"""Accuracy by view and by video, from scores gathered on the host.
+
+A video's score is the mean (or maximum) of its views' class probabilities.
+Views arrive in any order, from any replica; rows of weight 0 only fill batches.
+"""
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+AGGREGATIONS = ("mean", "max")
+
+
+class Evaluation:
+    """Collects the scores of views; gives metrics by view and by video.
+
+    Args:
+        num_videos: Length of the index.
+        num_classes: K.
+        is_multilabel: mAP instead of top-1 and top-5.
+        view_aggregation: `mean` or `max` over the views of a video.
+    """
+
+    def __init__(self, num_videos, num_classes, is_multilabel, view_aggregation):
+        if view_aggregation not in AGGREGATIONS:
+            raise ValueError(
+                "Invalid task.evaluation.view_aggregation. Expected one of "
+                f"{AGGREGATIONS}. Received: {view_aggregation!r}."
+            )
+        self._max = view_aggregation == "max"
+        self._is_multilabel = is_multilabel
+        self._video_scores = np.zeros((num_videos, num_classes), np.float64)
+        self._num_views = np.zeros(num_videos, np.int64)
+        labels = (num_videos, num_classes) if is_multilabel else (num_videos,)
+        self._labels = np.zeros(labels, np.int64)
+        self._views = []  # ranks of the labels, or (scores, labels)
+        self._loss = 0.0
+
+    def update(self, score, label, video, weight, loss):
+        """Adds views: probabilities `(n, K)`, labels, video numbers, weights."""
+        real = np.asarray(weight) > 0
+        score, label, video = score[real], label[real], video[real]
+        if not np.isfinite(score).all():
+            raise ValueError(
+                "The network gave scores that are not finite: its weights, or the "
+                "input, are not."
+            )
+        add = np.maximum if self._max else np.add
+        add.at(self._video_scores, video, score)
+        np.add.at(self._num_views, video, 1)
+        self._labels[video] = label
+        self._loss += float(np.sum(loss[real], dtype=np.float64))
+        self._views.append(
+            (score, label) if self._is_multilabel else label_ranks(score, label)
+        )
+
+    def result(self) -> dict:
+        """Metrics; those of single views are prefixed with `view_`."""
+        seen = self._num_views > 0
+        num_views = int(self._num_views.sum())
+        if not num_views:
+            raise ValueError("Not one video could be evaluated: all were left out.")
+        scores = self._video_scores[seen]
+        if not self._max:
+            scores = scores / self._num_views[seen, None]
+        by_video = self._metrics(scores, self._labels[seen])
+        by_view = self._view_metrics()
+        return {
+            **by_video,
+            **{f"view_{name}": value for name, value in by_view.items()},
+            "validation_loss": self._loss / num_views,
+            "num_videos": int(seen.sum()),
+            "num_views": num_views,
+        }
+
+    def _metrics(self, scores, labels) -> dict:
+        if self._is_multilabel:
+            return mean_average_precision(scores, labels)
+        return top_k_accuracies(label_ranks(scores, labels), scores.shape[1])
+
+    def _view_metrics(self) -> dict:
+        if self._is_multilabel:
+            scores = np.concatenate([scores for scores, _ in self._views])
+            labels = np.concatenate([labels for _, labels in self._views])
+            return mean_average_precision(scores, labels)
+        ranks = np.concatenate(self._views)
+        return top_k_accuracies(ranks, self._video_scores.shape[1])
+
+
+def label_ranks(scores, labels):
+    """How many other classes score at least as high as the label, `(n,)`.
+
+    Ties count against the network: constant scores are never right.
+    """
+    own = np.take_along_axis(scores, np.asarray(labels)[:, None], axis=1)
+    return np.sum(scores >= own, axis=1) - 1
+
+
+def top_k_accuracies(ranks, num_classes: int) -> dict:
+    """Fractions with the label among the first 1 and 5.
+
+    Of five classes or fewer every answer is among the first five: `top5` would
+    say nothing, and is left out.
+    """
+    ks = (1, 5) if num_classes > 5 else (1,)
+    return {f"top{k}": float(np.mean(ranks < k)) for k in ks}
+
+
+def mean_average_precision(scores, labels) -> dict:
+    """mAP over the classes that occur, by scikit-learn."""
+    occurs = labels.sum(axis=0) > 0
+    if not occurs.any():
+        return {"mAP": 0.0}
+    precisions = average_precision_score(
+        labels[:, occurs] > 0, scores[:, occurs], average=None
+    )
+    return {"mAP": float(np.mean(precisions))}
+
+
+def format_metrics(metrics: dict) -> str:
+    """A table: accuracies by video and by view, then the counts.
+
+    Example:
+    >>> print(format_metrics({"top1": 0.5, "view_top1": 0.25, "num_videos": 4}))
+                  by video   by view
+    top1            50.0 %    25.0 %
+    num_videos           4
+    """
+    lines = [f"{'':<14}{'by video':>10}{'by view':>10}"]
+    for name, value in metrics.items():
+        if name.startswith("view_"):
+            continue
+        if f"view_{name}" in metrics:
+            by_view = metrics[f"view_{name}"]
+            lines.append(f"{name:<14}{_percent(value)}{_percent(by_view)}")
+        elif isinstance(value, float):
+            lines.append(f"{name:<15}{value:>9.4f}")
+        elif isinstance(value, int):
+            lines.append(f"{name:<15}{value:>9d}")
+    return "\n".join(lines)
+
+
+def _percent(value: float) -> str:
+    return f"{f'{100 * value:.1f} %':>10}"

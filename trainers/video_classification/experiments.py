@@ -1,0 +1,56 @@
+"""Experiment factories: what a YAML in `configs/` starts from."""
+
+from official.core import exp_factory
+
+from trainers.core.config_definitions import ExperimentConfig
+from trainers.video_classification.configs import VideoClassificationConfig
+
+
+@exp_factory.register_config_factory("video_classification")
+def video_classification() -> ExperimentConfig:
+    """One's own clips: I3D R50, small batches, constant learning rate."""
+    config = ExperimentConfig(task=VideoClassificationConfig())
+    config.task.train_data.global_batch_size = 8
+    config.task.validation_data.global_batch_size = 8
+    config.trainer.optimizer_config.learning_rate.type = "constant"
+    config.trainer.optimizer_config.learning_rate.constant.learning_rate = 0.00125
+    config.trainer.train_steps = 1000
+    return config
+
+
+@exp_factory.register_config_factory("kinetics400")
+def kinetics400() -> ExperimentConfig:
+    """The paper's recipe: 64 clips a step, 400k steps, rate / 10 at 150k and 300k.
+
+    Tested on 10 clips x 3 crops of 256 x 256, as the released code does.
+    """
+    config = video_classification()
+    config.task.train_data.global_batch_size = 64
+    test = config.task.validation_data
+    test.global_batch_size = 60
+    test.crop_size = 256
+    test.num_test_clips = 10
+    test.num_test_crops = 3
+    rate = config.trainer.optimizer_config.learning_rate
+    rate.type = "stepwise"
+    rate.stepwise.boundaries = [150_000, 300_000]
+    rate.stepwise.values = [0.01, 0.001, 0.0001]
+    config.trainer.train_steps = 400_000
+    config.trainer.checkpoint_interval = 10_000
+    config.trainer.validation_interval = 20_000
+    return config
+
+
+@exp_factory.register_config_factory("charades")
+def charades() -> ExperimentConfig:
+    """Several labels per video: sigmoids, mAP, maximum over views."""
+    config = kinetics400()
+    config.task.train_data.is_multilabel = True
+    config.task.validation_data.is_multilabel = True
+    config.task.train_data.global_batch_size = 8
+    config.task.evaluation.view_aggregation = "max"
+    rate = config.trainer.optimizer_config.learning_rate
+    rate.stepwise.boundaries = [75_000, 150_000]
+    rate.stepwise.values = [0.00125, 0.000125, 0.0000125]
+    config.trainer.train_steps = 200_000
+    return config

@@ -1,0 +1,216 @@
+"""What `trainers/video.py` does in each of its modes."""
+
+import dataclasses
+import pathlib
+import sys
+
+from trainers.core import checkpoints, config, distribution
+from trainers.core.errors import UserError, did_you_mean
+from trainers.core.runner import Runner
+from trainers.core.yaml_io import write_text
+from trainers.video_classification import experiments  # noqa: F401 (registers)
+from trainers.video_classification.data.labels import read_class_file
+from trainers.video_classification.task import VideoClassificationTask
+
+CLASS_FILE = "classes.txt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The flags of the command."""
+
+    model_dir: pathlib.Path
+    config_files: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    experiment: str | None = None
+    checkpoint: str = ""
+    export_dir: str = ""
+    paths: tuple[str, ...] = ()
+    top_k: int = 5
+    as_json: bool = False
+
+
+def run(mode: str, options: Options) -> int:
+    """Runs a mode; returns the exit code.
+
+    Raises:
+        UserError: Something the user can put right.
+    """
+    if mode not in MODES:
+        raise UserError(f"Unknown --mode {mode!r}.{did_you_mean(mode, MODES)}")
+    name, experiment = _load(mode, options)
+    seed = experiment.runtime.seed
+    for data in (experiment.task.train_data, experiment.task.validation_data):
+        data.seed = seed if data.seed is None else data.seed
+    distribution.configure(experiment.runtime)
+    return MODES[mode](options, name, experiment) or 0
+
+
+def _load(mode, options):
+    """The config of the flags, or what the model directory was made with."""
+    files = list(options.config_files)
+    saved = options.model_dir / config.PARAMS_FILE
+    if not files and not options.experiment:
+        if mode not in ("train", "train_and_eval", "dry_run") and not saved.is_file():
+            raise UserError(
+                f"No --config, and no {config.PARAMS_FILE} in {options.model_dir}: "
+                "nothing has been trained there."
+            )
+        if saved.is_file():
+            files = [str(saved)]
+    return config.load_experiment(files, options.overrides, options.experiment)
+
+
+# === Modes ===
+
+
+def train(options, name, experiment, evaluate=False):
+    """Trains; goes on where the model directory left off."""
+    strategy = distribution.build_strategy(experiment.runtime)
+    task = VideoClassificationTask(experiment.task)
+    if evaluate:
+        task.validation_index  # noqa: B018 (its mistakes show now, not hours later)
+    _save_setup(task, name, experiment, options.model_dir)
+    runner = Runner(experiment, task, strategy, options.model_dir)
+    try:
+        runner.train(evaluate)
+    finally:
+        _print_report(task)
+
+
+def train_and_eval(options, name, experiment):
+    """Trains, testing every `validation_interval` steps; keeps the best."""
+    train(options, name, experiment, evaluate=True)
+
+
+def evaluate(options, name, experiment):
+    """Tests a checkpoint; prints a table, writes `eval_results.json`."""
+    strategy = distribution.build_strategy(experiment.runtime)
+    task = _trained_task(options, experiment)
+    source = _checkpoint(options, experiment, default="best")
+    runner = Runner(experiment, task, strategy, options.model_dir, train=False)
+    print(f"Evaluating {source}", file=sys.stderr)
+    runner.evaluate(source)
+    _print_report(task)
+
+
+def export(options, name, experiment):
+    """Writes a SavedModel for TF Serving."""
+    from trainers.video_classification import export as export_lib
+
+    task, model = _trained(options, experiment)
+    export_dir = options.export_dir or options.model_dir / "export"
+    written = export_lib.export_saved_model(task, model, export_dir)
+    print(f"Exported to {written}")
+
+
+def predict(options, name, experiment):
+    """Prints the most probable classes of videos."""
+    from trainers.video_classification import predict as predict_lib
+
+    if not options.paths:
+        raise UserError("Nothing to predict: give video files or folders of them.")
+    task, model = _trained(options, experiment)
+    return predict_lib.run(task, model, options.paths, options.top_k, options.as_json)
+
+
+def dry_run(options, name, experiment):
+    """Prints the config, the model, and one batch of each data set."""
+    print(config.to_yaml(experiment, name))
+    task = VideoClassificationTask(experiment.task)
+    model = task.build_model()
+    model.summary(print_fn=print, line_length=88)
+    for data in (experiment.task.train_data, experiment.task.validation_data):
+        _print_batch(task, model, data)
+    _print_report(task)
+
+
+MODES = {
+    "train": train,
+    "eval": evaluate,
+    "train_and_eval": train_and_eval,
+    "export": export,
+    "predict": predict,
+    "dry_run": dry_run,
+}
+
+
+# === Parts ===
+
+
+def _print_report(task):
+    for line in task.report():
+        print(line, file=sys.stderr)
+
+
+def _print_batch(task, model, data):
+    kind = "train" if data.is_training else "validation"
+    try:
+        batch = next(iter(task.build_inputs(data)))
+    except Exception:
+        task.check_inputs()
+        raise
+    print(f"{kind}_data, one batch:")
+    for key, value in batch.items():
+        print(f"  {key:<8}{value.dtype.name:<9}{tuple(value.shape)}")
+    losses, _, _ = task.forward(batch, model, training=False)
+    print(f"  loss    {float(losses.numpy().mean()):.4f} with untrained weights")
+
+
+def _save_setup(task, name, experiment, model_dir):
+    """Keeps the config and the classes, and compares them with those of before."""
+    changed = config.differences(experiment, name, model_dir)
+    if changed and checkpoints.latest(model_dir):
+        listed = "\n".join(f"  {line}" for line in changed)
+        if any(line.startswith(("task.model.", "experiment:")) for line in changed):
+            raise UserError(
+                f"{model_dir} holds a model of another config:\n{listed}\nTrain in "
+                "another --model_dir, or go back to the config of its params.yaml."
+            )
+        print(f"warning: going on with another config:\n{listed}", file=sys.stderr)
+    path = pathlib.Path(model_dir) / CLASS_FILE
+    if checkpoints.latest(model_dir) and path.is_file():
+        _check_classes(read_class_file(str(path)), task.class_names, path)
+    write_text(path, "".join(f"{name}\n" for name in task.class_names))
+    config.save_params(experiment, name, model_dir)
+
+
+def _check_classes(old, new, path):
+    if tuple(old) != tuple(new):
+        raise UserError(
+            f"The classes have changed since {path} was written: {len(old)} then, "
+            f"{len(new)} now. Train in another --model_dir."
+        )
+
+
+def _trained_task(options, experiment):
+    """The task with the classes that the model was trained with."""
+    path = options.model_dir / CLASS_FILE
+    if not path.is_file():
+        raise UserError(
+            f"No {CLASS_FILE} in {options.model_dir}: nothing has been trained there."
+        )
+    names = read_class_file(str(path))
+    return VideoClassificationTask(experiment.task, class_names=names)
+
+
+def _trained(options, experiment):
+    task = _trained_task(options, experiment)
+    source = _checkpoint(options, experiment, default="best")
+    model = task.build_model()
+    checkpoints.restore_model(model, source)
+    return task, model
+
+
+def _checkpoint(options, experiment, default):
+    """`best` (the last where there is none), `last`, or a path."""
+    chosen = options.checkpoint or default
+    if chosen not in ("best", "last"):
+        return chosen
+    subdir = experiment.trainer.best_checkpoint_export_subdir
+    best = options.model_dir / subdir
+    if chosen == "best" and subdir and checkpoints.latest(best):
+        return checkpoints.find(str(best))
+    if options.checkpoint == "best":
+        raise UserError(f"No best checkpoint in {best}: train with train_and_eval.")
+    return checkpoints.find(str(options.model_dir))

@@ -1,0 +1,188 @@
+"""Video classification: clips in, class scores out, averaged over views."""
+
+import functools
+
+import tensorflow as tf
+
+from keras_nonlocal.models import C2D, I3D
+from trainers.core.errors import UserError, did_you_mean
+from trainers.core.task import Task
+from trainers.video_classification import losses
+from trainers.video_classification.data import (
+    FailureLog,
+    load_index,
+    make_dataset,
+    normalize,
+)
+from trainers.video_classification.evaluation import Evaluation, format_metrics
+from trainers.video_classification.serving import probabilities
+
+_BUILDERS = {"c2d": C2D, "i3d": I3D}
+
+
+class VideoClassificationTask(Task):
+    """Trains and tests `C2D` or `I3D` on the videos of two indexes.
+
+    Args:
+        params: `VideoClassificationConfig`.
+        class_names: In label order, where the model has them already. None:
+            from the training index.
+    """
+
+    def __init__(self, params, logging_dir=None, name=None, class_names=None):
+        super().__init__(params, logging_dir, name)
+        params.train_data.is_training = True
+        params.validation_data.is_training = False
+        _check_labels(params)
+        self._class_names = class_names
+        self._failures = {
+            data.is_training: FailureLog(data.max_broken_fraction)
+            for data in (params.train_data, params.validation_data)
+        }
+
+    # === What there is ===
+
+    @functools.cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Names in label order."""
+        if self._class_names is not None:
+            return tuple(self._class_names)
+        return self.train_index.class_names
+
+    @functools.cached_property
+    def train_index(self):
+        """Index of the training videos."""
+        return load_index(self.task_config.train_data, self._class_names)
+
+    @functools.cached_property
+    def validation_index(self):
+        """Index of the test videos, labelled in the training classes."""
+        return load_index(self.task_config.validation_data, self.class_names)
+
+    @property
+    def is_multilabel(self) -> bool:
+        return self.task_config.train_data.is_multilabel
+
+    @property
+    def best_metric(self) -> str:
+        return "mAP" if self.is_multilabel else "top1"
+
+    def build_model(self):
+        """The network for clips of any size, with an output for each class."""
+        options = self.task_config.model.as_dict()
+        name = options.pop("name")
+        if name not in _BUILDERS:
+            raise UserError(
+                f"task.model.name is {name!r}.{did_you_mean(name, _BUILDERS)}"
+            )
+        if name == "c2d":
+            options.pop("temporal_kernel")
+        options["num_classes"] = self._num_classes(options["num_classes"])
+        shape = (None, None, None, 3)
+        return _BUILDERS[name](input_shape=shape, name=name, **options)
+
+    def _num_classes(self, configured: int) -> int:
+        found = len(self.class_names)
+        if configured and configured != found:
+            raise UserError(
+                f"task.model.num_classes is {configured}, but there are {found} "
+                "classes. Set it to 0 to take as many as there are, or name a list of "
+                "all classes in task.train_data.class_file."
+            )
+        return found
+
+    # === Data ===
+
+    def build_inputs(self, params, input_context=None, start_batch=0):
+        index = self.train_index if params.is_training else self.validation_index
+        return make_dataset(
+            index,
+            params,
+            self.task_config.clip,
+            seed=params.seed or 0,
+            start_batch=start_batch,
+            input_context=input_context,
+            failures=self._failures[params.is_training],
+        )
+
+    def check_inputs(self):
+        for log in self._failures.values():
+            if log.error is not None:
+                raise log.error
+
+    def report(self) -> list[str]:
+        lines = []
+        for log in self._failures.values():
+            if log.failures:
+                lines.append(
+                    f"Left out {len(log.failures)} of {log.num_read} videos that could "
+                    "not be decoded:"
+                )
+                lines += [f"  {path}: {why}" for path, why in log.failures.items()]
+        return lines
+
+    # === Steps ===
+
+    def forward(self, inputs, model, training):
+        logits = self._logits(inputs, model, training)
+        values = {}
+        if not self.is_multilabel:
+            hits = tf.argmax(logits, -1, tf.int32) == inputs["label"]
+            values["accuracy"] = tf.cast(hits, tf.float32)
+        return self._losses(inputs["label"], logits), inputs["weight"], values
+
+    def validation_step(self, inputs, model, metrics=None):
+        logits = self._logits(inputs, model, training=False)
+        return {
+            "score": probabilities(logits, self.is_multilabel),
+            "label": inputs["label"],
+            "video": inputs["video"],
+            "weight": inputs["weight"],
+            "loss": self._losses(inputs["label"], logits),
+        }
+
+    def _logits(self, inputs, model, training):
+        clips = normalize(inputs["clip"], self.task_config.clip, model.compute_dtype)
+        return tf.cast(model(clips, training=training), tf.float32)
+
+    def _losses(self, labels, logits):
+        compute = losses.sigmoid_losses if self.is_multilabel else losses.softmax_losses
+        return compute(labels, logits, self.task_config.losses.label_smoothing)
+
+    # === Evaluation ===
+
+    def aggregate_logs(self, state, step_logs):
+        if state is None:
+            state = Evaluation(
+                len(self.validation_index),
+                len(self.class_names),
+                self.is_multilabel,
+                self.task_config.evaluation.view_aggregation,
+            )
+        state.update(**step_logs)
+        return state
+
+    def reduce_aggregated_logs(self, aggregated_logs, global_step=None):
+        broken = dict(self._failures[False].failures)
+        return {
+            **aggregated_logs.result(),
+            "num_broken": len(broken),
+            "broken": broken,
+            "missing": list(self.validation_index.missing),
+        }
+
+    def format_metrics(self, metrics):
+        return format_metrics(metrics)
+
+
+def _check_labels(params):
+    if params.train_data.is_multilabel != params.validation_data.is_multilabel:
+        raise UserError(
+            "task.train_data.is_multilabel and task.validation_data.is_multilabel "
+            "differ: set both."
+        )
+    if not 0 <= params.losses.label_smoothing < 1:
+        raise UserError(
+            "task.losses.label_smoothing must be in [0, 1). Received: "
+            f"{params.losses.label_smoothing}."
+        )
