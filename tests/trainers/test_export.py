@@ -1,0 +1,297 @@
+"""Exported networks: the same numbers as the Keras model, without Keras."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_nonlocal.models import C2D
+from trainers.core.errors import UserError
+from trainers.video_classification import export, serving
+from trainers.video_classification.configs import ClipConfig, DataConfig
+from trainers.video_classification.data import write_video
+
+ROOT = pathlib.Path(__file__).parents[2]
+CLASSES = ("açaí bowl", "juggling", "yawning")
+NUM_FRAMES, SHORT_SIDE, CROP = 4, 36, 32
+
+
+def make_task(**data):
+    config = types.SimpleNamespace(
+        clip=ClipConfig(
+            num_frames=NUM_FRAMES,
+            temporal_stride=2,
+            mean=(110.0, 115.0, 120.0),
+            std=(50.0, 55.0, 60.0),
+        ),
+        validation_data=DataConfig(
+            min_short_side=SHORT_SIDE, crop_size=CROP, is_training=False, **data
+        ),
+    )
+    return types.SimpleNamespace(task_config=config, class_names=CLASSES)
+
+
+def make_model(num_classes=3):
+    """A small C2D whose every weight matters, the non-local block's included."""
+    model = C2D(
+        14, num_classes, (None, None, None, 3), width=4, non_local={"res3": [0]}
+    )
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        if variable.path.endswith(("gamma", "moving_variance")):
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+        elif variable.path.endswith(("bias", "beta", "moving_mean")):
+            variable.assign(rng.uniform(-0.1, 0.1, variable.shape))
+    return model
+
+
+def noise(*shape):
+    return np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
+
+
+def keras_logits(model, crops):
+    """By hand: normalise what is already cropped."""
+    clips = (np.float32(crops) - (110, 115, 120)) / (50, 55, 60)
+    return np.asarray(model(np.float32(clips), training=False))
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def export_dir(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "served"
+    export.export_saved_model(make_task(), model, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(export_dir):
+    return tf.saved_model.load(str(export_dir / "1"))
+
+
+def call(loaded, name="serving_default", **inputs):
+    outputs = loaded.signatures[name](**{k: tf.constant(v) for k, v in inputs.items()})
+    return {key: value.numpy() for key, value in outputs.items()}
+
+
+def assert_close(actual, expected):
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_clips_are_cropped_centrally_and_normalised(loaded, model):
+    clips = noise(2, NUM_FRAMES, SHORT_SIDE, SHORT_SIDE + 20)
+    expected = keras_logits(model, clips[:, :, 2 : 2 + CROP, 12 : 12 + CROP])
+    outputs = call(loaded, clips=clips)
+    assert np.ptp(expected, axis=0).max() > 1e-3  # the two clips do differ
+    assert_close(outputs["logits"], expected)
+    assert_close(outputs["probabilities"], keras.ops.softmax(expected))
+
+
+def test_clips_of_any_size_are_scaled_to_the_short_side(loaded, model):
+    # On a ramp, halving by any antialiased method is the mean of neighbours.
+    ramp = np.linspace(0, 250, 2 * SHORT_SIDE)[:, None, None] * np.ones((1, 80, 3))
+    clip = np.broadcast_to(np.uint8(ramp), (1, NUM_FRAMES, *ramp.shape))
+    small = clip.reshape(1, NUM_FRAMES, SHORT_SIDE, 2, 40, 2, 3).mean((3, 5))
+    expected = keras_logits(model, small[:, :, 2 : 2 + CROP, 4 : 4 + CROP])
+    actual = call(loaded, clips=clip)["logits"]
+    np.testing.assert_allclose(actual, expected, atol=1e-3)
+
+
+def test_short_clips_go_round(loaded, model):
+    clips = noise(1, 3, SHORT_SIDE, SHORT_SIDE)
+    crops = clips[:, [0, 1, 2, 0], 2 : 2 + CROP, 2 : 2 + CROP]
+    assert_close(call(loaded, clips=clips)["logits"], keras_logits(model, crops))
+
+
+def test_all_frames_of_long_clips_are_seen(loaded, model):
+    clips = noise(1, 7, SHORT_SIDE, SHORT_SIDE)
+    expected = keras_logits(model, clips[:, :, 2 : 2 + CROP, 2 : 2 + CROP])
+    assert_close(call(loaded, clips=clips)["logits"], expected)
+
+
+def test_clips_without_frames_are_refused(loaded):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at least one frame"):
+        call(loaded, clips=noise(1, 0, SHORT_SIDE, SHORT_SIDE))
+
+
+def test_jpeg_frames_may_differ_in_size(loaded, model):
+    sizes = [(36, 36), (36, 60), (50, 36), (36, 36)]
+    frames = [tf.io.encode_jpeg(noise(*size)).numpy() for size in sizes]
+    crops = []
+    for frame, (height, width) in zip(frames, sizes, strict=True):
+        top, left = (height - CROP) // 2, (width - CROP) // 2
+        image = tf.io.decode_jpeg(frame).numpy()
+        crops.append(image[top : top + CROP, left : left + CROP])
+    outputs = call(loaded, "jpeg", frames=[frames])
+    assert_close(outputs["logits"], keras_logits(model, np.stack(crops)[None]))
+
+
+def test_assets_say_what_a_client_needs(export_dir):
+    assets = export_dir / "1" / "assets"
+    names = (assets / "classes.txt").read_text(encoding="utf-8").splitlines()
+    assert tuple(names) == CLASSES
+    assert json.loads((assets / "preprocessing.json").read_text()) == {
+        "color": "RGB",
+        "num_frames": 4,
+        "temporal_stride": 2,
+        "short_side": 36,
+        "crop_size": 32,
+        "mean": [110.0, 115.0, 120.0],
+        "std": [50.0, 55.0, 60.0],
+        "activation": "softmax",
+    }
+
+
+_WITHOUT_KERAS = """
+import runpy, sys
+BLOCKED = ("keras", "tf_keras", "keras_nonlocal", "official", "trainers")
+sys.modules.update(dict.fromkeys(BLOCKED))  # importing these is an error now
+import numpy as np, tensorflow as tf
+folder, data, example, video = sys.argv[1:]
+loaded = tf.saved_model.load(folder + "/1")
+data = np.load(data, allow_pickle=False)
+clips = tf.constant(data["clips"])
+frames = tf.map_fn(tf.io.encode_jpeg, clips[0], fn_output_signature=tf.string)
+jpeg = loaded.signatures["jpeg"](frames=frames[None])["logits"]
+logits = loaded.signatures["serving_default"](clips=clips)["logits"]
+np.testing.assert_allclose(logits, data["logits"], rtol=1e-5, atol=1e-5)
+np.testing.assert_allclose(jpeg, data["jpeg"], rtol=1e-5, atol=1e-5)
+assert not any(sys.modules[name] for name in BLOCKED)
+sys.argv = [example, folder, video, "missing.mp4"]
+runpy.run_path(example, run_name="__main__")
+"""
+
+
+def test_runs_where_there_is_no_keras(loaded, export_dir, tmp_path):
+    clips = noise(1, NUM_FRAMES, 48, 64)
+    frames = [[tf.io.encode_jpeg(frame).numpy() for frame in clips[0]]]
+    np.savez(
+        tmp_path / "data.npz",
+        clips=clips,
+        logits=call(loaded, clips=clips)["logits"],
+        jpeg=call(loaded, "jpeg", frames=frames)["logits"],
+    )
+    video = tmp_path / "moving.mp4"
+    write_video(str(video), noise(9, SHORT_SIDE, SHORT_SIDE))
+    (tmp_path / "alone.py").write_text(_WITHOUT_KERAS)
+    example = ROOT / "examples" / "predict_with_saved_model.py"
+    done = subprocess.run(
+        [sys.executable, "alone.py", export_dir, "data.npz", example, video],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert "missing.mp4: [Errno 2]" in done.stderr, done.stderr
+    assert done.returncode == 1
+    path, *rows = done.stdout.splitlines()
+    assert path == str(video)
+    assert {row.rsplit(maxsplit=1)[0].strip() for row in rows} == set(CLASSES)
+    scores = [float(row.split()[-1]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1, abs=0.002)
+
+
+def test_the_session_loader_of_tf_serving_restores_every_weight(loaded, export_dir):
+    clips = noise(2, NUM_FRAMES, 40, 50)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(export_dir / "1"))
+        signature = meta.signature_def["serving_default"]
+        logits = session.run(
+            signature.outputs["logits"].name, {signature.inputs["clips"].name: clips}
+        )
+    assert_close(logits, call(loaded, clips=clips)["logits"])
+
+
+@pytest.mark.slow
+def test_saved_model_cli_shows_and_runs_it(export_dir, tmp_path):
+    def cli(command, *flags):
+        program = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+        flags = ["--dir", export_dir / "1", "--tag_set", "serve", *flags]
+        return subprocess.check_output([*program, command, *flags], text=True)
+
+    clips = tmp_path / "clips.npy"
+    np.save(clips, noise(2, 1, 40, 50))
+    assert '"jpeg"' in cli("show")
+    inputs = ["--inputs", f"clips={clips}", "--outdir", tmp_path]
+    cli("run", "--signature_def", "serving_default", *inputs)
+    scores = np.load(tmp_path / "probabilities.npy")
+    np.testing.assert_allclose(scores.sum(-1), [1, 1], rtol=1e-5)
+
+
+def make_small_model(num_classes=3):
+    clips = keras.Input((None, None, None, 3))
+    x = keras.layers.GlobalAveragePooling3D()(clips)
+    return keras.Model(clips, keras.layers.Dense(num_classes, name="pred")(x))
+
+
+def test_versions_count_up_and_multilabel_networks_give_sigmoids(tmp_path):
+    for name in ("2", "10", "notes"):
+        (tmp_path / name).mkdir()
+    task = make_task(is_multilabel=True)
+    version = export.export_saved_model(task, make_small_model(), tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["10", "11", "2", "notes"]
+    outputs = call(tf.saved_model.load(str(tmp_path / "11")), clips=noise(1, 4, 40, 40))
+    np.testing.assert_allclose(
+        outputs["probabilities"], 1 / (1 + np.exp(-outputs["logits"])), rtol=1e-5
+    )
+    text = (version / "assets" / "preprocessing.json").read_text()
+    assert json.loads(text)["activation"] == "sigmoid"
+
+
+def test_a_network_that_came_out_wrong_is_not_exported(tmp_path, monkeypatch):
+    monkeypatch.setattr(serving, "normalize", lambda clips, *_: tf.cast(clips, "half"))
+    with pytest.raises(UserError, match="`serving_default`.*disagrees"):
+        export.export_saved_model(make_task(), make_small_model(), tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_weights_that_are_not_finite_are_not_exported(tmp_path):
+    model = make_small_model()
+    model.get_layer("pred").bias.assign([0.0, np.nan, 0.0])
+    with pytest.raises(UserError, match="relative difference of logits nan"):
+        export.export_saved_model(make_task(), model, tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_another_class_list_is_refused(tmp_path):
+    with pytest.raises(UserError, match="gives 4 logits but the class list has 3"):
+        export.export_saved_model(make_task(), make_small_model(4), tmp_path)
+
+
+def test_bfloat16_networks_stay_so_and_answer_in_float32(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half = make_model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    version = export.export_saved_model(make_task(), half, tmp_path)
+    clips = noise(2, NUM_FRAMES, SHORT_SIDE, SHORT_SIDE)
+    outputs = call(tf.saved_model.load(str(version)), clips=clips)
+    assert outputs["probabilities"].dtype == np.float32
+    np.testing.assert_allclose(outputs["probabilities"].sum(-1), 1, rtol=1e-5)
+    crops = clips[:, :, 2 : 2 + CROP, 2 : 2 + CROP]
+    np.testing.assert_allclose(
+        outputs["logits"], keras_logits(half, crops), atol=2e-3, rtol=0.02
+    )
+
+
+def test_warm_up_requests_can_be_replayed(loaded, export_dir):
+    logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    path = export_dir / "1" / "assets.extra" / "tf_serving_warmup_requests"
+    (record,) = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    request = logs.PredictionLog.FromString(record).predict_log.request
+    clips = tf.make_ndarray(request.inputs["clips"])
+    outputs = call(loaded, request.model_spec.signature_name, clips=clips)
+    np.testing.assert_allclose(outputs["probabilities"].sum(-1), [1], rtol=1e-5)

@@ -1,0 +1,188 @@
+"""Exports a trained network as a SavedModel that TF Serving can load.
+
+The folder is laid out as TF Serving watches it, one numbered version per
+export, the highest being served:
+
+    export_dir/1/saved_model.pb, variables/
+    export_dir/1/assets/classes.txt            one class name per line
+    export_dir/1/assets/preprocessing.json     how to cut a clip from a video
+    export_dir/1/assets.extra/                 warm-up requests, where possible
+
+A version appears complete or not at all: it is written under a name that TF
+Serving ignores, compared with the Keras model, and only then renamed.
+
+The network computes in the precision it was built with; probabilities are
+float32 always. To export a network trained in bfloat16 for hardware without
+it, build it in float32: `runtime.mixed_precision_dtype=float32`.
+"""
+
+import json
+import os
+import pathlib
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from trainers.core.errors import UserError
+from trainers.video_classification import serving
+from trainers.video_classification.data import normalize, resize_and_center_crop
+
+# Largest difference of logits from the Keras model's, relative to the largest
+# logit: the same kernels in another graph round differently, no more than that.
+_TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
+
+
+class ExportError(UserError):
+    """The exported network does not compute what the Keras model computes."""
+
+
+def export_saved_model(task, model, export_dir):
+    """Writes `model` into the next numbered folder of `export_dir`.
+
+    Args:
+        task: Task the model was trained for: its clips, test data and classes.
+        model: Keras model from normalised clips to logits, weights loaded.
+        export_dir: Folder of versions; created where missing.
+
+    Returns:
+        The folder of the new version, a `pathlib.Path`.
+
+    Raises:
+        UserError: The model has another number of classes than the task.
+        ExportError: The written network disagrees with `model`; nothing is
+            left in `export_dir`.
+    """
+    _check_num_classes(model, task.class_names)
+    export_dir = pathlib.Path(export_dir)
+    export_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=export_dir) as scratch:
+        # A folder inside the temporary one: that is private to its owner, and
+        # the served version must be readable by the server.
+        written = pathlib.Path(scratch, "saved_model")
+        _write(task, model, written, scratch=pathlib.Path(scratch))
+        difference = _check(task, model, written)
+        _write_warmup(task, written)
+        version = export_dir / str(_next_version(export_dir))
+        os.rename(written, version)
+    logging.info(
+        "Exported to %s; logits differ from the Keras model's by %.1e at most.",
+        version,
+        difference,
+    )
+    return version
+
+
+def preprocessing(clip, data):
+    """What a client needs to know to cut a clip from a video, for JSON."""
+    return {
+        "color": "RGB",
+        "num_frames": clip.num_frames,
+        "temporal_stride": clip.temporal_stride,
+        "short_side": data.min_short_side,
+        "crop_size": data.crop_size,
+        "mean": [float(value) for value in clip.mean],
+        "std": [float(value) for value in clip.std],
+        "activation": "sigmoid" if data.is_multilabel else "softmax",
+    }
+
+
+def _check_num_classes(model, class_names):
+    num_classes = model.output_shape[-1]
+    if num_classes != len(class_names):
+        raise UserError(
+            f"The model gives {num_classes} logits but the class list has "
+            f"{len(class_names)} names. Export with the class list that the model "
+            "was trained with (`classes.txt` in its model directory)."
+        )
+
+
+def _next_version(export_dir):
+    names = [path.name for path in export_dir.iterdir()]
+    return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def _write(task, model, folder, scratch):
+    clip, data = task.task_config.clip, task.task_config.validation_data
+    module = serving.ServingModule(model, clip, data)
+    texts = {
+        "classes.txt": "".join(f"{name}\n" for name in task.class_names),
+        "preprocessing.json": json.dumps(preprocessing(clip, data), indent=2) + "\n",
+    }
+    for name, text in texts.items():
+        (scratch / name).write_text(text, encoding="utf-8")
+    module.assets = [tf.saved_model.Asset(str(scratch / name)) for name in texts]
+    signatures = {"serving_default": module.clips, "jpeg": module.jpeg}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def _example_clips(clip, data):
+    """Noise, wider than high and larger than the crop, two clips of it."""
+    side = max(data.min_short_side, data.crop_size)
+    shape = (2, clip.num_frames, side + 8, side + 40, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def _check(task, model, folder):
+    """Largest relative difference of either signature from the Keras model."""
+    clip, data = task.task_config.clip, task.task_config.validation_data
+
+    def expected(clips):
+        crops = resize_and_center_crop(clips, data.min_short_side, data.crop_size)
+        return model(normalize(crops, clip, tf.float32), training=False)
+
+    loaded = tf.saved_model.load(str(folder))
+    clips = _example_clips(clip, data)
+    frames = tf.stack([[tf.io.encode_jpeg(f) for f in clip] for clip in clips])
+    decoded = tf.stack([[tf.io.decode_jpeg(f) for f in clip] for clip in frames])
+    differences = []
+    for name, inputs, reference in (
+        ("serving_default", {"clips": tf.constant(clips)}, expected(clips)),
+        ("jpeg", {"frames": frames}, expected(decoded)),
+    ):
+        outputs = loaded.signatures[name](**inputs)
+        differences.append(_difference(outputs["logits"], reference))
+        _check_difference(differences[-1], name, model.compute_dtype)
+    return max(differences)
+
+
+def _difference(logits, expected):
+    logits, expected = np.float32(logits), np.float32(expected)
+    return np.abs(logits - expected).max() / np.abs(expected).max()
+
+
+def _check_difference(difference, signature, dtype):
+    tolerance = _TOLERANCE[dtype]
+    # Written so that a NaN fails too.
+    if not difference <= tolerance:
+        raise ExportError(
+            f"Signature `{signature}` of the exported network disagrees with the "
+            f"Keras model: relative difference of logits {difference:.1e}, expected "
+            f"at most {tolerance:.0e} in {dtype}. Nothing was exported. If the "
+            "difference is nan, the weights are not finite: export an earlier "
+            "checkpoint."
+        )
+
+
+def _write_warmup(task, folder):
+    """Requests that TF Serving replays on loading, so that no client waits."""
+    try:
+        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+    except ImportError:
+        logging.info(
+            "No warm-up requests written: they need `pip install "
+            "tensorflow-serving-api`. The first request after loading will be slow."
+        )
+        return
+    clip, data = task.task_config.clip, task.task_config.validation_data
+    request = predict_pb2.PredictRequest()
+    request.model_spec.signature_name = "serving_default"
+    clips = _example_clips(clip, data)[:1]
+    request.inputs["clips"].CopyFrom(tf.make_tensor_proto(clips))
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.CopyFrom(request)
+    extra = folder / "assets.extra"
+    extra.mkdir()
+    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+        writer.write(log.SerializeToString())

@@ -1,0 +1,133 @@
+"""Names the action in video files: top-k classes, views averaged.
+
+Each file is cut into the views of the test protocol (`validation_data`:
+`num_test_clips` x `num_test_crops`) and the class probabilities are averaged
+over them. A file that cannot be read does not stop the others.
+"""
+
+import json
+import os
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from trainers.core.errors import UserError
+from trainers.video_classification.data import VideoError, normalize, read_views
+from trainers.video_classification.data.files import has_video_suffix
+from trainers.video_classification.serving import probabilities
+
+# Views in the network at once: thirty of 32x256x256 would not fit everywhere.
+_VIEWS_PER_STEP = 5
+
+
+def predict(task, model, paths, top_k=5):
+    """Most probable classes of each video.
+
+    Args:
+        task: Task the model was trained for: clips, test views, class names.
+        model: Keras model from normalised clips to logits, weights loaded.
+        paths: Video files, or folders searched for them through and through.
+        top_k: Classes to name; at most as many as there are.
+
+    Returns:
+        One dict per video, in order: `path` and either `predictions`, dicts of
+        `class`, `label` and `score` by falling score, or `error`.
+
+    Raises:
+        UserError: No paths, or `top_k` below 1.
+    """
+    if not paths:
+        raise UserError(
+            "Nothing to predict. Give one or more video files or folders of them."
+        )
+    if top_k < 1:
+        raise UserError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
+    score = _scorer(task, model)
+    return [
+        _predict_file(score, path, task.class_names, top_k)
+        if problem is None
+        else {"path": path, "error": problem}
+        for path, problem in _find_videos(paths)
+    ]
+
+
+def run(task, model, paths, top_k=5, as_json=False):
+    """Prints predictions as a table or one JSON document; returns an exit code.
+
+    Returns:
+        0, or 1 if any video could not be predicted. Errors of the table go to
+        stderr; those of the JSON document are in it as well.
+    """
+    try:
+        results = predict(task, model, paths, top_k)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps(results, indent=2, ensure_ascii=False))
+    for result in results:
+        if "error" in result:
+            print(f"error: {result['path']}: {result['error']}", file=sys.stderr)
+        elif not as_json:
+            print(_table(result), flush=True)
+    return int(any("error" in result for result in results))
+
+
+def _find_videos(paths):
+    """Yields (path, None) for each video and (path, problem) for each mistake."""
+    for path in map(os.fspath, paths):
+        if not os.path.isdir(path):
+            yield path, None
+            continue
+        found = sorted(
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(path)
+            for name in names
+            if has_video_suffix(name)
+        )
+        if not found:
+            yield path, "this folder holds no videos (.mp4, .avi, .mkv, .webm, ...)."
+        yield from ((video, None) for video in found)
+
+
+def _scorer(task, model):
+    """A function from a path to its class probabilities, (classes,)."""
+    config = task.task_config
+    clip, data = config.clip, config.validation_data
+    network = tf.function(lambda clips: model(clips, training=False))
+
+    def score(path):
+        views = read_views(path, data, clip)  # (V, T, H, W, 3)
+        scores = [
+            probabilities(
+                network(normalize(views[i : i + _VIEWS_PER_STEP], clip, tf.float32)),
+                data.is_multilabel,
+            )
+            for i in range(0, len(views), _VIEWS_PER_STEP)
+        ]
+        return np.concatenate(scores).mean(axis=0)
+
+    return score
+
+
+def _predict_file(score, path, class_names, top_k):
+    try:
+        scores = score(path)
+    except VideoError as error:
+        return {"path": path, "error": error.reason}
+    if not np.isfinite(scores).all():
+        return {"path": path, "error": "the network gave scores that are not finite."}
+    best = np.argsort(-scores, kind="stable")[:top_k]
+    predictions = [
+        {"class": class_names[k], "label": int(k), "score": float(scores[k])}
+        for k in best
+    ]
+    return {"path": path, "predictions": predictions}
+
+
+def _table(result):
+    rows = result["predictions"]
+    width = max(len(row["class"]) for row in rows)
+    lines = [f"  {row['class']:<{width}}  {row['score']:.3f}" for row in rows]
+    return "\n".join([result["path"], *lines])
