@@ -1,8 +1,8 @@
-"""Names the action in video files: top-k classes, views averaged.
+"""Names the action in video files: the top-k classes over all views.
 
 Each file is cut into the views of the test protocol (`validation_data`:
-`num_test_clips` x `num_test_crops`) and the class probabilities are averaged
-over them. A file that cannot be read does not stop the others.
+`num_test_clips` x `num_test_crops`) and the class probabilities are aggregated
+over them as in evaluation. A file that cannot be read does not stop the others.
 """
 
 import json
@@ -19,6 +19,8 @@ from trainers.video_classification.serving import probabilities
 
 # Views in the network at once: thirty of 32x256x256 would not fit everywhere.
 _VIEWS_PER_STEP = 5
+
+_AGGREGATIONS = {"mean": np.mean, "max": np.max}
 
 
 def predict(task, model, paths, top_k=5):
@@ -37,6 +39,29 @@ def predict(task, model, paths, top_k=5):
     Raises:
         UserError: No paths, or `top_k` below 1.
     """
+    return list(_predictions(task, model, paths, top_k))
+
+
+def run(task, model, paths, top_k=5, as_json=False):
+    """Prints predictions as a table, video by video, or as one JSON document.
+
+    Returns:
+        Exit code: 0, or 1 if any video could not be predicted. Its error goes to
+        stderr, and into the JSON document.
+    """
+    results = []
+    for result in _predictions(task, model, paths, top_k):
+        results.append(result)
+        if "error" in result:
+            print(f"error: {result['path']}: {result['error']}", file=sys.stderr)
+        elif not as_json:
+            print(_table(result), flush=True)
+    if as_json:
+        print(json.dumps(results, indent=2, ensure_ascii=False))
+    return int(any("error" in result for result in results))
+
+
+def _predictions(task, model, paths, top_k):
     if not paths:
         raise UserError(
             "Nothing to predict. Give one or more video files or folders of them."
@@ -44,34 +69,11 @@ def predict(task, model, paths, top_k=5):
     if top_k < 1:
         raise UserError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
     score = _scorer(task, model)
-    return [
-        _predict_file(score, path, task.class_names, top_k)
-        if problem is None
-        else {"path": path, "error": problem}
-        for path, problem in _find_videos(paths)
-    ]
-
-
-def run(task, model, paths, top_k=5, as_json=False):
-    """Prints predictions as a table or one JSON document; returns an exit code.
-
-    Returns:
-        0, or 1 if any video could not be predicted. Errors of the table go to
-        stderr; those of the JSON document are in it as well.
-    """
-    try:
-        results = predict(task, model, paths, top_k)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if as_json:
-        print(json.dumps(results, indent=2, ensure_ascii=False))
-    for result in results:
-        if "error" in result:
-            print(f"error: {result['path']}: {result['error']}", file=sys.stderr)
-        elif not as_json:
-            print(_table(result), flush=True)
-    return int(any("error" in result for result in results))
+    for path, problem in _find_videos(paths):
+        if problem is None:
+            yield _predict_file(score, path, task.class_names, top_k)
+        else:
+            yield {"path": path, "error": problem}
 
 
 def _find_videos(paths):
@@ -95,6 +97,7 @@ def _scorer(task, model):
     """A function from a path to its class probabilities, (classes,)."""
     config = task.task_config
     clip, data = config.clip, config.validation_data
+    aggregate = _AGGREGATIONS[config.evaluation.view_aggregation]
     network = tf.function(lambda clips: model(clips, training=False))
 
     def score(path):
@@ -106,7 +109,7 @@ def _scorer(task, model):
             )
             for i in range(0, len(views), _VIEWS_PER_STEP)
         ]
-        return np.concatenate(scores).mean(axis=0)
+        return aggregate(np.concatenate(scores), axis=0)
 
     return score
 
