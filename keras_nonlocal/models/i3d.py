@@ -48,7 +48,7 @@ def I3D(
 
     Example:
     >>> model = I3D(26, 10, (8, 64, 64, 3), width=16, non_local={"res3": [0]})
-    >>> model.get_layer("conv1").kernel.shape
+    >>> tuple(model.get_layer("conv1").kernel.shape)
     (5, 7, 7, 3, 16)
 
     Reference: [Wang et al., 2018](https://arxiv.org/abs/1711.07971)

@@ -1,5 +1,7 @@
 """The network that C2D and I3D both are; they differ in their temporal kernels."""
 
+from collections.abc import Mapping
+
 import keras
 from keras import layers
 
@@ -94,13 +96,12 @@ def _head(x, num_classes, dropout_rate):
 
 
 def _non_local_options(rules, overrides, owner):
-    overrides = dict(overrides or {})
-    for key in ("name", "data_format"):
-        if key in overrides:
-            raise ValueError(
-                f"Invalid value for argument `non_local_options` of {owner}: {key!r} "
-                "is set by the model. Remove it."
-            )
+    """The convention's arguments for `NonLocal3D`, and above them the user's."""
+    overrides = {} if overrides is None else overrides
+    reserved = {"name", "data_format"}
+    if not isinstance(overrides, Mapping) or reserved & set(overrides):
+        expected = "a dict without 'name' and 'data_format', which the model sets"
+        raise _invalid("non_local_options", overrides, expected, owner)
     return {**rules.non_local_options, **overrides}
 
 
@@ -109,14 +110,21 @@ def _check(owner, depth, num_classes, input_shape, stem, width, dropout_rate):
     check_choice("stem", stem, STEMS, owner=owner)
     check_positive_int("num_classes", num_classes, owner=owner)
     check_positive_int("width", width, owner=owner)
-    if not 0 <= dropout_rate < 1:
-        raise ValueError(
-            f"Invalid value for argument `dropout_rate` of {owner}. Expected a number "
-            f"in [0, 1). Received: dropout_rate={dropout_rate!r}."
-        )
-    if len(input_shape) != 4 or input_shape[-1] is None:
-        raise ValueError(
-            f"Invalid value for argument `input_shape` of {owner}. Expected (frames, "
-            "height, width, channels), of which all but channels may be None. "
-            f"Received: input_shape={input_shape!r}."
-        )
+    if not isinstance(dropout_rate, (int, float)) or not 0 <= dropout_rate < 1:
+        raise _invalid("dropout_rate", dropout_rate, "a number in [0, 1)", owner)
+    if not _is_clip_shape(input_shape):
+        expected = "(frames, height, width, channels); all but channels may be None"
+        raise _invalid("input_shape", input_shape, expected, owner)
+
+
+def _is_clip_shape(shape):
+    if not isinstance(shape, (tuple, list)) or len(shape) != 4 or shape[-1] is None:
+        return False
+    return all(n is None or (isinstance(n, int) and n > 0) for n in shape)
+
+
+def _invalid(argument, value, expected, owner):
+    return ValueError(
+        f"Invalid value for argument `{argument}` of {owner}. Expected {expected}. "
+        f"Received: {argument}={value!r}."
+    )

@@ -1,0 +1,237 @@
+"""Counts against the analytic table of the released code and the paper's Table 2e."""
+
+import functools
+import json
+import subprocess
+import sys
+
+import pytest
+
+from keras_nonlocal.describe import describe, main
+from keras_nonlocal.models import C2D, I3D
+
+BUILDERS = {"c2d": C2D, "i3d": I3D}
+CLIP = {"8x8": 8, "32x2": 32}
+
+
+@functools.cache
+def count(architecture, depth, stem, side=224, non_local=None, **options):
+    """Only what was counted is kept: the networks are large."""
+    model = BUILDERS[architecture](
+        depth,
+        input_shape=(CLIP[stem], side, side, 3),
+        stem=stem,
+        non_local=non_local,
+        **options,
+    )
+    return describe(model)
+
+
+# architecture, depth, blocks: params M, GMAC 8x8 at 224 and at 256, 32x2 at 224.
+RELEASED = {
+    ("c2d", 50, None): (24.328, 19.29, 25.23, 20.23),
+    ("c2d", 50, 5): (31.686, 27.42, 37.04, 28.36),
+    ("i3d", 50, None): (28.043, 28.11, 36.76, 32.83),
+    ("i3d", 50, 5): (35.402, 36.24, 48.57, 40.96),
+    ("c2d", 101, None): (43.320, 34.14, 44.62, 35.08),
+    ("i3d", 101, None): (51.754, 46.66, 60.99, 51.38),
+    ("i3d", 101, 5): (59.113, 54.79, 72.80, 59.51),
+}
+
+
+@pytest.mark.parametrize("network", RELEASED)
+def test_counts_are_those_of_the_released_networks(network):
+    architecture, depth, non_local = network
+    params, gmacs_8x8, _, gmacs_32x2 = RELEASED[network]
+    small = count(architecture, depth, "8x8", non_local=non_local)
+    large = count(architecture, depth, "32x2", non_local=non_local)
+    assert round(small.params / 1e6, 3) == round(large.params / 1e6, 3) == params
+    assert (round(small.gmacs, 2), round(large.gmacs, 2)) == (gmacs_8x8, gmacs_32x2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", RELEASED)
+def test_counts_are_those_of_the_released_networks_at_256(network):
+    architecture, depth, non_local = network
+    description = count(architecture, depth, "8x8", 256, non_local)
+    assert round(description.gmacs, 2) == RELEASED[network][2]
+
+
+@pytest.mark.parametrize(
+    "architecture, options, params_ratio, flops_ratio",
+    [
+        ("i3d", {"temporal_kernel": "3x3x3"}, 1.5, 1.8),
+        ("i3d", {}, 1.2, 1.5),  # 3x1x1
+        ("c2d", {"non_local": 5}, 1.2, 1.2),
+    ],
+)
+def test_table_2e(architecture, options, params_ratio, flops_ratio):
+    baseline = count("c2d", 101, "32x2", non_local=None)
+    other = count(architecture, 101, "32x2", **({"non_local": None} | options))
+    # The paper prints 43.2M and 34.2B; its Table 1 pools and strides give 43.3M.
+    assert baseline.params / 1e6 == pytest.approx(43.2, abs=0.15)
+    assert baseline.gmacs == pytest.approx(34.2, rel=0.03)
+    assert round(other.params / baseline.params, 1) == params_ratio
+    assert round(other.gmacs / baseline.gmacs, 1) == flops_ratio
+
+
+@pytest.mark.parametrize(
+    "non_local, mode, params, gmacs",
+    [
+        (None, "embedded_gaussian", 28.0, 43.5),
+        (5, "embedded_gaussian", 35.4, 59.3),
+        (5, "dot_product", 35.4, 59.3),
+        (5, "gaussian", 31.7, 56.5),
+    ],
+)
+def test_counts_are_those_that_mmaction2_prints(non_local, mode, params, gmacs):
+    # Its README; FLOPs at 256x256, with normalisation counted (0.2 more).
+    model = I3D(
+        input_shape=(32, 256, 256, 3),
+        stem="32x2",
+        convention="mmaction2",
+        non_local=non_local,
+        non_local_options={"mode": mode},
+    )
+    description = describe(model)
+    assert round(description.params / 1e6, 1) == params
+    assert gmacs - 0.25 < description.gmacs < gmacs
+
+
+def block_macs(**options):
+    """Of one block of 8 channels on (T, H, W) = (4, 6, 6), with d = 4."""
+    model = C2D(
+        14,
+        input_shape=(8, 31, 31, 3),
+        width=2,
+        non_local={"res2": [0]},
+        non_local_options=options,
+        convention="pyslowfast",
+    )
+    macs = next(p.macs for p in describe(model).parts if p.name == "res2")
+    return macs.embeddings, macs.pairwise
+
+
+# N = 8 * 8 * 8 queries, M = N / 4 keys.
+N, M, C, D = 512, 128, 8, 4
+
+
+@pytest.mark.parametrize(
+    "options, embeddings, pairwise",
+    [
+        ({}, (N + M + M + N) * C * D, N * M * 2 * D),
+        ({"pool_position": "after"}, 4 * N * C * D, N * M * 2 * D),
+        ({"sub_sample": False}, 4 * N * C * D, N * N * 2 * D),
+        ({"mode": "gaussian"}, (M + N) * C * D, N * M * (C + D)),
+        (
+            {"mode": "concatenation"},
+            2 * (N + M) * C * D,
+            (N + M) * D + N * M * D,
+        ),
+        ({"scope": "space"}, 2 * (N + M) * C * D, 8 * 64 * 16 * 2 * D),
+        ({"scope": "time"}, 4 * N * C * D, 64 * 8 * 8 * 2 * D),
+        ({"group_size": 2}, 2 * (N + M) * C * D, 4 * 128 * 32 * 2 * D),
+        ({"intermediate_channels": 3}, 2 * (N + M) * C * 3, N * M * 6),
+    ],
+)
+def test_block_counts_follow_its_options(options, embeddings, pairwise):
+    assert block_macs(**options) == (embeddings, pairwise)
+
+
+def test_frozen_layers_still_count():
+    model = C2D(14, input_shape=(2, 32, 32, 3), width=4)
+    params = describe(model).params
+    model.trainable = False
+    assert describe(model).params == params > 0
+
+
+def test_dynamic_input_is_an_error():
+    with pytest.raises(ValueError, match=r"describe needs sizes .* static `input_shap"):
+        describe(C2D(14, input_shape=(None, 32, 32, 3), width=4))
+
+
+# === Command line ===
+
+SMALL = ["--depth", "26", "--width", "4", "--input", "8x64x64", "--num-classes", "5"]
+
+
+def test_json_holds_the_counts(capsys):
+    blocks = ["--non-local", '{"res3": [0, 1], "res4": [1]}', "--mode", "dot_product"]
+    assert main(["i3d", *SMALL, *blocks, "--temporal-kernel", "3x3x3", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    expected = describe(
+        I3D(
+            26,
+            5,
+            (8, 64, 64, 3),
+            width=4,
+            temporal_kernel="3x3x3",
+            non_local={"res3": [0, 1], "res4": [1]},
+        )
+    )
+    assert printed["params"] == expected.params
+    assert printed["gmacs"] == expected.gmacs
+    assert printed["non_local_blocks"] == 3
+    assert printed["non_local_block_names"] == [
+        "res3_0_nonlocal",
+        "res3_1_nonlocal",
+        "res4_1_nonlocal",
+    ]
+    assert sum(part["params"] for part in printed["parts"]) == printed["params"]
+    assert sum(printed["gmacs_by_kind"].values()) == pytest.approx(printed["gmacs"])
+
+
+def test_table_shows_stages_and_places(capsys):
+    assert main(["c2d", *SMALL, "--stem", "32x2", "--non-local", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    parts = {line.split()[0]: line for line in lines}
+    assert lines[0] == "c2d, input 8 x 64 x 64 x 3"
+    assert "1 x 4 x 4 x 64" in parts["res4"] and parts["res4"].endswith("res4_0")
+    assert "2 x 15 x 15 x 16" in parts["res2"]
+    assert parts["total"].endswith("1 in all")
+    width = parts["part"].index("params") + len("params")
+    assert {line[width - 1].isdigit() for line in lines[2:]} == {True}
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["c2d", "--non-local", "7"], "Expected None, 1, 5, 10"),
+        (["c2d", "--non-local", "{}"], "this inserts none"),
+        (["c2d", "--non-local", '{"res3": [9]}'], "indices 0 to 3"),
+        (["c2d", "--non-local", "res3"], "'res3' is not JSON"),
+        (["c2d", "--depth", "34"], "`depth` of C2D"),
+        (["c2d", "--width", "0"], "`width` of C2D"),
+        (["c2d", "--input", "8x224"], "'8x224' is not like 32x224x224"),
+        (["c2d", "--input", "1x64x64"], "clips are too small: pool2"),
+        (["c2d", "--input", "8x4x4"], "clips are too small: pool1"),
+        (["c2d", "--temporal-kernel", "3x1x1"], "--temporal-kernel is for i3d"),
+        (["c2d", "--non-local-options", "[1]"], "must be a JSON object"),
+        (
+            ["c2d", "--non-local", "1", "--non-local-options", '{"mod": 1}'],
+            "mod",
+        ),
+        (["r3d"], "invalid choice: 'r3d'"),
+    ],
+)
+def test_bad_arguments_print_an_error(arguments, message, capsys):
+    try:
+        status = main(arguments)
+    except SystemExit as exit:  # argparse's own
+        status = exit.code
+    assert status == 2
+    printed = capsys.readouterr().err
+    assert "error: " in printed and message in printed
+
+
+def test_module_runs_without_warnings():
+    result = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-m", "keras_nonlocal.describe"]
+        + ["c2d", *SMALL, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "found in sys.modules" not in result.stderr
+    assert json.loads(result.stdout)["non_local_blocks"] == 0
