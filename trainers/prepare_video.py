@@ -4,7 +4,7 @@
 
 Any index that training reads will do. Finished shards are kept, so an
 interrupted run is continued by the same command. Videos that had to be left out
-are printed, and listed with the reason in `left_out.json`.
+are printed, and listed with the reason in `report.json`.
 """
 
 import pathlib
@@ -12,8 +12,6 @@ import sys
 
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-
-import json
 
 from absl import app, flags
 
@@ -65,11 +63,18 @@ def main(_) -> None:
         )
     except (DataError, OSError) as error:
         sys.exit(f"error: {error}")
-    for path, reason in sorted(report.left_out.items())[:_MAX_NAMED]:
-        print(f"left out: {path}: {reason}")
-    print(json.dumps({"written": report.num_written, "left_out": len(report.left_out)}))
+    _print("left out", report.left_out)
+    _print("damaged", report.damaged)
+    print(f"{report.num_written} videos written to {_OUTPUT.value}")
     if not report.num_written:
         sys.exit("error: not one of the videos could be decoded; nothing to train on.")
+
+
+def _print(what: str, videos: dict[str, str]) -> None:
+    for path, reason in sorted(videos.items())[:_MAX_NAMED]:
+        print(f"{what}: {path}: {reason}")
+    if len(videos) > _MAX_NAMED:
+        print(f"{what}: {len(videos) - _MAX_NAMED} more, see report.json")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from trainers.video_classification.data.views import (
 if TYPE_CHECKING:
     from trainers.video_classification.configs import ClipConfig, DataConfig
 
+_ATTEMPTS_PER_CHECK = 20
+
 
 def make_dataset(
     index: Index,
@@ -223,6 +225,8 @@ class _Reader:
             if views is not None:
                 return views[0], np.int32(video)
             attempt += 1
+            if attempt % _ATTEMPTS_PER_CHECK == 0:
+                self.failures.check_any_left(self.index.records)
 
     def _read_test_views(self, video: int) -> tuple[np.ndarray, np.int32]:
         views = self._read(video, TestViews(self.data, self.clip))
@@ -234,6 +238,7 @@ class _Reader:
         """The views; None for a broken video, unless that is one too many."""
         path = self.index.records[video].path
         if path in self.failures.failures:
+            self.failures.check()
             return None
         self.failures.attempt(path)
         try:

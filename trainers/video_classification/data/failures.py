@@ -1,10 +1,17 @@
 """The videos that could not be decoded: skipped, counted, named, limited."""
 
+from __future__ import annotations
+
 import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import logging
 
 from trainers.video_classification.data.errors import TooManyBrokenVideos
+
+if TYPE_CHECKING:
+    from trainers.video_classification.data.index import Record
 
 _MIN_ATTEMPTS = 10
 _MAX_NAMED = 10
@@ -87,13 +94,24 @@ class FailureLog:
             if (enough and broken > self.max_fraction * tried) or none_left:
                 raise TooManyBrokenVideos(self._message(broken, tried))
 
+    def check_any_left(self, records: Sequence[Record]) -> None:
+        """Raises `TooManyBrokenVideos` if every one of these is broken."""
+        if all(record.path in self.failures for record in records):
+            raise TooManyBrokenVideos(
+                f"Not one of the {len(records)} videos could be decoded.\n"
+                + self._named()
+            )
+
     def _message(self, broken: int, tried: int) -> str:
-        named = [f"  {p}: {r}" for p, r in sorted(self.failures.items())]
-        if len(named) > _MAX_NAMED:
-            named[_MAX_NAMED:] = [f"  ... and {len(named) - _MAX_NAMED} more"]
         return (
             f"{broken} of the {tried} videos read so far could not be decoded; "
             f"`max_broken_fraction` allows {self.max_fraction:g} of them. "
             "Repair them, take them out of the index, or raise the limit.\n"
-            + "\n".join(named)
+            + self._named()
         )
+
+    def _named(self) -> str:
+        named = [f"  {path}: {why}" for path, why in sorted(self.failures.items())]
+        if len(named) > _MAX_NAMED:
+            named[_MAX_NAMED:] = [f"  ... and {len(named) - _MAX_NAMED} more"]
+        return "\n".join(named)

@@ -28,10 +28,18 @@ _MIN_DECODED = 0.5  # of a video's frames
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What became of the videos: how many were written, which not and why."""
+    """What became of the videos.
+
+    Attributes:
+        num_written: How many are in the shards.
+        left_out: Path of each video that is not -> why.
+        damaged: Path of each video that is, with some frames lost or patched
+            up by the decoder -> how many.
+    """
 
     num_written: int
     left_out: dict[str, str]
+    damaged: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +67,7 @@ def prepare(
     num_shards: int = 0,
     workers: int = 0,
 ) -> Report:
-    """Writes `clips-*.tfrecord`, a JSON beside each, index.json, left_out.json.
+    """Writes `clips-*.tfrecord`, a JSON beside each, index.json, report.json.
 
     A shard appears under its name when it is complete, and is then kept by
     later runs of the same command.
@@ -146,14 +154,17 @@ def _write_all(todo: list[_Shard], shards: list[_Shard], workers: int) -> None:
 
 def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
     """Writes a shard and the JSON beside it; returns its number of videos."""
-    records, left_out = [], {}
+    records, left_out, damaged = [], {}, {}
     with _complete_or_absent(shard.path) as part:
         with tf.io.TFRecordWriter(part) as writer:
             offset = 0
             for record in shard.records:
                 try:
-                    example = _encode(record, shard).SerializeToString()
+                    example, num_bad = _encode(record, shard)
+                    example = example.SerializeToString()
                     writer.write(example)
+                    if num_bad:
+                        damaged[record.path] = f"{num_bad} bad frames"
                     records.append((offset, record.name, record.labels))
                     offset += len(example) + 16  # length, two checksums
                 except VideoError as error:
@@ -162,28 +173,32 @@ def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
     content = {
         "records": records,
         "left_out": left_out,
+        "damaged": damaged,
         "fingerprint": shard.fingerprint,
     }
     _write_json(sidecar(shard.path), content)
     return len(shard.records)
 
 
-def _encode(record: Record, shard: _Shard) -> tf.train.SequenceExample:
+def _encode(record: Record, shard: _Shard) -> tuple[tf.train.SequenceExample, int]:
+    """The record, and how many of its frames are lost or patched up."""
     source = PyAVSource(record.path)
-    jpegs, size = [], None
+    jpegs, size, num_damaged = [], None, 0
     for _, picture in source.pictures(np.arange(source.num_frames)):
         if size is None:
             short_side = min(shard.short_side, *picture.size)
             size = scaled_size(*picture.size, short_side)
+        num_damaged += picture.is_damaged
         jpegs.append(_jpeg(picture.rgb(*size), shard.quality))
     if len(jpegs) < _MIN_DECODED * source.num_frames:
         raise VideoError(
             record.path,
             f"only {len(jpegs)} of its {source.num_frames} frames could be decoded",
         )
-    return make_example(
+    example = make_example(
         jpegs, size, source.frame_rate, record.labels, shard.class_names, record.name
     )
+    return example, num_damaged + source.num_frames - len(jpegs)
 
 
 def _jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -192,14 +207,18 @@ def _jpeg(image: np.ndarray, quality: int) -> bytes:
 
 
 def _finish(folder: pathlib.Path, index: Index, shards: list[_Shard]) -> Report:
-    written, left_out = 0, dict.fromkeys(index.missing, "no such file")
-    for shard in shards:
-        content = json.loads(pathlib.Path(sidecar(shard.path)).read_text())
-        written += len(content["records"])
-        left_out |= content["left_out"]
-    _write_json(str(folder / "left_out.json"), left_out)
+    contents = [json.loads(pathlib.Path(sidecar(s.path)).read_text()) for s in shards]
+    report = Report(
+        num_written=sum(len(content["records"]) for content in contents),
+        left_out=dict.fromkeys(index.missing, "no such file"),
+        damaged={},
+    )
+    for content in contents:
+        report.left_out.update(content["left_out"])
+        report.damaged.update(content["damaged"])
+    _write_json(str(folder / "report.json"), dataclasses.asdict(report))
     _write_json(str(folder / "index.json"), {"class_names": index.class_names})
-    return Report(written, left_out)
+    return report
 
 
 def _write_json(path: str, content: dict) -> None:

@@ -99,7 +99,7 @@ def cut_views(
         damaged |= places & picture.is_damaged
     _repair(path, views, frames, decoded)
     if damaged.any() or not decoded.all():
-        warn(path, f"lost {_count(~decoded)} and patched up {_count(damaged)}")
+        warn(path, f"{_count(damaged | ~decoded)} are lost or patched up")
     views = np.moveaxis(views, 2, 1)  # (clips, windows, T, size, size, 3)
     return views.reshape(-1, *views.shape[2:])
 

@@ -1,0 +1,85 @@
+"""Videos whose frames carry their own number, so that tests see which was read."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from trainers.video_classification.configs import ClipConfig, DataConfig
+from trainers.video_classification.data import write_video
+
+_BITS = 9
+
+
+class NumberedClips:
+    """Writes and reads videos of numbered frames.
+
+    Frame n shows n in binary: `_BITS` columns, black or white, repeated in
+    every row; it survives compression, scaling and, but for its order, flips.
+    """
+
+    def frames(self, count, height=48, width=72):
+        columns = np.arange(width) * _BITS // width
+        for number in range(count):
+            bits = number >> columns & 1
+            row = np.where(bits, 220, 30).astype(np.uint8)
+            yield np.broadcast_to(row[None, :, None], (height, width, 3))
+
+    def write(self, path, count=40, height=48, width=72, **kwargs):
+        write_video(str(path), self.frames(count, height, width), **kwargs)
+        return str(path)
+
+    def numbers(self, images):
+        """(..., height, width, 3) -> (...): the numbers the frames show."""
+        width = images.shape[-2]
+        centres = ((np.arange(_BITS) + 0.5) * width / _BITS).astype(int)
+        height = images.shape[-3]
+        bits = images[..., height // 2, centres, 1] > 125
+        return (bits << np.arange(_BITS)).sum(-1)
+
+
+@pytest.fixture(scope="session")
+def clips():
+    return NumberedClips()
+
+
+@pytest.fixture(scope="session")
+def video_folder(tmp_path_factory, clips):
+    """Three classes, nine videos; class and video tell each other apart."""
+    root = tmp_path_factory.mktemp("videos")
+    for number, name in enumerate(("dive", "jump", "run")):
+        (root / name).mkdir()
+        for i in range(3):
+            count = 20 + 4 * (3 * number + i)
+            clips.write(root / name / f"v{i}.mp4", count)
+    return root
+
+
+@pytest.fixture
+def clip_config():
+    return ClipConfig(num_frames=4, temporal_stride=2)
+
+
+@pytest.fixture
+def data_config(video_folder):
+    def make(**overrides):
+        settings = dict(
+            input_path=str(video_folder),
+            is_training=True,
+            global_batch_size=4,
+            min_short_side=32,
+            max_short_side=40,
+            crop_size=28,
+            num_parallel_decodes=2,
+        )
+        return DataConfig(**(settings | overrides))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_clips():
+    folder = pathlib.Path(__file__).resolve().parents[3].parent / "shared" / "clips"
+    if not folder.is_dir():
+        pytest.skip("needs the real clips beside the project")
+    return folder

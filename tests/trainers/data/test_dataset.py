@@ -1,0 +1,259 @@
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import config  # to undo op determinism
+
+from trainers.video_classification.data import (
+    FailureLog,
+    TooManyBrokenVideos,
+    load_index,
+    make_dataset,
+    read_views,
+)
+
+
+def batches(count, *args, **kwargs):
+    return list(make_dataset(*args, **kwargs).take(count).as_numpy_iterator())
+
+
+def assert_same(got, expected):
+    assert len(got) == len(expected)
+    for a, b in zip(got, expected, strict=True):
+        for key in b:
+            np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+@pytest.fixture
+def broken_folder(tmp_path, video_folder):
+    """The nine videos, two of which are text."""
+    folder = tmp_path / "broken"
+    shutil.copytree(video_folder, folder)
+    for name in ("jump/v1.mp4", "run/v0.mp4"):
+        (folder / name).write_text("not a video")
+    return folder
+
+
+def test_training_batch_holds_what_the_contract_says(data_config, clip_config):
+    data = data_config()
+    batch = batches(1, load_index(data), data, clip_config)[0]
+    assert batch["clip"].shape == (4, 4, 28, 28, 3)
+    assert {k: v.dtype.name for k, v in batch.items()} == {
+        "clip": "uint8",
+        "label": "int32",
+        "video": "int32",
+        "view": "int32",
+        "weight": "float32",
+    }
+    np.testing.assert_array_equal(batch["label"], batch["video"] // 3)
+    np.testing.assert_array_equal(batch["weight"], np.ones(4))
+
+
+def test_static_shapes_are_known(data_config, clip_config):
+    for is_training in (True, False):
+        data = data_config(is_training=is_training)
+        spec = make_dataset(load_index(data), data, clip_config).element_spec
+        assert spec["clip"].shape == (4, 4, 28, 28, 3)
+        assert all(s.shape == (4,) for k, s in spec.items() if k != "clip")
+
+
+def test_the_seed_settles_the_batches(data_config, clip_config):
+    data = data_config()
+    index = load_index(data)
+    first = batches(6, index, data, clip_config, seed=5)
+    assert_same(batches(6, index, data, clip_config, seed=5), first)
+    serial = data_config(num_parallel_decodes=1)
+    assert_same(batches(6, index, serial, clip_config, seed=5), first)
+    other = batches(6, index, data, clip_config, seed=6)
+    assert any(
+        (a["clip"] != b["clip"]).any() for a, b in zip(first, other, strict=True)
+    )
+
+
+def test_augmentation_differs_from_epoch_to_epoch(data_config, clip_config):
+    data = data_config(global_batch_size=9)
+    index = load_index(data)
+    a, b = batches(2, index, data, clip_config)
+    assert sorted(a["video"]) == sorted(b["video"]) == list(range(9))
+    a, b = (x["clip"][np.argsort(x["video"])] for x in (a, b))
+    assert all((x != y).any() for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("start", [1, 4, 7])
+def test_starting_late_gives_the_batches_of_an_uninterrupted_run(
+    data_config, clip_config, start
+):
+    data = data_config()
+    index = load_index(data)
+    whole = batches(9, index, data, clip_config, seed=2)
+    late = batches(9 - start, index, data, clip_config, seed=2, start_batch=start)
+    assert_same(late, whole[start:])
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+@pytest.mark.parametrize("pipelines", [1, 2])
+def test_replicas_together_get_the_full_batch(
+    data_config, clip_config, pipelines, is_training
+):
+    data = data_config(is_training=is_training)
+    index = load_index(data)
+    whole = batches(3, index, data, clip_config)
+    parts = []
+    for pipeline in range(pipelines):
+        context = tf.distribute.InputContext(pipelines, pipeline, 2)
+        got = (
+            batches(-1, index, data, clip_config, input_context=context)
+            if not is_training
+            else batches(
+                6 // pipelines, index, data, clip_config, input_context=context
+            )
+        )
+        assert all(len(b["video"]) == 2 for b in got)
+        parts.append(got)
+    if pipelines == 1:
+        pairs = list(zip(parts[0][::2], parts[0][1::2], strict=True))
+    else:
+        pairs = list(zip(*parts, strict=True))
+    joined = [
+        {k: np.concatenate([part[k] for part in pair]) for k in pair[0]}
+        for pair in pairs
+    ]
+    if is_training:
+        assert_same(joined, whole)
+    else:  # videos go to the pipelines in turn: the same views, in another order
+        seen = [
+            (v, w)
+            for b in joined
+            for v, w, real in zip(b["video"], b["view"], b["weight"], strict=True)
+            if real
+        ]
+        assert sorted(seen) == [(video, 0) for video in range(9)]
+
+
+def test_a_batch_that_does_not_divide_is_an_error(data_config, clip_config):
+    data = data_config(global_batch_size=3)
+    context = tf.distribute.InputContext(1, 0, 2)
+    with pytest.raises(ValueError, match="divisible|divid"):
+        make_dataset(load_index(data), data, clip_config, input_context=context)
+
+
+def test_every_view_comes_once_and_the_rest_weighs_nothing(data_config, clip_config):
+    data = data_config(
+        is_training=False, num_test_clips=2, num_test_crops=3, global_batch_size=8
+    )
+    index = load_index(data)
+    dataset = make_dataset(index, data, clip_config)
+    got = list(dataset.as_numpy_iterator())
+    assert len(got) == dataset.cardinality() == 7  # 54 views
+    joined = {k: np.concatenate([b[k] for b in got]) for k in got[0]}
+    np.testing.assert_array_equal(joined["weight"], [1] * 54 + [0] * 2)
+    np.testing.assert_array_equal(joined["video"][:54], np.repeat(np.arange(9), 6))
+    np.testing.assert_array_equal(joined["view"][:54], np.tile(np.arange(6), 9))
+    for video in (0, 8):
+        views = read_views(index.records[video].path, data, clip_config)
+        np.testing.assert_array_equal(
+            joined["clip"][:54][joined["video"][:54] == video], views
+        )
+
+
+def test_multi_label_batches_are_multi_hot(tmp_path, data_config, clip_config, clips):
+    for name in "abc":
+        clips.write(tmp_path / f"{name}.mp4", 12)
+    (tmp_path / "list.txt").write_text("a.mp4 0 2\nb.mp4\nc.mp4 1\n")
+    data = data_config(
+        input_path=str(tmp_path / "list.txt"),
+        is_training=False,
+        is_multilabel=True,
+        global_batch_size=3,
+    )
+    batch = batches(1, load_index(data), data, clip_config)[0]
+    assert batch["label"].dtype == np.float32
+    np.testing.assert_array_equal(batch["label"], [[1, 0, 1], [0, 0, 0], [0, 1, 0]])
+
+
+def test_a_broken_video_is_replaced_in_training(
+    broken_folder, data_config, clip_config
+):
+    data = data_config(input_path=str(broken_folder), max_broken_fraction=0.5)
+    index = load_index(data)
+    failures = FailureLog(0.5)
+    got = batches(9, index, data, clip_config, failures=failures)
+    broken = {
+        i
+        for i, r in enumerate(index.records)
+        if r.name in ("jump/v1.mp4", "run/v0.mp4")
+    }
+    seen = np.concatenate([b["video"] for b in got])
+    assert set(seen) == set(range(9)) - broken
+    labels = np.concatenate([b["label"] for b in got])
+    np.testing.assert_array_equal(labels, seen // 3)
+    assert set(failures.failures) == {index.records[i].path for i in broken}
+    assert failures.num_read == 9
+    resumed = batches(3, index, data, clip_config, start_batch=6)
+    assert_same(resumed, got[6:])
+
+
+def test_a_broken_video_is_left_out_of_a_test(broken_folder, data_config, clip_config):
+    data = data_config(
+        input_path=str(broken_folder), is_training=False, max_broken_fraction=0.5
+    )
+    index = load_index(data)
+    got = batches(-1, index, data, clip_config)
+    video, weight = (np.concatenate([b[k] for b in got]) for k in ("video", "weight"))
+    assert len(got) == 3  # as many as if nothing were broken
+    np.testing.assert_array_equal(video[weight > 0], [0, 1, 2, 3, 5, 7, 8])
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_too_many_broken_videos_stop_the_run(
+    broken_folder, data_config, clip_config, is_training
+):
+    data = data_config(input_path=str(broken_folder), is_training=is_training)
+    failures = FailureLog(0.1)
+    with pytest.raises(tf.errors.OpError):
+        batches(9, load_index(data), data, clip_config, failures=failures)
+    assert isinstance(failures.error, TooManyBrokenVideos)
+    assert "v1.mp4: cannot be decoded" in str(failures.error)
+    assert "v0.mp4" in str(failures.error)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_nothing_but_broken_videos_is_an_error_whatever_the_limit(
+    tmp_path, data_config, clip_config, is_training
+):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "v.mp4").write_text("not a video")
+    data = data_config(
+        input_path=str(tmp_path), is_training=is_training, max_broken_fraction=1.0
+    )
+    failures = FailureLog(1.0)
+    with pytest.raises(tf.errors.OpError):
+        batches(2, load_index(data), data, clip_config, failures=failures)
+    assert isinstance(failures.error, TooManyBrokenVideos)
+
+
+def test_op_determinism_changes_nothing(data_config, clip_config):
+    data = data_config()
+    index = load_index(data)
+    expected = batches(3, index, data, clip_config)
+    tf.keras.utils.set_random_seed(1)
+    tf.config.experimental.enable_op_determinism()
+    try:
+        assert_same(batches(3, index, data, clip_config), expected)
+    finally:
+        config.disable_op_determinism()
+
+
+def test_a_small_index_that_is_all_broken_ends_beside_a_large_one(
+    tmp_path, data_config, clip_config
+):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "v.mp4").write_text("not a video")
+    data = data_config(input_path=str(tmp_path))
+    failures = FailureLog(0.9)
+    failures.expect(1000)  # another data set shares the log
+    with pytest.raises(tf.errors.OpError):
+        batches(1, load_index(data), data, clip_config, failures=failures)
+    assert "Not one of the 1 videos" in str(failures.error)
