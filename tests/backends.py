@@ -22,9 +22,9 @@ def to_numpy(tensor):
     return np.asarray(ops.convert_to_numpy(tensor))
 
 
-def gradients(function, arrays):
-    """d function / d array for a scalar `function`, in the backend's finest dtype."""
-    arrays = [np.asarray(a, FLOAT) for a in arrays]
+def gradients(function, arrays, dtype=FLOAT):
+    """d function / d array for a scalar `function`, computed in `dtype`."""
+    arrays = [np.asarray(a, dtype) for a in arrays]
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -52,8 +52,8 @@ def layer_gradients(layer, x, cotangent, training=False):
     def loss(x, *weights):
         state = [v.value for v in layer.non_trainable_variables]
         y, _ = layer.stateless_call(weights, state, x, training=training)
-        return ops.sum(ops.multiply(y, cotangent.astype(FLOAT)))
+        return ops.sum(ops.multiply(y, cotangent.astype(layer.dtype)))
 
     arrays = [np.asarray(x)] + [to_numpy(v) for v in layer.trainable_variables]
-    grads = gradients(loss, arrays)
+    grads = gradients(loss, arrays, layer.dtype)
     return dict(zip(["x", *names], grads, strict=True))
