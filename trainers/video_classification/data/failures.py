@@ -84,14 +84,16 @@ class FailureLog:
         """Raises `TooManyBrokenVideos` once that is clear.
 
         It is clear after 10 different videos, or all of them if fewer; and
-        whatever the limit, when there is no other video left.
+        whatever the limit, when there is no other video left. Unless the limit
+        is 0, one broken video alone does not end a run.
         """
         with self._lock:
             broken, tried = len(self.failures), len(self._tried)
             num_videos = max(self._num_videos, 1)
             enough = tried >= min(_MIN_ATTEMPTS, num_videos)
             none_left = broken >= num_videos
-            if (enough and broken > self.max_fraction * tried) or none_left:
+            allowed = max(self.max_fraction * tried, self.max_fraction > 0)
+            if (enough and broken > allowed) or none_left:
                 raise TooManyBrokenVideos(self._message(broken, tried))
 
     def check_any_left(self, records: Sequence[Record]) -> None:

@@ -1,0 +1,306 @@
+"""Which frames are read, seen by the numbers they show."""
+
+import os
+import pathlib
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from trainers.video_classification.data import VideoError, read_views, reading
+from trainers.video_classification.data.pyav import PyAVSource
+
+
+class Plan:
+    """Cuts given frames of a video, whole where it is square."""
+
+    num_windows = 1
+
+    def __init__(self, frames, windows):
+        self._frames, self.windows = np.array(frames), windows
+        self.num_frames = self._frames.shape[1]
+        self.num_clips = len(self._frames)
+        self.size = windows(48, 72)[0].size
+
+    def frames(self, video_frames):
+        return self._frames % video_frames
+
+
+@pytest.fixture
+def read_numbers(data_config, clip_config, clips):
+    """Numbers of the frames read for frame numbers (clips, T)."""
+    from trainers.video_classification.data.views import Window
+
+    def read(path, frames, warn=lambda *args: pytest.fail(str(args))):
+        def windows(height, width):  # all columns, squeezed: bits stay readable
+            return [Window(36, 36, 0, 0, 36)]
+
+        images = reading.cut_views(path, "pyav", Plan(frames, windows), warn)
+        return clips.numbers(images)
+
+    return read
+
+
+# Small GOPs with B-frames: 40 frames, keyframes every 7.
+GOP = dict(options={"g": "7", "bf": "3", "crf": "10", "x264-params": "scenecut=0"})
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".mov", ".avi"])
+def test_every_window_of_every_container_is_exact(
+    tmp_path, clips, read_numbers, suffix
+):
+    codec = dict(codec="mpeg4", options={"g": "7", "bf": "2", "qscale": "2"})
+    path = clips.write(
+        tmp_path / f"a{suffix}", 40, **(codec if suffix == ".avi" else GOP)
+    )
+    assert PyAVSource(path).num_frames == 40
+    for start in range(0, 33, 3):
+        wanted = [[start, start + 2, start + 4, start + 7]]
+        np.testing.assert_array_equal(read_numbers(path, wanted), wanted)
+
+
+def test_vp9_in_webm_is_exact(tmp_path, clips, read_numbers):
+    path = clips.write(
+        tmp_path / "a.webm",
+        24,
+        codec="libvpx-vp9",
+        options={"g": "6", "deadline": "realtime", "cpu-used": "8"},
+    )
+    np.testing.assert_array_equal(
+        read_numbers(path, [[3, 9, 20, 23]]), [[3, 9, 20, 23]]
+    )
+
+
+def test_open_gops_are_exact(tmp_path, clips, read_numbers):
+    options = {"g": "8", "bf": "3", "x264-params": "open-gop=1:scenecut=0"}
+    path = clips.write(tmp_path / "a.mp4", 40, options=options)
+    for start in range(36):
+        wanted = [[start, start + 1, start + 3]]
+        np.testing.assert_array_equal(read_numbers(path, wanted), wanted)
+
+
+def test_clips_share_frames_and_may_wrap(tmp_path, clips, read_numbers):
+    path = clips.write(tmp_path / "a.mp4", 40, **GOP)
+    wanted = [[30, 38, 6], [6, 7, 30]]
+    np.testing.assert_array_equal(read_numbers(path, wanted), wanted)
+
+
+def test_only_the_window_is_decoded(tmp_path, clips, read_numbers, monkeypatch):
+    from trainers.video_classification.data import pyav
+
+    path = clips.write(tmp_path / "a.mp4", 40, **GOP)
+    decoded = []
+    original = pyav._decode
+
+    def counting(packets):
+        for frame in original(packets):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(pyav, "_decode", counting)
+    read_numbers(path, [[29, 31]])
+    assert len(decoded) <= 4  # from keyframe 28, without unreferenced frames
+
+
+def test_variable_frame_rate_is_read_by_timestamp(tmp_path, clips, read_numbers):
+    path = str(tmp_path / "vfr.mp4")
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=GOP["options"])
+        stream.width, stream.height, stream.pix_fmt = 72, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 100)
+        for number, pixels in enumerate(clips.frames(30)):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
+            frame.pts = number * 4 if number < 15 else 60 + (number - 15) * 40
+            frame.time_base = Fraction(1, 100)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    np.testing.assert_array_equal(
+        read_numbers(path, [[2, 14, 16, 29]]), [[2, 14, 16, 29]]
+    )
+
+
+def test_a_raw_stream_has_its_frames_counted(tmp_path, clips, read_numbers):
+    path = clips.write(tmp_path / "raw.h264", 20, options={"bf": "0", "crf": "10"})
+    np.testing.assert_array_equal(read_numbers(path, [[0, 7, 19]]), [[0, 7, 19]])
+
+
+def test_one_frame_is_repeated(tmp_path, clips, data_config, clip_config):
+    path = clips.write(tmp_path / "one.mp4", 1)
+    views = read_views(path, data_config(), clip_config)
+    assert views.shape == (1, 4, 28, 28, 3)
+    assert (views == views[:, :1]).all()
+
+
+def test_odd_sizes_are_read(tmp_path, clips, read_numbers):
+    path = clips.write(
+        tmp_path / "odd.mp4", 8, 45, 71, codec="libx264", pix_fmt="yuv444p"
+    )
+    np.testing.assert_array_equal(read_numbers(path, [[1, 6]]), [[1, 6]])
+
+
+def test_a_size_that_changes_midway_is_read(tmp_path, clips, read_numbers):
+    parts = [
+        clips.write(tmp_path / f"{i}.h264", 10, *size, options={"bf": "0", "crf": "10"})
+        for i, size in enumerate([(48, 72), (96, 64)])
+    ]
+    path = tmp_path / "both.h264"
+    path.write_bytes(b"".join(pathlib.Path(part).read_bytes() for part in parts))
+    assert read_numbers(str(path), [[2, 9, 12, 15]]).tolist() == [[2, 9, 2, 5]]
+
+
+def test_a_file_cut_short_gives_the_frames_that_are_there(
+    tmp_path, clips, read_numbers
+):
+    whole = clips.write(
+        tmp_path / "whole.mp4",
+        200,
+        options=GOP["options"],
+        container_options={"movflags": "+faststart"},
+    )
+    data = pathlib.Path(whole).read_bytes()
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(data[: len(data) * 6 // 10])
+    count = PyAVSource(str(path)).num_frames
+    assert 20 < count < 180
+    late = [[count - 30, count - 20, count - 10]]
+    np.testing.assert_array_equal(read_numbers(str(path), late), late)
+
+
+def test_a_damaged_frame_is_stood_in_for_and_reported(tmp_path, clips, read_numbers):
+    path = clips.write(tmp_path / "a.mp4", 40, options={"g": "1", "crf": "10"})
+    with av.open(path) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+        broken = packets[20]
+        place, size = broken.pos, broken.size
+    with open(path, "r+b") as file:
+        file.seek(place)
+        file.write(b"\xff" * size)
+    reports = []
+    got = read_numbers(path, [[19, 20, 21]], lambda *args: reports.append(args))
+    np.testing.assert_array_equal(got[0, [0, 2]], [19, 21])
+    assert got[0, 1] in (19, 20)
+    assert reports == [(path, "1 of the 3 frames wanted are lost or patched up")]
+
+
+def write_audio(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(
+    "make, reason",
+    [
+        (lambda p: p.write_bytes(b""), "cannot be decoded"),
+        (lambda p: p.write_text("hello\n" * 50), "cannot be decoded"),
+        (lambda p: p.write_bytes(bytes(range(256)) * 99), "cannot be decoded|no video"),
+        (lambda p: p.mkdir(), "not a regular file"),
+        (lambda p: os.mkfifo(p), "not a regular file"),
+        (lambda p: None, "no such file"),
+        (write_audio, "no video stream"),
+    ],
+    ids=["empty", "text", "garbage", "folder", "fifo", "missing", "audio"],
+)
+def test_what_is_no_video_is_refused_by_name(
+    tmp_path, data_config, clip_config, make, reason
+):
+    path = tmp_path / "bad.mp4"
+    make(path)
+    with pytest.raises(VideoError, match=reason) as raised:
+        read_views(str(path), data_config(), clip_config)
+    assert raised.value.path == str(path)
+
+
+def test_a_file_without_its_header_is_refused(
+    tmp_path, clips, data_config, clip_config
+):
+    whole = clips.write(tmp_path / "whole.mp4", 30)  # the header comes last
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(pathlib.Path(whole).read_bytes()[:-200])
+    with pytest.raises(VideoError, match="cannot be decoded"):
+        read_views(str(path), data_config(), clip_config)
+
+
+def test_no_file_descriptor_is_left_open(tmp_path, clips, data_config, clip_config):
+    good, bad = clips.write(tmp_path / "a.mp4", 12), tmp_path / "b.mp4"
+    bad.write_text("not a video")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        read_views(good, data_config(), clip_config)
+        with pytest.raises(VideoError):
+            read_views(str(bad), data_config(), clip_config)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_remote_file_is_read_through_tensorflow(
+    clips, tmp_path, data_config, clip_config
+):
+    import tensorflow as tf
+
+    local = clips.write(tmp_path / "a.mp4", 20)
+    tf.io.gfile.copy(local, "ram://data/a.mp4", overwrite=True)
+    data = data_config()
+    np.testing.assert_array_equal(
+        read_views("ram://data/a.mp4", data, clip_config),
+        read_views(local, data, clip_config),
+    )
+
+
+def test_shrinking_is_antialiased_and_growing_bilinear(tmp_path, clips):
+    from trainers.video_classification.data.crop import ArrayPicture
+
+    fine = np.zeros((64, 64, 3), np.uint8)
+    fine[::2] = 255  # lines that must average out
+    small = ArrayPicture(fine).rgb(16, 16)
+    assert small.min() >= 120 and small.max() <= 135
+    step = np.zeros((4, 4, 3), np.uint8)
+    step[:, 2:] = 200
+    row = ArrayPicture(step).rgb(8, 8)[0, :, 0]
+    assert row.tolist() == [0, 0, 0, 50, 150, 200, 200, 200]
+
+
+# Real files, where they are beside the project.
+
+
+def test_packed_b_frames_are_counted(shared_clips):
+    path = str(shared_clips / "action_320x240_xvid.avi")
+    source = PyAVSource(path)
+    assert source.num_frames == 164
+    with av.open(path) as container:
+        whole = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    wanted = np.array([0, 3, 4, 5, 80, 81, 163])
+    for number, picture in source.pictures(wanted):
+        np.testing.assert_array_equal(picture.rgb(240, 320), whole[number])
+
+
+def test_seeking_in_a_real_file_is_exact(shared_clips):
+    path = str(shared_clips / "action_340x256_h264.mp4")
+    with av.open(path) as container:
+        whole = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    for wanted in ([0, 2, 4], [185, 187, 189], [240, 250], [268, 279], [5, 279]):
+        found = list(PyAVSource(path).pictures(np.array(wanted)))
+        assert [number for number, _ in found] == wanted
+        for number, picture in found:
+            np.testing.assert_array_equal(picture.rgb(256, 340), whole[number])
+
+
+def test_rotation_is_applied(shared_clips):
+    path = str(shared_clips / "rotated90_3frames.mov")
+    (_, picture), *_ = PyAVSource(path).pictures(np.arange(3))
+    assert picture.size == (568, 320)
+    with av.open(path) as container:
+        stored = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    np.testing.assert_array_equal(picture.rgb(568, 320), np.rot90(stored, -1))
+
+
+def test_a_corrupted_file_is_used_and_reported(shared_clips, read_numbers):
+    reports = []
+    path = str(shared_clips / "corrupted.mp4")
+    read_numbers(path, [[30, 31, 32, 33]], lambda *args: reports.append(args))
+    assert reports and reports[0][0] == path
