@@ -41,6 +41,20 @@ def kinetics400() -> ExperimentConfig:
     return config
 
 
+@exp_factory.register_config_factory("ucf101")
+def ucf101() -> ExperimentConfig:
+    """Fine-tuning: 16 clips a step, 20 epochs of split 1's 9,537 videos."""
+    config = kinetics400()
+    config.task.train_data.global_batch_size = 16
+    rate = config.trainer.optimizer_config.learning_rate
+    rate.stepwise.boundaries = [6_000, 9_000]
+    rate.stepwise.values = [0.0025, 0.00025, 0.000025]
+    config.trainer.train_steps = 12_000
+    config.trainer.checkpoint_interval = 1_000
+    config.trainer.validation_interval = 3_000
+    return config
+
+
 @exp_factory.register_config_factory("charades")
 def charades() -> ExperimentConfig:
     """Several labels per video: sigmoids, mAP, maximum over views."""
