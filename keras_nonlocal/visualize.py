@@ -1,0 +1,254 @@
+"""What a non-local block attends to, drawn over the frames (paper, Fig. 3).
+
+maps = attention_maps(model, clips, "res3_1_nonlocal")
+query = maps.queries.nearest(3, 40, 60)  # frame 3, row 40, column 60
+keys, weights = top_connections(maps.scores[0], query)
+figure = draw_arrows(
+    clip, maps.queries.centres[query], maps.keys.centres[keys], weights
+)
+figure.savefig("attention.png")
+"""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_nonlocal.layers.base_non_local import BaseNonLocal
+from keras_nonlocal.layers.folding import TokenFolding
+from keras_nonlocal.receptive_field import Grid, feature_grid
+
+_GAP = 4  # pixels between frames
+
+
+class AttentionMaps(NamedTuple):
+    """Attention of one non-local block, and where its positions lie.
+
+    Attributes:
+        scores: f(x_i, x_j) / C(x), `(B, N, M)`; 0 for pairs that `scope` or
+            `group_size` keep apart.
+        queries: `Grid` of the N positions i, in frames and pixels of the clip.
+        keys: `Grid` of the M positions j; where keys are pooled, the centre of a
+            key is the centre of the four positions that it came from.
+    """
+
+    scores: np.ndarray
+    queries: Grid
+    keys: Grid
+
+
+def attention_maps(model, clips, layer_name) -> AttentionMaps:
+    """Runs a model up to a non-local block and returns whom it attends to.
+
+    Args:
+        model: Functional or Sequential `keras.Model` on channels-last inputs with
+            a non-local block in it: C2D, I3D or one's own.
+        clips: Input of the model, `(B, T, H, W, C)`; for models with 2-D or 1-D
+            blocks of fewer axes.
+        layer_name: Name of the block, such as `"res3_1_nonlocal"`.
+
+    Returns:
+        `AttentionMaps`: scores, queries, keys. Memory grows as B*N*M.
+
+    Raises:
+        ValueError: No such layer; not a non-local block; called more than once;
+            behind layers whose positions cannot be traced to the input.
+
+    Example:
+    >>> model = C2D(14, 2, (8, 64, 64, 3), width=8, non_local={"res3": [0]})
+    >>> maps = attention_maps(model, clips, "res3_0_nonlocal")
+    >>> maps.queries.stride
+    (2.0, 8.0, 8.0)
+    """
+    layer = _non_local_layer(model, layer_name)
+    features = _up_to(model, layer)(clips, training=False)
+    _, scores = layer(features, training=False, return_attention_scores=True)
+    shape = tuple(features.shape[1:-1])
+    queries = feature_grid(layer.input, shape, clips.shape[1:-1])
+    keys = queries.pooled(_pool_sizes(layer, len(shape)))
+    scores = _scatter(ops.convert_to_numpy(scores), layer, queries, keys)
+    return AttentionMaps(scores, queries, keys)
+
+
+def top_connections(scores, query, k=20):
+    """The keys that a query attends to most.
+
+    Args:
+        scores: Attention of one clip, `(N, M)`.
+        query: Number of the query position, 0 to N - 1.
+        k: How many; the paper draws 20.
+
+    Returns:
+        Numbers of the keys and their weights, `(k,)` each, the largest first.
+
+    Raises:
+        ValueError: `scores` is not a matrix, or `query` or `k` is outside it.
+    """
+    scores = np.asarray(scores)
+    if scores.ndim != 2:
+        raise ValueError(
+            "Expected `scores` of one clip, (queries, keys). Received shape "
+            f"{scores.shape}; take one clip with scores[0]."
+        )
+    for name, value, end in (("query", query, len(scores)), ("k - 1", k - 1, None)):
+        end = scores.shape[1] if end is None else end
+        if not 0 <= value < end:
+            raise ValueError(f"Expected 0 <= {name} < {end}. Received: {value}.")
+    keys = np.argsort(-scores[query], kind="stable")[:k]
+    return keys, scores[query][keys]
+
+
+def draw_arrows(frames, source, targets, weights=None, *, title=None):
+    """Frames in a row, with arrows from one position to others, as in Fig. 3.
+
+    A position between two frames (behind a stride in time) is drawn in the
+    earlier one.
+
+    Args:
+        frames: Images `(T, H, W, 3)`, uint8, or floats in [0, 1].
+        source: `(t, y, x)` of the query, in frames and pixels.
+        targets: `(k, 3)`, the same of the keys.
+        weights: `(k,)`; stronger connections are drawn more opaque. None: all
+            alike.
+        title: Above the frames.
+
+    Returns:
+        `matplotlib.figure.Figure`; save it with `savefig`.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: Arguments of other shapes; a position outside the frames.
+    """
+    frames = np.asarray(frames)
+    points = np.vstack([np.reshape(source, (1, -1)), np.asarray(targets)])
+    _check_points(frames, points)
+    weights = np.ones(len(points) - 1) if weights is None else np.asarray(weights)
+    ends = strip_coordinates(points, frames.shape[2])
+    figure, axes = _show_strip(frames, title)
+    for end, weight in zip(ends[1:], weights / weights.max(), strict=True):
+        _add_arrow(axes, ends[0], end, weight)
+    axes.plot(*ends[0], "o", color="red", markersize=7, markeredgecolor="white")
+    return figure
+
+
+def strip_coordinates(points, frame_width):
+    """`(t, y, x)` to `(x, y)` in the row of frames that `draw_arrows` shows."""
+    t, y, x = np.asarray(points, float).T
+    return np.stack([np.floor(t) * (frame_width + _GAP) + x, y], axis=1)
+
+
+# === Attention maps ===
+
+
+def _non_local_layer(model, name):
+    blocks = [x.name for x in model.layers if isinstance(x, BaseNonLocal)]
+    if name not in blocks:
+        raise ValueError(
+            f"Expected `layer_name` to be a non-local block of '{model.name}', one "
+            f"of {blocks}. Received: {name!r}."
+        )
+    layer = model.get_layer(name)
+    if layer.data_format != "channels_last":
+        raise ValueError(
+            f"Layer '{name}' has data_format='{layer.data_format}'; attention maps "
+            "need 'channels_last'."
+        )
+    return layer
+
+
+def _up_to(model, layer):
+    """The part of a model that makes the input of a layer."""
+    try:
+        inputs, features = model.inputs, layer.input
+    except AttributeError as error:
+        raise ValueError(
+            f"'{model.name}' has no graph that leads to '{layer.name}' in one way: "
+            "expected a functional or Sequential model, already built, that calls "
+            f"this layer once ({error})"
+        ) from error
+    return keras.Model(inputs[0] if len(inputs) == 1 else inputs, features)
+
+
+def _pool_sizes(layer, rank):
+    size = 2 if layer.pools_keys else 1
+    return (1, size, size) if rank == 3 else (size,) * rank
+
+
+def _scatter(scores, layer, queries, keys):
+    """Scores within groups to one matrix per clip, `(B, N, M)`."""
+    if scores.ndim == 3:
+        return scores
+    rows, columns = (_groups(grid.shape, layer) for grid in (queries, keys))
+    scores = scores.reshape(len(scores), len(rows), rows.shape[1], columns.shape[1])
+    full = np.zeros((len(scores), rows.size, columns.size), scores.dtype)
+    for group, (row, column) in enumerate(zip(rows, columns, strict=True)):
+        full[:, row[:, None], column] = scores[:, group]
+    return full
+
+
+def _groups(shape, layer):
+    """Numbers of the positions in each attention group, `(groups, positions)`."""
+    numbers = np.arange(np.prod(shape), dtype="int32").reshape(1, *shape, 1)
+    folding = TokenFolding(numbers.shape, layer.scope, layer.group_size)
+    return ops.convert_to_numpy(folding(ops.convert_to_tensor(numbers)))[..., 0]
+
+
+# === Drawing ===
+
+
+def _check_points(frames, points):
+    if frames.ndim != 4 or points.ndim != 2 or points.shape[1] != 3:
+        raise ValueError(
+            "Expected `frames` (T, H, W, channels) and positions (t, y, x). Received "
+            f"shapes {frames.shape} and {points.shape}."
+        )
+    if (points < -0.5).any() or (points > np.array(frames.shape[:3]) - 0.5).any():
+        raise ValueError(
+            "A position lies outside the frames, (T, H, W) = "
+            f"{frames.shape[:3]}. Were they the input that the scores came from?"
+        )
+
+
+def _show_strip(frames, title):
+    """A figure of the frames side by side, and its axes in their pixels."""
+    figure_class = _figure_class()
+    num_frames, height, width = frames.shape[:3]
+    strip_width = num_frames * (width + _GAP) - _GAP
+    figure = figure_class(figsize=(12, 12 * height / strip_width + 0.4 * bool(title)))
+    axes = figure.add_axes((0, 0, 1, 0.86 if title else 1))
+    for t, frame in enumerate(frames):
+        left = t * (width + _GAP) - 0.5
+        axes.imshow(frame, extent=(left, left + width, height - 0.5, -0.5))
+    axes.set(xlim=(-0.5, strip_width - 0.5), ylim=(height - 0.5, -0.5))
+    axes.axis("off")
+    if title:
+        axes.set_title(title)
+    return figure, axes
+
+
+def _add_arrow(axes, start, end, weight):
+    axes.annotate(
+        "",
+        xy=end,
+        xytext=start,
+        arrowprops={
+            "arrowstyle": "-|>",
+            "color": "gold",
+            "alpha": 0.25 + 0.75 * float(weight),
+            "linewidth": 1.5,
+            "shrinkA": 0,
+            "shrinkB": 0,
+        },
+    )
+
+
+def _figure_class():
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Drawing needs matplotlib: pip install matplotlib (or the [train] extra "
+            "of keras_nonlocal)."
+        ) from error
+    return Figure
