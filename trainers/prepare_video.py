@@ -15,7 +15,6 @@ if not __package__:
 
 from absl import app, flags
 
-from trainers.video_classification.configs import DataConfig
 from trainers.video_classification.data import DataError, load_index
 from trainers.video_classification.data.prepare import prepare
 
@@ -44,6 +43,9 @@ _MAX_NAMED = 20
 
 
 def main(_) -> None:
+    # Here, because the worker processes import this file and need no Model Garden.
+    from trainers.video_classification.configs import DataConfig
+
     data = DataConfig(
         input_path=_INPUT.value,
         index_format=_FORMAT.value,

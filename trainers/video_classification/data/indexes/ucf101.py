@@ -32,6 +32,6 @@ def _entry(root: str, where: str, line: str, names) -> Entry:
     if not label:
         raise DataError(f"{where}: expected `Class/video.avi [number]`: {line!r}.")
     number = number.strip()
-    if names and number and names.index(label) + 1 != int(number):
+    if names and number and label in names and str(names.index(label) + 1) != number:
         raise DataError(f"{where}: {label} is not class {number} of classInd.txt.")
     return Entry(files.join(root, video), (label,), video, where)

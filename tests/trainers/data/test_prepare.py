@@ -1,0 +1,220 @@
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainers.video_classification.data import (
+    DataError,
+    VideoError,
+    load_index,
+    make_dataset,
+    prepare,
+    read_views,
+)
+from trainers.video_classification.data.tfrecord import list_shard, sidecar
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+SETTINGS = dict(short_side=40, quality=95, num_shards=2, workers=1)
+
+
+@pytest.fixture
+def index(data_config):
+    return load_index(data_config())
+
+
+@pytest.fixture
+def shards(tmp_path, index):
+    folder = tmp_path / "records"
+    prepare.prepare(index, str(folder), **SETTINGS)
+    return folder
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in pathlib.Path(folder).iterdir()}
+
+
+def test_records_carry_the_model_garden_names(shards, index, clips):
+    shard = str(shards / "clips-00000-of-00002.tfrecord")
+    raw = next(iter(tf.data.TFRecordDataset(shard)))  # TensorFlow checks the checksum
+    example = tf.train.SequenceExample.FromString(raw.numpy())
+    context = example.context.feature
+    record = index.records[0]
+    assert context["clip/label/index"].int64_list.value[:] == list(record.labels)
+    assert context["clip/label/string"].bytes_list.value[:] == [b"dive"]
+    assert context["clip/media_id"].bytes_list.value[:] == [b"dive/v0.mp4"]
+    assert context["image/format"].bytes_list.value[:] == [b"JPEG"]
+    assert context["image/height"].int64_list.value[:] == [40]
+    assert context["image/width"].int64_list.value[:] == [60]
+    assert context["image/frame_rate"].float_list.value[:] == [25.0]
+    frames = example.feature_lists.feature_list["image/encoded"].feature
+    images = [tf.io.decode_jpeg(f.bytes_list.value[0]).numpy() for f in frames]
+    assert images[0].shape == (40, 60, 3)
+    assert clips.numbers(np.stack(images)).tolist() == list(range(20))
+
+
+def test_training_on_records_sees_the_same_videos_and_frames(
+    shards, index, data_config, clip_config, clips
+):
+    data = data_config(
+        input_path=str(shards), min_short_side=36, max_short_side=36, crop_size=36
+    )
+    records = load_index(data)
+    assert records.format == "tfrecord"
+    assert records.class_names == index.class_names
+    assert sorted((r.name, r.labels) for r in records.records) == sorted(
+        (r.name, r.labels) for r in index.records
+    )
+    paths = {r.name: r.path for r in index.records}
+    for record in records.records[:4]:
+        from_record = read_views(record.path, data, clip_config)
+        from_video = read_views(paths[record.name], data, clip_config)
+        difference = np.abs(from_record.astype(int) - from_video.astype(int))
+        assert difference.mean() < 6  # JPEG, and scaled twice
+    batches = list(make_dataset(records, data, clip_config).take(5))
+    late = next(iter(make_dataset(records, data, clip_config, start_batch=4)))
+    np.testing.assert_array_equal(late["clip"], batches[4]["clip"])
+    np.testing.assert_array_equal(
+        late["label"], [records.records[v].labels[0] for v in late["video"]]
+    )
+
+
+def test_shards_from_elsewhere_need_no_json(shards, data_config):
+    with_json = load_index(data_config(input_path=str(shards)))
+    for shard in shards.glob("*.tfrecord"):
+        listed = list_shard(str(shard))
+        pathlib.Path(sidecar(str(shard))).unlink()
+        assert list_shard(str(shard)) == listed
+    without = load_index(data_config(input_path=str(shards / "clips-*.tfrecord")))
+    assert without.records == with_json.records
+
+
+def test_a_second_run_keeps_what_is_finished(shards, index, monkeypatch):
+    before = contents(shards)
+    lost = shards / "clips-00001-of-00002.tfrecord"
+    lost.unlink()
+    (shards / ".clips-00001-of-00002.tfrecord.part").write_text("half a shard")
+    written = []
+    original = prepare._write_shard
+    monkeypatch.setattr(
+        prepare,
+        "_write_shard",
+        lambda shard, *args: written.append(shard.path) or original(shard, *args),
+    )
+    prepare.prepare(index, str(shards), **SETTINGS)
+    assert written == [str(lost)]
+    assert contents(shards) == before
+
+
+def test_an_interrupted_shard_does_not_appear(tmp_path, index, monkeypatch):
+    original = prepare._encode
+
+    def encode(record, shard):
+        if record.name == "run/v1.mp4":
+            raise KeyboardInterrupt
+        return original(record, shard)
+
+    monkeypatch.setattr(prepare, "_encode", encode)
+    with pytest.raises(KeyboardInterrupt):
+        prepare.prepare(index, str(tmp_path), **SETTINGS)
+    assert not list(tmp_path.glob("*00001-of*")) and not list(tmp_path.glob(".*"))
+
+
+def test_other_settings_do_not_mix_with_finished_shards(shards, index):
+    with pytest.raises(DataError, match="other settings.*--output_dir"):
+        prepare.prepare(index, str(shards), **(SETTINGS | dict(quality=50)))
+    with pytest.raises(DataError, match="other settings"):
+        prepare.prepare(index, str(shards), **(SETTINGS | dict(num_shards=3)))
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_half_shard(tmp_path, index, monkeypatch):
+    class FullDisk:
+        def __init__(self, path):
+            self.file = open(path, "wb")
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args):
+            self.file.close()
+
+        def write(self, data):
+            self.file.write(data[:10])
+            raise tf.errors.ResourceExhaustedError(None, None, "No space left")
+
+    monkeypatch.setattr(tf.io, "TFRecordWriter", FullDisk)
+    with pytest.raises(DataError, match="cannot be written .*No space left"):
+        prepare.prepare(index, str(tmp_path), **SETTINGS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_broken_videos_are_left_out_and_reported(tmp_path, video_folder, data_config):
+    folder = tmp_path / "videos"
+    shutil.copytree(video_folder, folder)
+    (folder / "jump" / "v1.mp4").write_text("not a video")
+    index = load_index(data_config(input_path=str(folder)))
+    report = prepare.prepare(index, str(tmp_path / "records"), **SETTINGS)
+    assert report.num_written == 8
+    assert list(report.left_out) == [str(folder / "jump" / "v1.mp4")]
+    assert json.loads((tmp_path / "records/report.json").read_text()) == {
+        "num_written": 8,
+        "left_out": report.left_out,
+        "damaged": {},
+    }
+    assert len(load_index(data_config(input_path=str(tmp_path / "records")))) == 8
+
+
+def test_a_damaged_record_is_a_broken_video(shards, data_config, clip_config):
+    shard = shards / "clips-00000-of-00002.tfrecord"
+    path = load_index(data_config(input_path=str(shards))).records[1].path
+    shard.write_bytes(shard.read_bytes()[: int(path.rpartition("#")[2]) + 500])
+    with pytest.raises(VideoError, match="the record is cut short"):
+        read_views(path, data_config(), clip_config)
+    pathlib.Path(sidecar(str(shard))).unlink()
+    with pytest.raises(DataError, match="00000-of-00002.tfrecord: record at byte"):
+        load_index(data_config(input_path=str(shard)))
+
+
+def run(*args, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, *map(str, args)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+def test_the_command_works_from_anywhere(tmp_path, video_folder):
+    script = ROOT / "trainers" / "prepare_video.py"
+    done = run(
+        script,
+        f"--input_path={video_folder}",
+        f"--output_dir={tmp_path / 'records'}",
+        "--num_shards=2",
+        "--workers=2",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "9 videos written" in done.stdout
+    assert "9/9" in done.stderr  # the progress bar
+    assert len(list((tmp_path / "records").glob("*.tfrecord"))) == 2
+
+
+def test_the_command_fails_clearly_when_nothing_can_be_written(tmp_path):
+    (tmp_path / "v.mp4").write_text("not a video")
+    (tmp_path / "list.txt").write_text("v.mp4 0\n")
+    done = run(
+        "-m",
+        "trainers.prepare_video",
+        f"--input_path={tmp_path / 'list.txt'}",
+        f"--output_dir={tmp_path / 'records'}",
+    )
+    assert done.returncode == 1
+    assert "left out: " + str(tmp_path / "v.mp4") in done.stdout
+    assert "error: not one of the videos could be decoded" in done.stderr
+    assert "Traceback" not in done.stderr

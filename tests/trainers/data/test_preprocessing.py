@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainers.video_classification.configs import ClipConfig
+from trainers.video_classification.data import (
+    normalize,
+    read_views,
+    resize_and_center_crop,
+)
+from trainers.video_classification.data.pyav import PyAVSource
+
+
+def test_normalize_subtracts_the_mean_and_divides_by_the_std():
+    clip = ClipConfig(mean=(10.0, 20.0, 30.0), std=(1.0, 2.0, 4.0))
+    got = normalize(tf.constant([[[11, 16, 38]]], tf.uint8), clip)
+    np.testing.assert_array_equal(got, [[[1.0, -2.0, 2.0]]])
+    assert normalize(tf.zeros((1, 3), tf.uint8), clip, tf.bfloat16).dtype == tf.bfloat16
+
+
+def test_frames_of_the_right_size_are_only_cut():
+    clips = np.random.default_rng(0).integers(0, 255, (2, 3, 8, 14, 3), np.uint8)
+    got = resize_and_center_crop(tf.constant(clips), 8, 6)
+    np.testing.assert_array_equal(got, clips[:, :, 1:7, 4:10])
+
+
+@pytest.mark.parametrize("height, width", [(90, 160), (160, 90), (33, 47)])
+def test_it_does_to_whole_frames_what_decoding_does(
+    tmp_path, data_config, clip_config, clips, height, width
+):
+    smooth = np.random.default_rng(1).normal(size=(8, 4, 5, 3))
+    frames = [
+        tf.image.resize(f, (height, width), "bicubic").numpy() * 40 + 128
+        for f in smooth
+    ]
+    frames = [np.clip(f, 0, 255).astype(np.uint8) for f in frames]
+    from trainers.video_classification.data import write_video
+
+    path = str(tmp_path / "a.mkv")
+    write_video(path, frames, pix_fmt="yuv444p")
+    data = data_config(min_short_side=64, max_short_side=64, crop_size=56)
+    expected = read_views(path, data, clip_config)
+    source = PyAVSource(path)
+    whole = [p.rgb(*p.size) for _, p in source.pictures(np.array([0, 2, 4, 6]))]
+    cut = tf.function(lambda x: resize_and_center_crop(x, 64, 56))
+    spec = tf.TensorSpec((None, None, None, None, 3), tf.uint8)
+    got = cut.get_concrete_function(spec)(tf.constant(np.stack(whole)[None]))
+    difference = np.abs(got.numpy().astype(int) - expected.astype(int))
+    assert difference.mean() < 1.5 and np.quantile(difference, 0.99) <= 6
+
+
+def test_it_is_antialiased():
+    stripes = np.zeros((1, 1, 64, 64, 3), np.uint8)
+    stripes[:, :, ::2] = 255
+    got = resize_and_center_crop(tf.constant(stripes), 16, 8).numpy()
+    assert 120 <= got.min() and got.max() <= 135
+
+
+def test_a_crop_larger_than_the_frame_is_an_error():
+    with pytest.raises(ValueError, match="crop_size"):
+        resize_and_center_crop(tf.zeros((1, 1, 9, 9, 3), tf.uint8), 8, 9)
