@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from keras_nonlocal.validation import check_positive_int
+
 
 def fully_convolutional(model, window=None, activation="softmax"):
     """Slides the classifier of a trained C2D or I3D over larger clips.
@@ -24,7 +26,8 @@ def fully_convolutional(model, window=None, activation="softmax"):
         T, H and W are free, as long as the window fits on the map of res5.
 
     Raises:
-        ValueError: A `window` that is needed, or a model without its top.
+        ValueError: A `window` that is needed and missing, or not two positive ints;
+            a model without its top; at the call, a clip too small for the window.
 
     Example:
     >>> model = C2D(14, 10, (4, 64, 64, 3), width=8)
@@ -33,9 +36,9 @@ def fully_convolutional(model, window=None, activation="softmax"):
     (1, 10)
     """
     classifier = _classifier(model)
-    window = window or _own_window(model)
+    window = _own_window(model) if window is None else _checked(window)
     clips, features = _free_size_features(model)
-    x = layers.AveragePooling3D(
+    x = WindowMean(
         (1, *window),
         strides=1,
         data_format="channels_last",
@@ -46,6 +49,24 @@ def fully_convolutional(model, window=None, activation="softmax"):
     x = classifier(x)
     x = layers.Activation(activation, dtype=classifier.dtype_policy, name="scores")(x)
     return keras.Model(clips, ops.mean(x, axis=(1, 2)), name=f"{model.name}_sliding")
+
+
+@keras.saving.register_keras_serializable(package="keras_nonlocal")
+class WindowMean(layers.AveragePooling3D):
+    """Average pooling that refuses maps on which the window does not fit.
+
+    No location would be left, and the mean over none is NaN.
+    """
+
+    def call(self, inputs):
+        sizes = zip(inputs.shape[1:4], self.pool_size, strict=True)
+        if any(size is not None and size < window for size, window in sizes):
+            raise ValueError(
+                f"{self.name}: the clips are too small. The window is "
+                f"{self.pool_size} and the map of res5 {tuple(inputs.shape[1:4])} "
+                "(T, H, W). Use clips no smaller than the training crop."
+            )
+        return super().call(inputs)
 
 
 def _classifier(model):
@@ -66,6 +87,17 @@ def _own_window(model):
             "a training crop: (7, 7) for 224x224."
         )
     return window
+
+
+def _checked(window):
+    if not isinstance(window, (tuple, list)) or len(window) != 2:
+        raise ValueError(
+            "Invalid value for argument `window` of fully_convolutional. Expected "
+            f"(height, width). Received: window={window!r}."
+        )
+    for side in window:
+        check_positive_int("window", side, owner="fully_convolutional")
+    return tuple(window)
 
 
 def _free_size_features(model):

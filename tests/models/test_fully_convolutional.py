@@ -19,12 +19,8 @@ def clips(*shape):
 
 
 @pytest.fixture(scope="module")
-def model():
-    keras.utils.set_random_seed(0)
-    model = C2D(14, 5, (4, 64, 64, 3), width=4, non_local={"res3": [0]})
-    model.get_layer("res3_0_nonlocal").norm.gamma.assign(np.ones(32))
-    model.get_layer("pred").kernel.assign(clips(128, 5))  # far from uniform scores
-    return model
+def model(randomize):
+    return randomize(C2D(14, 5, (4, 64, 64, 3), width=4, non_local={"res3": [0]}))
 
 
 def test_one_window_gives_the_softmax_of_the_model(model):
@@ -99,3 +95,17 @@ def test_model_without_top_is_an_error():
     headless = C2D(14, 5, (4, 64, 64, 3), width=4, include_top=False)
     with pytest.raises(ValueError, match=r"needs a classifier.*include_top=True"):
         fully_convolutional(headless)
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_clip_smaller_than_the_window_is_an_error(model, run_eagerly):
+    tiled = fully_convolutional(model)
+    tiled.compile(run_eagerly=run_eagerly)
+    with pytest.raises(ValueError, match=r"window is \(1, 2, 2\) .* \(2, 1, 2\)"):
+        tiled.predict(clips(1, 4, 32, 64, 3), verbose=0)
+
+
+@pytest.mark.parametrize("window", [7, (7,), (0, 7), (2.5, 2), "77"])
+def test_window_must_be_two_sizes(model, window):
+    with pytest.raises(ValueError, match=r"`window` of fully_convolutional"):
+        fully_convolutional(model, window=window)

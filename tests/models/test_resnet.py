@@ -54,21 +54,6 @@ NON_LOCAL = {
 }
 
 
-def randomize(model, seed=0):
-    """Sets all weights, zero-initialised ones too, to values of a usual size."""
-    rng = np.random.default_rng(seed)
-    for weight in model.weights:
-        shape = tuple(weight.shape)
-        if weight.name in ("gamma", "moving_variance"):
-            value = rng.uniform(0.5, 1.5, shape)
-        elif len(shape) == 1:
-            value = rng.normal(0, 0.1, shape)
-        else:
-            value = rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape)
-        weight.assign(value)
-    return model
-
-
 class TorchNetwork:
     """The network by layer names and weights; tensors are (B, C, T, H, W)."""
 
@@ -144,7 +129,7 @@ class TorchNetwork:
         return x + self.norm(self.project(y, f"{name}/w_z"), f"{name}/norm")
 
 
-def check_against_torch(convention, architecture, stem, depth, **options):
+def check_against_torch(randomize, convention, architecture, stem, depth, **options):
     build = {"c2d": C2D, "i3d": I3D}[architecture]
     frames, height, width = (16 if stem == "32x2" else 4), 66, 51
     model = randomize(
@@ -177,12 +162,14 @@ def check_against_torch(convention, architecture, stem, depth, **options):
         pytest.param("i3d", "8x8", marks=pytest.mark.slow),
     ],
 )
-def test_logits_equal_pytorch(convention, architecture, stem):
-    check_against_torch(convention, architecture, stem, 14)
+def test_logits_equal_pytorch(randomize, convention, architecture, stem):
+    check_against_torch(randomize, convention, architecture, stem, 14)
 
 
-def test_logits_equal_pytorch_with_3x3x3_kernels():
-    check_against_torch("video_nonlocal_net", "i3d", "8x8", 26, temporal_kernel="3x3x3")
+def test_logits_equal_pytorch_with_3x3x3_kernels(randomize):
+    check_against_torch(
+        randomize, "video_nonlocal_net", "i3d", "8x8", 26, temporal_kernel="3x3x3"
+    )
 
 
 @pytest.mark.parametrize(
