@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from keras_nonlocal.models.pooling import WindowMean
 from keras_nonlocal.validation import check_positive_int
 
 
@@ -38,35 +39,13 @@ def fully_convolutional(model, window=None, activation="softmax"):
     classifier = _classifier(model)
     window = _own_window(model) if window is None else _checked(window)
     clips, features = _free_size_features(model)
-    x = WindowMean(
-        (1, *window),
-        strides=1,
-        data_format="channels_last",
-        dtype=classifier.dtype_policy,
-        name="pool5_sliding",
-    )(features)
+    x = WindowMean((1, *window), dtype=classifier.dtype_policy, name="pool5_sliding")(
+        features
+    )
     x = ops.mean(x, axis=1)  # (B, rows of windows, columns of windows, C)
     x = classifier(x)
     x = layers.Activation(activation, dtype=classifier.dtype_policy, name="scores")(x)
     return keras.Model(clips, ops.mean(x, axis=(1, 2)), name=f"{model.name}_sliding")
-
-
-@keras.saving.register_keras_serializable(package="keras_nonlocal")
-class WindowMean(layers.AveragePooling3D):
-    """Average pooling that refuses maps on which the window does not fit.
-
-    No location would be left, and the mean over none is NaN.
-    """
-
-    def call(self, inputs):
-        sizes = zip(inputs.shape[1:4], self.pool_size, strict=True)
-        if any(size is not None and size < window for size, window in sizes):
-            raise ValueError(
-                f"{self.name}: the clips are too small. The window is "
-                f"{self.pool_size} and the map of res5 {tuple(inputs.shape[1:4])} "
-                "(T, H, W). Use clips no smaller than the training crop."
-            )
-        return super().call(inputs)
 
 
 def _classifier(model):

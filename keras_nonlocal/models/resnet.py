@@ -1,4 +1,4 @@
-"""The parts of a video ResNet: convolutions, pooling, residual blocks, stages.
+"""The parts of a video ResNet: convolutions, residual blocks, stages.
 
 Tensors are (B, T, H, W, C) throughout.
 """
@@ -37,7 +37,9 @@ def conv(x, filters, kernel, *, name, strides=(1, 1, 1)):
     padding = "same"
     if any(stride > 1 for stride in strides):
         padding = "valid"
-        x = pad(x, [size // 2 for size in kernel], name=f"{name}_pad")
+        if max(kernel) > 1:
+            sides = tuple(size // 2 for size in kernel)
+            x = layers.ZeroPadding3D(sides, name=f"{name}_pad", **_CHANNELS_LAST)(x)
     return layers.Conv3D(
         filters,
         kernel,
@@ -55,33 +57,6 @@ def he_normal_fan_out():
     return keras.initializers.VarianceScaling(
         scale=2.0, mode="fan_out", distribution="untruncated_normal"
     )
-
-
-def max_pool(x, size, strides, padding, *, name):
-    """Max pooling with symmetric zero padding, of values that are not negative."""
-    # Behind a ReLU zeros never win over a value, so they pad as minus infinity does.
-    x = pad(x, padding, name=f"{name}_pad")
-    for axis, extent, window in zip("THW", x.shape[1:4], size, strict=True):
-        if extent is not None and extent < window:
-            raise ValueError(
-                f"The clips are too small: {name} has a window of {size} and receives "
-                f"maps of (T, H, W) = {tuple(x.shape[1:4])}, too few along {axis}. "
-                "Use a larger `input_shape`, or for few frames the stem '8x8'."
-            )
-    # TensorFlow has no float16 kernel for this on CPUs.
-    dtype = (
-        "float32" if keras.config.dtype_policy().compute_dtype == "float16" else None
-    )
-    return layers.MaxPooling3D(size, strides, dtype=dtype, name=name, **_CHANNELS_LAST)(
-        x
-    )
-
-
-def pad(x, padding, *, name):
-    """Pads (T, H, W) with zeros on both sides."""
-    if not any(padding):
-        return x
-    return layers.ZeroPadding3D(tuple(padding), name=name, **_CHANNELS_LAST)(x)
 
 
 def bottleneck(x, width, taps, strides, *, zero_init, name):

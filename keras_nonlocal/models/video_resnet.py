@@ -8,6 +8,7 @@ from keras import layers
 from keras_nonlocal.models import resnet
 from keras_nonlocal.models.conventions import get_convention
 from keras_nonlocal.models.placement import STAGES, place
+from keras_nonlocal.models.pooling import PaddedMaxPooling3D
 from keras_nonlocal.validation import check_choice, check_positive_int
 
 # Stride in time of conv1 and of pool1. The released code has both.
@@ -71,13 +72,13 @@ def _stem(x, width, temporal_stride, taps, rules, architecture):
     x = resnet.conv_bn(x, width, (taps, 7, 7), strides=strides, name="conv1")
     frames = rules.pool1_frames if temporal_stride > 1 else 1
     side = 1 if architecture in rules.padded_pool1 else 0
-    padding = ((frames - 1) // 2, side, side)
-    return resnet.max_pool(x, (frames, 3, 3), strides, padding, name="pool1")
+    pad = ((frames - 1) // 2, side, side)
+    return PaddedMaxPooling3D((frames, 3, 3), strides, pad, name="pool1")(x)
 
 
 def _pool2(x, frames):
-    padding = ((frames - 1) // 2, 0, 0)
-    return resnet.max_pool(x, (frames, 1, 1), (2, 1, 1), padding, name="pool2")
+    pad = ((frames - 1) // 2, 0, 0)
+    return PaddedMaxPooling3D((frames, 1, 1), (2, 1, 1), pad, name="pool2")(x)
 
 
 def _head(x, num_classes, dropout_rate):

@@ -101,7 +101,7 @@ def test_model_without_top_is_an_error():
 def test_clip_smaller_than_the_window_is_an_error(model, run_eagerly):
     tiled = fully_convolutional(model)
     tiled.compile(run_eagerly=run_eagerly)
-    with pytest.raises(ValueError, match=r"window is \(1, 2, 2\) .* \(2, 1, 2\)"):
+    with pytest.raises(ValueError, match=r"window of \(1, 2, 2\) .* \(2, 1, 2\)"):
         tiled.predict(clips(1, 4, 32, 64, 3), verbose=0)
 
 

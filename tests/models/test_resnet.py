@@ -138,7 +138,7 @@ def check_against_torch(randomize, convention, architecture, stem, depth, **opti
             7,
             (frames, height, width, 3),
             stem=stem,
-            non_local={"res3": [0], "res4": [0]},
+            non_local={"res2": [0], "res3": [0], "res4": [0]},
             convention=convention,
             width=8,
             **options,

@@ -1,0 +1,75 @@
+"""Pooling that pads symmetrically, and refuses maps that it would pool to nothing."""
+
+import keras
+from keras import layers, ops
+
+
+def check_fits(name, window, maps, advice):
+    """Raises a `ValueError` if `window` does not fit on `maps`, both (T, H, W)."""
+    for axis, size, extent in zip("THW", maps, window, strict=True):
+        if size is not None and size < extent:
+            raise ValueError(
+                f"The clips are too small: {name} has a window of {tuple(window)} and "
+                f"receives maps of (T, H, W) = {tuple(maps)}, too few along {axis}. "
+                f"{advice}"
+            )
+
+
+@keras.saving.register_keras_serializable(package="keras_nonlocal")
+class PaddedMaxPooling3D(layers.MaxPooling3D):
+    """Max pooling of `(B, T, H, W, C)` that pads both sides of every axis.
+
+    Keras's `padding="same"` pads one side of an axis of even length. Padding never
+    wins over a value.
+
+    Args:
+        pool_size: Window along (T, H, W).
+        strides: Along (T, H, W).
+        pad: What to add on either side of (T, H, W).
+    """
+
+    def __init__(self, pool_size, strides, pad=(0, 0, 0), **kwargs):
+        kwargs["data_format"] = "channels_last"
+        super().__init__(pool_size, strides, **kwargs)
+        self.pad = tuple(pad)
+
+    def call(self, inputs):
+        self._check(inputs.shape)
+        if any(self.pad):
+            widths = ((0, 0), *((n, n) for n in self.pad), (0, 0))
+            inputs = ops.pad(inputs, widths, constant_values=float("-inf"))
+        # TensorFlow has no float16 kernel for this on CPUs; float32 changes nothing.
+        if self.compute_dtype == "float16":
+            return ops.cast(super().call(ops.cast(inputs, "float32")), "float16")
+        return super().call(inputs)
+
+    def compute_output_shape(self, input_shape):
+        self._check(input_shape)
+        batch, *maps, channels = input_shape
+        return super().compute_output_shape((batch, *self._padded(maps), channels))
+
+    def get_config(self):
+        return super().get_config() | {"pad": self.pad}
+
+    def _padded(self, maps):
+        sizes = zip(maps, self.pad, strict=True)
+        return tuple(None if size is None else size + 2 * n for size, n in sizes)
+
+    def _check(self, input_shape):
+        advice = "Use larger clips, or for few frames the stem '8x8'."
+        maps = self._padded(input_shape[1:4])
+        check_fits(self.name, self.pool_size, maps, advice)
+
+
+@keras.saving.register_keras_serializable(package="keras_nonlocal")
+class WindowMean(layers.AveragePooling3D):
+    """Average pooling with stride 1 and without padding, of `(B, T, H, W, C)`."""
+
+    def __init__(self, pool_size, **kwargs):
+        kwargs |= {"strides": 1, "data_format": "channels_last"}
+        super().__init__(pool_size, **kwargs)
+
+    def call(self, inputs):
+        advice = "Use clips no smaller than the training crop."
+        check_fits(self.name, self.pool_size, inputs.shape[1:4], advice)
+        return super().call(inputs)
