@@ -17,7 +17,7 @@ from keras_nonlocal.models.resnet import DEPTHS
 from keras_nonlocal.models.video_resnet import STEMS
 from keras_nonlocal.ops.non_local import MODES
 
-__all__ = ["Description", "describe", "main"]
+__all__ = ["Description", "describe", "main", "to_table"]
 
 _BUILDERS = {"c2d": C2D, "i3d": I3D}
 _CLIPS = {"8x8": (8, 224, 224), "32x2": (32, 224, 224)}
@@ -32,7 +32,7 @@ def main(argv=None):
     except (ValueError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(_to_json(description) if args.json else _to_table(description))
+    print(_to_json(description) if args.json else to_table(description))
     return 0
 
 
@@ -125,7 +125,8 @@ def _in_giga(macs):
     return {kind: count / 1e9 for kind, count in dataclasses.asdict(macs).items()}
 
 
-def _to_table(description):
+def to_table(description):
+    """The description as lines of text: a row for each part, and a total."""
     header = ("part", "output", "params", "GMAC", *_KINDS, "non-local blocks after")
     rows = [
         _row(part.name, part.output_shape, part, _places(part.non_local_blocks))

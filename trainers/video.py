@@ -20,7 +20,7 @@ from trainers.core import cli
 
 cli.quiet_start()
 
-from absl import app, flags  # noqa: E402
+from absl import app, flags, logging  # noqa: E402
 
 _CONFIG = flags.DEFINE_multi_string(
     "config", [], "YAML file; may be given several times, later over earlier."
@@ -47,6 +47,8 @@ _JSON = flags.DEFINE_bool("json", False, "predict prints JSON.")
 
 def main(arguments):
     """Hands the flags to the mode; returns the exit code."""
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # of TensorFlow's notes as well
     from trainers.core.errors import UserError
     from trainers.video_classification import modes
 

@@ -61,7 +61,8 @@ def restore_training(global_step, model, optimizer, prefix: str):
     found = {path: s for path, s in _shapes(prefix).items() if "/" in path}
     _check_shapes(_shapes_of(expected), found, prefix)
     checkpoint = training_checkpoint(global_step, model, optimizer)
-    checkpoint.read(prefix).assert_consumed()
+    status = checkpoint.read(prefix).assert_existing_objects_matched()
+    status.expect_partial()  # TensorFlow's own count of saves is left
 
 
 def restore_model(model, source: str):

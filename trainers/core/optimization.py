@@ -61,7 +61,9 @@ def build_learning_rate(config) -> Schedule:
             "constant, stepwise, cosine, ..."
         )
     try:
-        return Schedule(_with_warmup(_base_schedule(config.learning_rate), config))
+        schedule = Schedule(_with_warmup(_base_schedule(config.learning_rate), config))
+        schedule(0)  # what is missing shows in the first call
+        return schedule
     except (TypeError, ValueError) as error:
         raise UserError(
             f"trainer.optimizer_config.learning_rate: no schedule from "
@@ -191,7 +193,7 @@ def apply_global_gradients(optimizer, model, gradients, *, config):
     """
     replicas = tf.distribute.get_replica_context()
     gradients = replicas.all_reduce("sum", gradients)
-    scale = _loss_scale(optimizer)
+    scale = loss_scale(optimizer)
     gradients = [gradient / scale for gradient in gradients]
     norm = tf.linalg.global_norm(gradients)
     if config.global_clipnorm:
@@ -205,7 +207,8 @@ def apply_global_gradients(optimizer, model, gradients, *, config):
     return norm
 
 
-def _loss_scale(optimizer):
+def loss_scale(optimizer) -> tf.Tensor:
+    """What the optimizer multiplies the loss by; 1 unless it is float16's."""
     scale = getattr(optimizer, "dynamic_scale", None)
     return tf.ones(()) if scale is None else tf.convert_to_tensor(scale.value)
 

@@ -1,7 +1,9 @@
 """From a config and a model directory to a trained or tested model."""
 
+import json
 import os
 import pathlib
+import sys
 
 import orbit
 import tensorflow as tf
@@ -81,19 +83,21 @@ class Runner:
         self.trainer.on_step = bar.update
         metrics = {}
         try:
-            while self._step < trainer.train_steps:
-                self._train_loop(self._next_stop(evaluate))
+            while True:
                 if evaluate and self._is_due(trainer.validation_interval):
-                    metrics = self._evaluate()
-                    saver.save_if_best(self._step, metrics)
+                    if not self._is_evaluated():
+                        metrics = self._evaluate()
+                        saver.save_if_best(self._step, metrics)
                 if self._is_due(trainer.checkpoint_interval):
                     saver.save(self._step)
+                if self._step >= trainer.train_steps:
+                    return metrics
+                self._train_loop(self._next_stop(evaluate))
         except Interrupted:
             saver.save(self._step)
             raise
         finally:
             bar.close()
-        return metrics
 
     def _train_loop(self, until: int):
         try:
@@ -137,9 +141,18 @@ class Runner:
         return min(*multiples, trainer.train_steps)
 
     def _is_due(self, interval: int) -> bool:
+        if self._step == 0:
+            return False
         return (
             self._step % interval == 0 or self._step == self._config.trainer.train_steps
         )
+
+    def _is_evaluated(self) -> bool:
+        """Whether a run that ended here got as far as evaluating this step."""
+        path = self._model_dir / RESULTS_FILE
+        if not path.is_file():
+            return False
+        return json.loads(path.read_text(encoding="utf-8")).get("step") == self._step
 
     def _check_steps(self):
         trainer = self._config.trainer
@@ -161,6 +174,7 @@ class Runner:
             checkpoints.restore_training(
                 trainer.global_step, trainer.model, trainer.optimizer, prefix
             )
+            print(f"Going on from {prefix}", file=sys.stderr)
         else:
             self._task.initialize(trainer.model)
 

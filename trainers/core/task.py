@@ -94,7 +94,7 @@ class Task(base_task.Task):
             name: (tf.reduce_sum(value * weights), weight)
             for name, value in {"loss": losses, **values}.items()
         }
-        return {**sums, "gradient_norm": (norm, tf.ones(()))}
+        return {**sums, "gradient_norm": _unless_skipped(norm, optimizer)}
 
     @abc.abstractmethod
     def validation_step(self, inputs, model, metrics=None):
@@ -107,6 +107,12 @@ class Task(base_task.Task):
     @abc.abstractmethod
     def reduce_aggregated_logs(self, aggregated_logs, global_step=None) -> Mapping:
         """Metrics of the whole evaluation."""
+
+
+def _unless_skipped(norm, optimizer):
+    """(norm, 1), or (0, 0) for a step that loss scaling skips."""
+    is_skipped = ~tf.math.is_finite(norm) & hasattr(optimizer, "dynamic_scale")
+    return tf.where(is_skipped, 0.0, norm), tf.where(is_skipped, 0.0, 1.0)
 
 
 def _check_connected(gradients, variables):

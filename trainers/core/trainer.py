@@ -12,8 +12,12 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
+from trainers.core import optimization
 from trainers.core.errors import UserError
 from trainers.core.progress import Stopwatch
+
+# Below this, float16 gradients overflow whatever the scale.
+_LEAST_LOSS_SCALE = 2.0**-14
 
 
 class NonFiniteError(UserError):
@@ -67,8 +71,8 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             with watch.waiting():
                 inputs = next(iterator)
             step = {name: np.array(v) for name, v in self._train_step(inputs).items()}
-            rate = float(step.pop("learning_rate"))
-            self._check_finite(step, rate)
+            rate, scale = (float(step.pop(k)) for k in ("learning_rate", "loss_scale"))
+            self._check_finite(step, rate, scale)
             sums = {name: sums.get(name, 0) + value for name, value in step.items()}
             if self.on_step:
                 loss = _mean(step["loss"])
@@ -104,7 +108,8 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             for name, parts in sums.items()
         }
         self.global_step.assign_add(1)
-        return {**totals, "learning_rate": rate}
+        scale = optimization.loss_scale(self.optimizer)
+        return {**totals, "learning_rate": rate, "loss_scale": scale}
 
     def _replica_train_step(self, inputs):
         return self._task.train_step(
@@ -114,16 +119,16 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             config=self._config.trainer.optimizer_config.optimizer.get(),
         )
 
-    def _check_finite(self, step, rate):
+    def _check_finite(self, step, rate, scale):
         loss, norm = _mean(step["loss"]), _mean(step["gradient_norm"])
-        # A float16 gradient may overflow: then the scale falls and the step is
-        # skipped. The loss itself is not scaled.
-        scaled = hasattr(self.optimizer, "dynamic_scale")
-        if math.isfinite(loss) and (math.isfinite(norm) or scaled):
+        # A float16 gradient may overflow: its step is skipped, not counted in the
+        # norm, and the scale falls; but not for ever. The loss is never scaled.
+        if math.isfinite(loss) and math.isfinite(norm) and scale >= _LEAST_LOSS_SCALE:
             return
         raise NonFiniteError(
             f"The loss is {loss:g} and the gradient norm {norm:g} at step "
-            f"{int(self.global_step.numpy())}, learning rate {rate:g}. Training stops; "
+            f"{int(self.global_step.numpy())}, learning rate {rate:g}"
+            f"{f', loss scale {scale:g}' if scale != 1 else ''}. Training stops; "
             "the last checkpoint is from before. Try a lower learning rate, a longer "
             "warm-up (trainer.optimizer_config.warmup), gradient clipping "
             "(trainer.optimizer_config.optimizer.sgd.global_clipnorm), or "

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import sys
 
+from keras_nonlocal.describe import describe, to_table
 from trainers.core import checkpoints, config, distribution
 from trainers.core.errors import UserError, did_you_mean
 from trainers.core.runner import Runner
@@ -118,8 +119,10 @@ def dry_run(options, name, experiment):
     """Prints the config, the model, and one batch of each data set."""
     print(config.to_yaml(experiment, name))
     task = VideoClassificationTask(experiment.task)
+    clip, side = experiment.task.clip, experiment.task.train_data.crop_size
+    model = task.build_model((clip.num_frames, side, side, 3))
+    print(to_table(describe(model)), end="\n\n")
     model = task.build_model()
-    model.summary(print_fn=print, line_length=88)
     for data in (experiment.task.train_data, experiment.task.validation_data):
         _print_batch(task, model, data)
     _print_report(task)

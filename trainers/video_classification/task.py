@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import tensorflow as tf
 
 from keras_nonlocal.models import C2D, I3D
@@ -67,8 +68,12 @@ class VideoClassificationTask(Task):
     def best_metric(self) -> str:
         return "mAP" if self.is_multilabel else "top1"
 
-    def build_model(self):
-        """The network for clips of any size, with an output for each class."""
+    def build_model(self, input_shape=(None, None, None, 3)):
+        """The network, with an output for each class.
+
+        Args:
+            input_shape: By default, clips of any length and size.
+        """
         options = self.task_config.model.as_dict()
         name = options.pop("name")
         if name not in _BUILDERS:
@@ -78,8 +83,23 @@ class VideoClassificationTask(Task):
         if name == "c2d":
             options.pop("temporal_kernel")
         options["num_classes"] = self._num_classes(options["num_classes"])
-        shape = (None, None, None, 3)
-        return _BUILDERS[name](input_shape=shape, name=name, **options)
+        model = _BUILDERS[name](input_shape=input_shape, name=name, **options)
+        self._check_clips(model)
+        return model
+
+    def _check_clips(self, model):
+        """Clips that are too small are told of now, not in the first step."""
+        config = self.task_config
+        for name in ("train_data", "validation_data"):
+            side = getattr(config, name).crop_size
+            shape = (config.clip.num_frames, side, side, 3)
+            try:
+                model.compute_output_spec(keras.KerasTensor((1, *shape)))
+            except ValueError as error:
+                raise UserError(
+                    f"The network cannot take clips of {shape}, from task.clip."
+                    f"num_frames and task.{name}.crop_size. {error}"
+                ) from error
 
     def _num_classes(self, configured: int) -> int:
         found = len(self.class_names)

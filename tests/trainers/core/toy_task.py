@@ -97,7 +97,7 @@ class ToyTask(Task):
         count = self.task_config.num_examples
         x, y = make_batch(999, -(-count // size) * size)
         weight = (np.arange(len(y)) < count).astype(np.float32)
-        step = np.full(len(y), -1)
+        step = np.full(len(y), -2)
         examples = {"x": x, "y": y, "weight": weight, "step": step}
         return tf.data.Dataset.from_tensor_slices(examples).batch(size)
 

@@ -1,0 +1,85 @@
+"""Trains the toy on 1 or 2 logical CPUs; saves the weights for a test to compare.
+
+python -m tests.trainers.core.replicas OUT NUM_DEVICES [NAME] [a.b=c ...] [NAME ...]
+
+One strategy per process, as TensorFlow wants it; runs follow one another.
+"""
+
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tests.trainers.core import toy_task
+from trainers.core import config, distribution, optimization
+from trainers.core.trainer import Trainer
+
+STEPS = 3
+
+
+def build(experiment):
+    task = toy_task.ToyTask(experiment.task)
+    keras.utils.set_random_seed(0)
+    model = task.build_model()
+    distribution.separate_seeds(model)
+    if experiment.runtime.synchronize_batch_norm:
+        distribution.synchronize_batch_norm(model)
+    optimizer = optimization.build_optimizer(
+        experiment.trainer.optimizer_config, experiment.runtime
+    )
+    optimization.prepare(optimizer, model)
+    return Trainer(experiment, task, model, optimizer)
+
+
+def train(experiment, strategy):
+    """All variables, on each replica, and what the last steps reported."""
+    with strategy.scope():
+        trainer = build(experiment)
+        logs = trainer.train(tf.constant(STEPS))
+    values = {f"logs/{name}": value for name, value in logs.items()}
+    variables = [*trainer.model.variables, *trainer.optimizer.variables]
+    for variable in variables:
+        copies = strategy.experimental_local_results(variable.value)
+        values |= {f"{i}/{variable.path}": c.numpy() for i, c in enumerate(copies)}
+    return values
+
+
+def masks(strategy):
+    """Dropout masks that each replica draws, in two steps."""
+    with strategy.scope():
+        dropout = keras.layers.Dropout(0.5, name="dropout")
+        inputs = keras.Input((64,))
+        model = keras.Model(inputs, dropout(inputs))
+        distribution.separate_seeds(model)
+
+    @tf.function
+    def draw():
+        return strategy.run(lambda: model(tf.ones((1, 64)), training=True))
+
+    draws = [strategy.experimental_local_results(draw()) for _ in range(2)]
+    return {
+        f"step{step}/replica{i}": mask.numpy()
+        for step, parts in enumerate(draws)
+        for i, mask in enumerate(parts)
+    }
+
+
+def main(out, num_devices, *arguments):
+    runs = []
+    for argument in arguments:
+        if "=" in argument:
+            runs[-1][1].append(argument)
+        else:
+            runs.append((argument, [f"runtime.num_cpu_devices={num_devices}"]))
+    strategy = None
+    for name, overrides in runs:
+        _, experiment = config.load_experiment([], overrides, "toy")
+        distribution.configure(experiment.runtime)
+        strategy = strategy or distribution.build_strategy(experiment.runtime)
+        values = masks(strategy) if name == "masks" else train(experiment, strategy)
+        np.savez(f"{out}/{name}{num_devices}.npz", **values)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,183 @@
+"""Checkpoints hold everything, and refuse what is not theirs."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.trainers.core import toy_task
+from trainers.core import checkpoints
+from trainers.core.errors import UserError
+
+
+@pytest.fixture
+def model():
+    return toy_task.ToyTask(toy_task.ToyTaskConfig(dropout_rate=0.5)).build_model()
+
+
+def built_optimizer(model):
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9, name="optimizer")
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def randomize(variables):
+    random = np.random.default_rng(0)
+    for variable in variables:
+        values = random.integers(1, 100, variable.shape)
+        variable.assign(values.astype(variable.dtype))
+
+
+def save(model, optimizer, directory, step=7):
+    global_step = tf.Variable(step, dtype=tf.int64)
+    checkpoint = checkpoints.training_checkpoint(global_step, model, optimizer)
+    return checkpoint.write(str(directory / f"ckpt-{step}"))
+
+
+def test_everything_comes_back(model, tmp_path):
+    """Layers in a list, statistics, dropout seeds, momentum: no auto-names."""
+    optimizer = built_optimizer(model)
+    saved = [*model.variables, *optimizer.variables]
+    randomize(saved)
+    state = [v.numpy() for v in saved]
+    prefix = save(model, optimizer, tmp_path)
+    other = toy_task.ToyTask(toy_task.ToyTaskConfig(dropout_rate=0.5)).build_model()
+    other_optimizer = built_optimizer(other)
+    step = tf.Variable(0, dtype=tf.int64)
+    checkpoints.restore_training(step, other, other_optimizer, prefix)
+    assert int(step) == 7
+    restored = [*other.variables, *other_optimizer.variables]
+    paths = [variable.path for variable in restored]
+    assert any("listed/part1" in path for path in paths)
+    assert any("seed_generator" in path for path in paths)
+    assert any("momentum" in path for path in paths)
+    for old, variable in zip(state, restored, strict=True):
+        np.testing.assert_array_equal(old, variable.numpy(), err_msg=variable.path)
+
+
+def test_a_model_comes_back_without_its_optimizer(model, tmp_path):
+    randomize(model.variables)
+    prefix = save(model, built_optimizer(model), tmp_path)
+    other = toy_task.ToyTask(toy_task.ToyTaskConfig(dropout_rate=0.5)).build_model()
+    checkpoints.restore_model(other, prefix)
+    for old, new in zip(model.variables, other.variables, strict=True):
+        np.testing.assert_array_equal(old.numpy(), new.numpy())
+    assert checkpoints.step_of(prefix) == 7
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_keras_files_restore_a_model(model, tmp_path, suffix):
+    randomize(model.trainable_variables)
+    path = str(tmp_path / f"model{suffix}")
+    model.save(path) if suffix == ".keras" else model.save_weights(path)
+    other = toy_task.ToyTask(toy_task.ToyTaskConfig(dropout_rate=0.5)).build_model()
+    checkpoints.restore_model(other, path)
+    for old, new in zip(
+        model.trainable_variables, other.trainable_variables, strict=True
+    ):
+        np.testing.assert_array_equal(old.numpy(), new.numpy())
+
+
+def test_another_model_is_refused_by_variable_and_shape(model, tmp_path):
+    prefix = save(model, built_optimizer(model), tmp_path)
+    inputs = keras.Input((3, 3, 3, 2))
+    x = keras.layers.Conv3D(5, 2, name="conv")(inputs)
+    other = keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(x))
+    before = [v.numpy() for v in other.variables]
+    with pytest.raises(UserError) as caught:
+        checkpoints.restore_model(other, prefix)
+    message = str(caught.value)
+    assert "conv/kernel: (2, 2, 2, 2, 4) in the checkpoint, (2, 2, 2, 2, 5)" in message
+    assert "bn/gamma: not in the model" in message
+    for old, new in zip(before, other.variables, strict=True):
+        np.testing.assert_array_equal(old, new.numpy())
+
+
+def test_a_checkpoint_of_other_code_is_refused(model, tmp_path):
+    prefix = tf.train.Checkpoint(weights=tf.Variable([1.0])).write(str(tmp_path / "c"))
+    with pytest.raises(UserError, match="is of another model"):
+        checkpoints.restore_model(model, prefix)
+
+
+@pytest.mark.parametrize("name", ["none", "text.keras", "text.weights.h5", "text"])
+def test_what_is_no_checkpoint_is_named(model, tmp_path, name):
+    if name != "none":
+        (tmp_path / name).write_text("not weights")
+    with pytest.raises(UserError, match=name):
+        checkpoints.restore_model(model, str(tmp_path / name))
+
+
+def test_a_truncated_checkpoint_is_an_error(model, tmp_path):
+    prefix = save(model, built_optimizer(model), tmp_path)
+    index = tmp_path / "ckpt-7.index"
+    index.write_bytes(index.read_bytes()[:20])
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        checkpoints.restore_model(model, prefix)
+
+
+def test_two_variables_of_one_path_are_refused():
+    variables = [keras.Variable([1.0], name="same") for _ in range(2)]
+    with pytest.raises(ValueError, match="path 'same'"):
+        checkpoints.by_path(variables)
+
+
+def test_seed_paths_do_not_count_the_models_made_before():
+    names = []
+    for _ in range(2):
+        inputs = keras.Input((2,))
+        model = keras.Model(inputs, keras.layers.Dropout(0.5, name="d")(inputs))
+        names.append(list(checkpoints.by_path(model.variables)))
+    assert names[0] == names[1]
+    assert len(names[0]) == 1
+
+
+# === Saver ===
+
+
+@pytest.fixture
+def saver(tmp_path):
+    def make(metric="top1", higher=True):
+        checkpoint = tf.train.Checkpoint(step=tf.Variable(0))
+        best = tmp_path / "best"
+        return checkpoints.Saver(checkpoint, tmp_path, 2, best, metric, higher)
+
+    return make
+
+
+def test_the_newest_are_kept(saver, tmp_path):
+    keeper = saver()
+    for step in (1, 2, 3):
+        keeper.save(step)
+    assert checkpoints.latest(tmp_path).endswith("ckpt-3")
+    assert sorted(p.name for p in tmp_path.glob("*.index")) == [
+        "ckpt-2.index",
+        "ckpt-3.index",
+    ]
+
+
+def test_the_best_is_kept_over_restarts(saver, tmp_path):
+    first = saver()
+    assert first.save_if_best(1, {"top1": 0.5, "broken": {}})
+    assert not first.save_if_best(2, {"top1": 0.4})
+    again = saver()
+    assert not again.save_if_best(3, {"top1": 0.5})
+    assert again.save_if_best(4, {"top1": 0.6})
+    assert checkpoints.find(str(tmp_path / "best")).endswith("best-4")
+    info = json.loads((tmp_path / "best" / "info.json").read_text())
+    assert info == {"step": 4.0, "top1": 0.6}
+
+
+def test_lower_can_be_better_and_nan_never_is(saver):
+    keeper = saver("loss", higher=False)
+    assert not keeper.save_if_best(1, {"loss": float("nan")})
+    assert keeper.save_if_best(2, {"loss": 0.5})
+    assert not keeper.save_if_best(3, {"loss": 0.6})
+    assert not keeper.save_if_best(4, {"loss": float("nan")})
+    assert keeper.save_if_best(5, {"loss": 0.4})
+
+
+def test_an_unknown_metric_is_named_with_those_there_are(saver):
+    with pytest.raises(UserError, match=r"'top2'.*loss, top1"):
+        saver("top2").save_if_best(1, {"top1": 0.1, "loss": 1.0})

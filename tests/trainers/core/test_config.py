@@ -1,0 +1,107 @@
+"""Factory, then YAML files, then overrides; mistakes found before anything runs."""
+
+import pytest
+import yaml
+
+from tests.trainers.core import toy_task  # noqa: F401 (registers the experiment)
+from trainers.core import config
+from trainers.core.errors import UserError
+
+
+def write(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+def test_later_layers_win(tmp_path):
+    one = write(tmp_path / "a.yaml", "experiment: toy\ntrainer: {train_steps: 7}")
+    two = write(tmp_path / "b.yaml", "trainer: {train_steps: 8, max_to_keep: 9}")
+    name, loaded = config.load_experiment([one, two], ["trainer.max_to_keep=2"])
+    assert name == "toy"
+    assert (loaded.trainer.train_steps, loaded.trainer.max_to_keep) == (8, 2)
+    assert loaded.trainer.steps_per_loop == 2  # the factory's
+
+
+def test_numbers_of_both_kinds_fit_a_float_field():
+    path = "trainer.optimizer_config.learning_rate.constant.learning_rate"
+    for text, value in (("1e-4", 1e-4), ("1", 1.0)):
+        _, loaded = config.load_experiment([], [f"{path}={text}"], "toy")
+        rate = loaded.trainer.optimizer_config.learning_rate.constant.learning_rate
+        assert rate == value
+        assert type(rate) is float
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "trainer.trian_steps=3",
+            "`trainer.trian_steps` .*TrainerConfig.*'train_steps'",
+        ),
+        ("trianer.train_steps=3", "`trianer` .*Did you mean 'trainer'"),
+        ("trainer.train_steps=many", "must be of type int. Received: 'many'"),
+        ("trainer.train_steps=1.5", "must be of type int"),
+        ("trainer.train_steps=true", "must be of type int. Received: True"),
+        ("runtime.deterministic=1", "must be of type bool"),
+        ("runtime.tpu=3", "must be of type str | None"),
+        ("trainer=3", "`trainer` must be of type TrainerConfig"),
+        ("trainer.train_steps={a: 1}", "must be of type int"),
+        ("trainer.train_steps", "expected a.b.c=value"),
+        ("trainer..train_steps=1", "expected a.b.c=value"),
+        ("trainer.train_steps=[", "not valid YAML"),
+        (
+            "trainer.optimizer_config.optimizer.type=sdg",
+            "type` is 'sdg'. Did you mean 'sgd'",
+        ),
+    ],
+)
+def test_a_mistake_names_the_key_and_the_way_out(override, message):
+    with pytest.raises(UserError, match=message):
+        config.load_experiment([], [override], "toy")
+
+
+def test_a_mistake_in_a_file_names_the_file(tmp_path):
+    path = write(tmp_path / "a.yaml", "experiment: toy\ntask: {dropout: 0.1}")
+    with pytest.raises(UserError, match=r"a\.yaml: `task\.dropout` .*'dropout_rate'"):
+        config.load_experiment([path])
+
+
+def test_an_unknown_experiment_names_the_nearest():
+    with pytest.raises(UserError, match="Unknown experiment 'toi'. Did you mean 'toy'"):
+        config.load_experiment([], [], "toi")
+
+
+def test_no_experiment_and_two_experiments_are_refused(tmp_path):
+    with pytest.raises(UserError, match="No experiment is named"):
+        config.load_experiment()
+    files = [
+        write(tmp_path / f"{name}.yaml", f"experiment: {name}") for name in ("toy", "b")
+    ]
+    with pytest.raises(UserError, match="different experiments"):
+        config.load_experiment(files)
+
+
+def test_params_yaml_reads_back_as_the_same_config(tmp_path):
+    overrides = [
+        "trainer.optimizer_config.warmup.type=linear",
+        "task.dropout_rate=0.25",
+    ]
+    name, loaded = config.load_experiment([], overrides, "toy")
+    config.save_params(loaded, name, tmp_path)
+    again = config.load_experiment([tmp_path / "params.yaml"])
+    assert again[0] == "toy"
+    assert config.to_dict(again[1]) == config.to_dict(loaded)
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text())["task"][
+        "dropout_rate"
+    ] == pytest.approx(0.25)
+
+
+def test_differences_name_what_changed(tmp_path):
+    name, loaded = config.load_experiment([], [], "toy")
+    assert config.differences(loaded, name, tmp_path) == []
+    config.save_params(loaded, name, tmp_path)
+    assert config.differences(loaded, name, tmp_path) == []
+    _, changed = config.load_experiment([], ["trainer.train_steps=99"], "toy")
+    assert config.differences(changed, name, tmp_path) == [
+        "trainer.train_steps: 6 -> 99"
+    ]

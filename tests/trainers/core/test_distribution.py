@@ -1,0 +1,70 @@
+"""Devices and precision follow the config, or say why they cannot."""
+
+import keras
+import pytest
+import tensorflow as tf
+
+from tests.trainers.core import toy_task
+from trainers.core import distribution
+from trainers.core.config_definitions import RuntimeConfig
+from trainers.core.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def same_policy_afterwards():
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_keras_3_models_compute_in_the_precision_asked_for(dtype):
+    """The Model Garden's own setter reaches tf_keras alone."""
+    distribution.configure(RuntimeConfig(mixed_precision_dtype=dtype))
+    model = toy_task.ToyTask(toy_task.ToyTaskConfig()).build_model()
+    convolved = model.get_layer("conv")(tf.zeros((1, 3, 3, 3, 2)))
+    assert convolved.dtype.name == dtype
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
+    assert model(tf.zeros((1, 3, 3, 3, 2))).dtype == tf.float32
+
+
+def test_the_seed_decides_the_initial_weights():
+    weights = []
+    for seed in (1, 1, 2):
+        distribution.configure(RuntimeConfig(seed=seed))
+        model = toy_task.ToyTask(toy_task.ToyTaskConfig()).build_model()
+        weights.append(model.get_weights()[0].tobytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"distribution_strategy": "miror"}, "'miror'. Did you mean 'mirrored'"),
+        ({"mixed_precision_dtype": "bf16"}, "'bf16'"),
+        ({"num_cpu_devices": 0}, "must be positive"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings, message):
+    with pytest.raises(UserError, match=message):
+        distribution.configure(RuntimeConfig(**settings))
+
+
+def test_more_gpus_than_there_are_is_an_error():
+    with pytest.raises(UserError, match="num_gpus is 64, but TensorFlow sees"):
+        distribution.build_strategy(RuntimeConfig(num_gpus=64))
+
+
+@pytest.mark.parametrize("name", ["one_device", "mirrored"])
+def test_one_cpu_is_one_replica(name):
+    strategy = distribution.build_strategy(
+        RuntimeConfig(distribution_strategy=name, num_gpus=0)
+    )
+    assert strategy.num_replicas_in_sync == 1
+    assert distribution.is_chief(strategy)
+
+
+def test_synchronising_reaches_every_normalisation():
+    model = toy_task.ToyTask(toy_task.ToyTaskConfig()).build_model()
+    assert not model.get_layer("bn").synchronized
+    distribution.synchronize_batch_norm(model)
+    assert model.get_layer("bn").synchronized

@@ -1,0 +1,218 @@
+"""One update against the formulas, in float64 NumPy loops."""
+
+import keras
+import numpy as np
+import pytest
+
+from trainers.core import optimization
+from trainers.core.config_definitions import OptimizationConfig, RuntimeConfig
+from trainers.core.errors import UserError
+
+RATES = [0.1, 0.1, 0.01, 0.01]  # a drop after two steps
+
+
+def stepwise():
+    config = OptimizationConfig()
+    config.learning_rate.type = "stepwise"
+    config.learning_rate.stepwise.boundaries = [1]  # the last step at the old rate
+    config.learning_rate.stepwise.values = [0.1, 0.01]
+    return config
+
+
+def small_model():
+    return keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(2, bias_initializer="ones", name="dense"),
+            keras.layers.BatchNormalization(name="bn"),
+        ]
+    )
+
+
+def apply_all(config, model, gradients, dtype="float32"):
+    optimizer = optimization.build_optimizer(
+        config, RuntimeConfig(mixed_precision_dtype=dtype)
+    )
+    optimization.prepare(optimizer, model)
+    norms = [
+        optimization.apply_global_gradients(
+            optimizer,
+            model,
+            [keras.ops.convert_to_tensor(g) for g in step],
+            config=config.optimizer.get(),
+        )
+        for step in gradients
+    ]
+    return optimizer, [float(norm) for norm in norms]
+
+
+def random_gradients(model, steps=4):
+    random = np.random.default_rng(0)
+    shapes = [v.shape for v in model.trainable_variables]
+    return [
+        [random.normal(size=s).astype(np.float32) for s in shapes] for _ in range(steps)
+    ]
+
+
+def caffe2_sgd(weight, gradients, decay, *, nesterov, scale_momentum):
+    """`MomentumSGDUpdate` with the learning rate inside the buffer."""
+    weight, buffer = weight.astype(np.float64), 0.0
+    for step, (gradient, rate) in enumerate(zip(gradients, RATES, strict=True)):
+        gradient = gradient + decay * weight
+        if scale_momentum and step:
+            buffer = buffer * rate / RATES[step - 1]
+        previous, buffer = buffer, 0.9 * buffer + rate * gradient
+        weight -= 1.9 * buffer - 0.9 * previous if nesterov else buffer
+    return weight
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("correction", [True, False])
+def test_sgd_is_caffe2s_with_coupled_decay_off_normalisation(nesterov, correction):
+    config, model = stepwise(), small_model()
+    sgd = config.optimizer.sgd
+    sgd.nesterov, sgd.momentum_correction, sgd.weight_decay = nesterov, correction, 0.1
+    before = [v.numpy() for v in model.trainable_variables]
+    gradients = random_gradients(model)
+    apply_all(config, model, gradients)
+    for i, variable in enumerate(model.trainable_variables):
+        is_norm = "bn" in variable.path
+        expected = caffe2_sgd(
+            before[i],
+            [step[i] for step in gradients],
+            0.0 if is_norm else 0.1,
+            nesterov=nesterov,
+            scale_momentum=correction,
+        )
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=0, atol=1e-6)
+
+
+def test_momentum_correction_matters_after_a_drop():
+    results = []
+    for correction in (True, False):
+        keras.utils.set_random_seed(0)
+        config, model = stepwise(), small_model()
+        config.optimizer.sgd.momentum_correction = correction
+        apply_all(config, model, random_gradients(model))
+        results.append(model.get_weights()[0])
+    assert np.abs(results[0] - results[1]).max() > 1e-3
+
+
+def test_clipping_is_by_the_norm_of_the_whole_gradient_and_before_decay():
+    config, model = stepwise(), small_model()
+    sgd = config.optimizer.sgd
+    sgd.momentum, sgd.global_clipnorm, sgd.weight_decay = 0.0, 0.5, 0.1
+    before = [v.numpy() for v in model.trainable_variables]
+    gradients = random_gradients(model, steps=1)
+    _, norms = apply_all(config, model, gradients)
+    norm = np.sqrt(sum(np.sum(g.astype(np.float64) ** 2) for g in gradients[0]))
+    assert norms == [pytest.approx(norm, rel=1e-6)]
+    assert norm > 0.5
+    for old, new, g in zip(
+        before, model.trainable_variables, gradients[0], strict=True
+    ):
+        decay = 0.0 if "bn" in new.path else 0.1
+        expected = old - 0.1 * (g * 0.5 / norm + decay * old)
+        np.testing.assert_allclose(new.numpy(), expected, rtol=0, atol=1e-6)
+
+
+def test_a_small_gradient_is_not_clipped():
+    config, model = stepwise(), small_model()
+    config.optimizer.sgd.global_clipnorm = 1e6
+    other = keras.models.clone_model(model)
+    other.set_weights(model.get_weights())
+    gradients = random_gradients(model)
+    apply_all(config, model, gradients)
+    config.optimizer.sgd.global_clipnorm = None
+    apply_all(config, other, gradients)
+    for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_float16_overflow_skips_the_step_and_halves_the_scale():
+    config, model = stepwise(), small_model()
+    before = model.get_weights()
+    gradients = random_gradients(model, steps=1)
+    gradients[0][0][0, 0] = np.inf
+    optimizer, norms = apply_all(config, model, gradients, dtype="float16")
+    assert not np.isfinite(norms[0])
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert float(optimizer.dynamic_scale) == 2.0**14
+    assert int(optimizer.iterations) == 0
+
+
+def test_float16_update_equals_the_unscaled_one():
+    config, model = stepwise(), small_model()
+    config.optimizer.sgd.global_clipnorm = 0.5
+    other = keras.models.clone_model(model)
+    other.set_weights(model.get_weights())
+    gradients = random_gradients(model)
+    scaled = [[g * 2.0**15 for g in step] for step in gradients]
+    apply_all(config, model, gradients)
+    apply_all(config, other, scaled, dtype="float16")
+    for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_adamw_decays_kernels_and_not_normalisation():
+    config, model = stepwise(), small_model()
+    config.optimizer.type = "adamw"
+    config.optimizer.adamw.weight_decay = 0.5
+    before = {v.path: v.numpy() for v in model.trainable_variables}
+    zeros = [[np.zeros(v.shape, np.float32) for v in model.trainable_variables]]
+    apply_all(config, model, zeros)
+    for variable in model.trainable_variables:
+        factor = 1.0 if "bn" in variable.path else 1 - 0.1 * 0.5
+        np.testing.assert_allclose(
+            variable.numpy(), before[variable.path] * factor, rtol=1e-6
+        )
+
+
+def rates(config, steps):
+    schedule = optimization.build_learning_rate(config)
+    return [float(schedule(step)) for step in steps]
+
+
+def test_stepwise_rate_with_linear_warmup():
+    config = stepwise()
+    config.learning_rate.stepwise.boundaries = [10]
+    config.warmup.type = "linear"
+    config.warmup.linear.warmup_steps = 4
+    config.warmup.linear.warmup_learning_rate = 0.02
+    expected = [0.02, 0.04, 0.06, 0.08, 0.1, 0.1, 0.01]
+    assert rates(config, [0, 1, 2, 3, 4, 10, 11]) == pytest.approx(expected)
+
+
+def test_cosine_rate():
+    config = OptimizationConfig()
+    config.learning_rate.type = "cosine"
+    config.learning_rate.cosine.initial_learning_rate = 0.4
+    config.learning_rate.cosine.decay_steps = 100
+    expected = [0.2 * (1 + np.cos(np.pi * step / 100)) for step in (0, 25, 50, 100)]
+    assert rates(config, [0, 25, 50, 100]) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (None, {}, "learning_rate.type is not set"),
+        ("cosine", {}, "no schedule from"),
+        ("stepwise", {"boundaries": [5, 2], "values": [1.0, 2.0, 3.0]}, "must rise"),
+        ("stepwise", {"boundaries": [5], "values": [1.0]}, "one entry more"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(kind, values, message):
+    config = OptimizationConfig()
+    config.learning_rate.type = kind
+    if values:
+        getattr(config.learning_rate, kind).override(values)
+    with pytest.raises(UserError, match=message):
+        optimization.build_learning_rate(config)
+
+
+def test_warmup_without_steps_is_refused():
+    config = stepwise()
+    config.warmup.type = "linear"
+    with pytest.raises(UserError, match="warmup_steps"):
+        optimization.build_learning_rate(config)

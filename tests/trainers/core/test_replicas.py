@@ -1,0 +1,133 @@
+"""Two replicas against one on the same full batches, each in its own process."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[3]
+SGD = "trainer.optimizer_config.optimizer.sgd"
+RUNS = {
+    "sync": ["runtime.synchronize_batch_norm=true", f"{SGD}.weight_decay=0.1"],
+    "clip": [
+        "runtime.synchronize_batch_norm=true",
+        f"{SGD}.global_clipnorm=0.01",
+        f"{SGD}.weight_decay=0.1",
+    ],
+    "unsync": [],
+    "overflow": [
+        "runtime.mixed_precision_dtype=float16",
+        "runtime.synchronize_batch_norm=true",
+        "task.overflow_step=1",
+    ],
+    "masks": [],
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Run name + number of replicas -> saved values."""
+    out = tmp_path_factory.mktemp("replicas")
+    arguments = [
+        part for name, overrides in RUNS.items() for part in (name, *overrides)
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.trainers.core.replicas", out, n, *arguments],
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.PIPE,
+        )
+        for n in ("1", "2")
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors.decode()[-3000:]
+    return lambda name: np.load(out / f"{name}.npz")
+
+
+def weights(values, replica=0):
+    return {
+        key.partition("/")[2]: values[key]
+        for key in values.files
+        if key.startswith(f"{replica}/")
+    }
+
+
+@pytest.mark.parametrize("name", ["sync", "clip", "overflow"])
+def test_two_replicas_train_as_one_on_the_full_batch(results, name):
+    """Weights, statistics, momentum, loss scale, after three steps."""
+    one, two = weights(results(f"{name}1")), weights(results(f"{name}2"))
+    assert one.keys() == two.keys()
+    tolerance = 2e-3 if name == "overflow" else 2e-6  # float16 rounds by itself
+    for path, value in one.items():
+        np.testing.assert_allclose(
+            two[path], value, rtol=tolerance, atol=tolerance, err_msg=path
+        )
+
+
+@pytest.mark.parametrize("name", ["sync", "clip", "overflow", "unsync"])
+def test_both_replicas_hold_the_same_variables(results, name):
+    """Without synchronised batches too: the moving statistics are averaged."""
+    values = results(f"{name}2")
+    first, second = weights(values, 0), weights(values, 1)
+    assert second
+    for path, value in second.items():
+        np.testing.assert_array_equal(first[path], value, err_msg=path)
+
+
+def test_unsynchronised_statistics_are_the_mean_of_the_replicas(results):
+    """The mean of moving means is that of the full batch; momenta aside."""
+    one, two = weights(results("unsync1")), weights(results("unsync2"))
+    synced = weights(results("sync2"))
+    np.testing.assert_allclose(
+        two["bn/moving_mean"], one["bn/moving_mean"], rtol=0.1, atol=0.01
+    )
+    difference = two["bn/moving_variance"] - synced["bn/moving_variance"]
+    assert np.abs(difference).max() > 1e-4
+
+
+def test_clipping_took_part(results):
+    clipped, free = weights(results("clip2")), weights(results("sync2"))
+    assert np.abs(clipped["conv/kernel"] - free["conv/kernel"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_an_overflow_on_one_replica_skips_the_step_on_all(results, replicas):
+    values = weights(results(f"overflow{replicas}"))
+    assert values["loss_scale/dynamic_scale"] == 2.0**14
+    assert values["optimizer/iteration"] == 2  # of three steps
+    assert all(np.isfinite(value).all() for value in values.values())
+
+
+def test_float16_computes_in_float16(results):
+    """Its weights differ from float32's by far more than float32 rounding."""
+    half = results("overflow1")["logs/loss"]
+    assert np.isfinite(half)
+    full = results("sync1")["logs/loss"]
+    assert abs(half - full) > 1e-6
+
+
+def test_the_loss_reported_is_that_of_the_full_batch(results):
+    one, two = results("sync1"), results("sync2")
+    assert two["logs/loss"] == pytest.approx(one["logs/loss"], rel=1e-5)
+    assert two["logs/gradient_norm"] == pytest.approx(
+        one["logs/gradient_norm"], rel=1e-5
+    )
+
+
+def test_each_replica_and_step_has_its_own_dropout_mask(results):
+    masks = results("masks2")
+    distinct = {masks[key].tobytes() for key in masks.files}
+    assert len(masks.files) == len(distinct) == 4
+
+
+def test_the_first_replica_draws_as_a_single_one_does(results):
+    one, two = results("masks1"), results("masks2")
+    for step in range(2):
+        key = f"step{step}/replica0"
+        np.testing.assert_array_equal(two[key], one[key])

@@ -1,0 +1,166 @@
+"""Training as a whole, on the toy: resuming, stopping, evaluating."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.trainers.core import toy_task
+from trainers.core import checkpoints, config, distribution, runner
+from trainers.core.errors import Interrupted, UserError
+from trainers.core.trainer import NonFiniteError
+
+
+def make(model_dir, *overrides, train=True):
+    _, experiment = config.load_experiment([], overrides, "toy")
+    experiment.task.validation_data.is_training = False
+    distribution.configure(experiment.runtime)
+    strategy = distribution.build_strategy(experiment.runtime)
+    task = toy_task.ToyTask(experiment.task)
+    return runner.Runner(experiment, task, strategy, model_dir, train=train)
+
+
+def state(made):
+    variables = [*made.trainer.model.variables, *made.trainer.optimizer.variables]
+    return {variable.path: variable.numpy() for variable in variables}
+
+
+def assert_same(one, other):
+    assert len(one) == len(other)
+    for (path, a), b in zip(one.items(), other.values(), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=path)
+
+
+def scalars(folder):
+    """(step, tag) -> value, of all event files."""
+    found = {}
+    for path in folder.glob("events*"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                found[event.step, value.tag] = float(tf.make_ndarray(value.tensor))
+    return found
+
+
+DROPOUT = "task.dropout_rate=0.5"
+
+
+def test_going_on_is_the_same_as_never_stopping(tmp_path):
+    """To the bit: weights, statistics, momentum, dropout seeds, data position."""
+    whole = make(tmp_path / "whole", DROPOUT)
+    whole.train()
+    make(tmp_path / "parts", DROPOUT, "trainer.train_steps=3").train()
+    parts = make(tmp_path / "parts", DROPOUT)
+    parts.train()
+    assert_same(state(whole), state(parts))
+    assert int(parts.trainer.global_step) == 6
+
+
+def test_dropout_and_data_take_part_in_that(tmp_path):
+    """The comparison above could see a difference."""
+    plain, dropped = make(tmp_path / "a"), make(tmp_path / "b", DROPOUT)
+    plain.train()
+    dropped.train()
+    difference = state(plain)["conv/kernel"] - state(dropped)["conv/kernel"]
+    assert np.abs(difference).max() > 1e-4
+
+
+def test_checkpoints_curves_and_results_are_written(tmp_path):
+    made = make(tmp_path, "trainer.max_to_keep=2")
+    metrics = made.train(evaluate=True)
+    assert sorted(p.name for p in tmp_path.glob("ckpt*.index")) == [
+        "ckpt-4.index",
+        "ckpt-6.index",
+    ]
+    results = json.loads((tmp_path / "eval_results.json").read_text())
+    assert results == {"step": 6, **metrics}
+    assert metrics["num_examples"] == 10  # rows of weight 0 left out
+    train = scalars(tmp_path / "train")
+    assert {step for step, _ in train} == {2, 3, 4, 6}
+    assert {tag for _, tag in train} == {
+        "loss",
+        "accuracy",
+        "gradient_norm",
+        "learning_rate",
+        "steps_per_second",
+        "input_wait",
+    }
+    assert train[2, "learning_rate"] == pytest.approx(0.1)
+    validation = scalars(tmp_path / "validation")
+    assert validation[6, "accuracy"] == pytest.approx(metrics["accuracy"])
+    assert {step for step, _ in validation} == {3, 6}
+
+
+def test_evaluation_restores_and_gives_the_same_again(tmp_path):
+    trained = make(tmp_path).train(evaluate=True)
+    tester = make(tmp_path, train=False)
+    assert tester.evaluate(str(tmp_path)) == trained
+    limited = make(tmp_path, "trainer.validation_steps=1", train=False)
+    assert limited.evaluate(str(tmp_path))["num_examples"] == 4
+
+
+def test_nan_stops_with_what_to_try_and_keeps_the_checkpoint(tmp_path):
+    made = make(tmp_path, "task.nan_step=4")
+    with pytest.raises(NonFiniteError, match="loss is nan.*step 5, learning rate 0.1"):
+        made.train()
+    assert checkpoints.latest(tmp_path).endswith("ckpt-4")
+    reader = tf.train.load_checkpoint(checkpoints.latest(tmp_path))
+    for name in reader.get_variable_to_shape_map():
+        if name != "_CHECKPOINTABLE_OBJECT_GRAPH":
+            assert np.isfinite(reader.get_tensor(name)).all()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_finishes_the_step_saves_and_can_go_on(tmp_path, signum, monkeypatch):
+    whole = make(tmp_path / "whole")
+    whole.train()
+    stopped = make(tmp_path / "stopped")
+    handler = signal.getsignal(signum)
+
+    def update(bar, **values):
+        if int(stopped.trainer.global_step) == 3:
+            signal.raise_signal(signum)
+
+    monkeypatch.setattr(runner.ProgressBar, "update", update)
+    with pytest.raises(Interrupted):
+        stopped.train()
+    assert signal.getsignal(signum) is handler
+    assert checkpoints.latest(tmp_path / "stopped").endswith("ckpt-3")
+    monkeypatch.undo()
+    resumed = make(tmp_path / "stopped")
+    resumed.train()
+    assert_same(state(whole), state(resumed))
+
+
+def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path):
+    made = make(tmp_path)
+    made.trainer.evaluate = lambda steps: (_ for _ in ()).throw(Interrupted(15))
+    with pytest.raises(Interrupted):
+        made.train(evaluate=True)
+    assert checkpoints.latest(tmp_path).endswith("ckpt-3")
+    make(tmp_path).train(evaluate=True)
+    assert {step for step, _ in scalars(tmp_path / "validation")} == {3, 6}
+
+
+def test_a_finished_run_trains_no_further(tmp_path):
+    make(tmp_path).train()
+    again = make(tmp_path)
+    again.trainer.train = None  # not to be called
+    assert again.train() == {}
+
+
+def test_another_optimizer_does_not_go_on_silently(tmp_path):
+    make(tmp_path).train()
+    other = make(tmp_path, "trainer.optimizer_config.optimizer.sgd.momentum=0.0")
+    with pytest.raises(UserError, match="momentum: not in the model"):
+        other.train()
+
+
+@pytest.mark.parametrize(
+    "name", ["train_steps", "steps_per_loop", "checkpoint_interval"]
+)
+def test_counts_that_are_not_positive_are_refused(tmp_path, name):
+    with pytest.raises(UserError, match=f"trainer.{name} must be positive"):
+        make(tmp_path, f"trainer.{name}=0").train()
