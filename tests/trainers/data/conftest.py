@@ -5,7 +5,6 @@ import pathlib
 import numpy as np
 import pytest
 
-from trainers.video_classification.configs import ClipConfig, DataConfig
 from trainers.video_classification.data import write_video
 
 _BITS = 9
@@ -57,11 +56,16 @@ def video_folder(tmp_path_factory, clips):
 
 @pytest.fixture
 def clip_config():
+    from trainers.video_classification.configs import ClipConfig
+
     return ClipConfig(num_frames=4, temporal_stride=2)
 
 
 @pytest.fixture
 def data_config(video_folder):
+    # Not above: the tests of tensorflow-io run without the Model Garden.
+    from trainers.video_classification.configs import DataConfig
+
     def make(**overrides):
         settings = dict(
             input_path=str(video_folder),

@@ -12,7 +12,7 @@ from trainers.video_classification.data import sampling
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index
-from trainers.video_classification.data.reading import cut_views
+from trainers.video_classification.data.reading import check_decoder, cut_views
 from trainers.video_classification.data.views import (
     RandomView,
     TestViews,
@@ -72,6 +72,7 @@ def make_dataset(
             original is in `failures.error`.
     """
     check_view_settings(data, clip)
+    check_decoder(data.decoder)
     if data.global_batch_size < 1:
         raise DataError(
             "`global_batch_size` must be at least 1. Received: "

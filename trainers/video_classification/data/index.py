@@ -15,6 +15,7 @@ from trainers.video_classification.data.labels import (
     infer_class_names,
     read_class_file,
 )
+from trainers.video_classification.data.reading import check_decoder
 
 if TYPE_CHECKING:
     from trainers.video_classification.configs import DataConfig
@@ -73,6 +74,7 @@ def load_index(data: DataConfig, class_names: Sequence[str] | None = None) -> In
             f"`input_path` must name an index file, a folder or a glob of shards. "
             f"Received: {path!r}."
         )
+    check_decoder(data.decoder)  # tensorflow-io brings file systems, too
     form = indexes.detect(path) if data.index_format == "auto" else data.index_format
     if form not in indexes.READERS:
         raise DataError(

@@ -8,6 +8,7 @@ that were cut short, and `index / rate` is wrong where the rate varies.
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,10 +58,14 @@ class FramePicture:
 
 
 class PyAVSource:
-    """A video file, local or on one of TensorFlow's file systems."""
+    """A video file, local or on one of TensorFlow's file systems.
+
+    A remote file is fetched whole, once: it would be read two or three times.
+    """
 
     def __init__(self, path: str):
         self.path = path
+        self._content = _fetch(path) if files.is_remote(path) else None
         packets = self._scan()
         if not packets:
             raise VideoError(path, "has no video frames")
@@ -85,7 +90,7 @@ class PyAVSource:
 
     def _scan(self) -> list[_Packet]:
         packets = []
-        with _opened(self.path) as (container, stream):
+        with _opened(self.path, self._content) as (container, stream):
             self._format = container.format.name
             self.frame_rate = float(stream.average_rate or 0)
             try:
@@ -98,7 +103,7 @@ class PyAVSource:
 
     def _by_count(self, wanted: set[int]) -> Iterator[tuple[int, FramePicture]]:
         reformatter = VideoReformatter()
-        with _opened(self.path) as (container, stream):
+        with _opened(self.path, self._content) as (container, stream):
             frames = _decode(container.demux(stream))
             for number, frame in zip(range(max(wanted) + 1), frames, strict=False):
                 if number in wanted:
@@ -115,7 +120,7 @@ class PyAVSource:
         """
         reformatter = VideoReformatter()
         last = max(missing)
-        with _opened(self.path) as (container, stream):
+        with _opened(self.path, self._content) as (container, stream):
             packets = container.demux(stream)
             if not exhaustive:
                 packets = self._from_keyframe(container, stream, min(missing))
@@ -179,29 +184,29 @@ def _decode(packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
 
 
 @contextmanager
-def _opened(path: str):
+def _opened(path: str, content: bytes | None):
     """(container, video stream), closed afterwards.
 
     Raises:
         VideoError: Not a regular file, not a video, or no video in it.
     """
-    if not files.is_remote(path) and not os.path.isfile(path):
+    if content is None and not os.path.isfile(path):
         there = os.path.exists(path)
         raise VideoError(path, "not a regular file" if there else "no such file")
+    file = os.fsdecode(path) if content is None else io.BytesIO(content)
     try:
-        with _file(path) as file, av.open(file) as container:
+        with av.open(file) as container:
             yield container, _video_stream(container, path)
-    except (av.FFmpegError, tf.errors.OpError, OSError) as error:
+    except (av.FFmpegError, OSError) as error:
         raise VideoError(path, f"cannot be decoded ({_reason(error)})") from error
 
 
-@contextmanager
-def _file(path: str):
-    if not files.is_remote(path):
-        yield os.fsdecode(path)
-        return
-    with tf.io.gfile.GFile(path, "rb") as file:
-        yield file
+def _fetch(path: str) -> bytes:
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read()
+    except (tf.errors.OpError, OSError) as error:
+        raise VideoError(path, f"cannot be read ({_reason(error)})") from error
 
 
 def _video_stream(container, path: str):
@@ -217,4 +222,5 @@ def _video_stream(container, path: str):
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).splitlines()[0]
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0]

@@ -11,6 +11,9 @@ from trainers.video_classification.data import files
 from trainers.video_classification.data.crop import Picture, cut_windows
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.failures import log_damage
+from trainers.video_classification.data.pyav import PyAVSource
+from trainers.video_classification.data.tfio import load_tfio, open_tfio
+from trainers.video_classification.data.tfrecord import RecordSource
 from trainers.video_classification.data.views import (
     TestViews,
     ViewPlan,
@@ -41,18 +44,24 @@ def open_source(path: str, decoder: str) -> Source:
         DataError: The decoder cannot be used here.
     """
     if files.is_record(path):
-        from trainers.video_classification.data.tfrecord import RecordSource
-
         return RecordSource(path)
     if decoder == "pyav":
-        from trainers.video_classification.data.pyav import PyAVSource
-
         return PyAVSource(path)
     if decoder == "tfio":
-        from trainers.video_classification.data.tfio import TfioSource
+        return open_tfio(path)
+    raise _unknown(decoder)
 
-        return TfioSource(path)
-    raise DataError(
+
+def check_decoder(decoder: str) -> None:
+    """Raises `DataError` if the decoder is unknown or cannot be used here."""
+    if decoder == "tfio":
+        load_tfio()
+    elif decoder != "pyav":
+        raise _unknown(decoder)
+
+
+def _unknown(decoder: str) -> DataError:
+    return DataError(
         f"Unknown `decoder`. Expected one of {DECODERS}. Received: {decoder!r}."
     )
 
@@ -64,6 +73,7 @@ def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
         VideoError: The video cannot be decoded.
     """
     check_view_settings(data, clip)
+    check_decoder(data.decoder)
     return cut_views(path, data.decoder, TestViews(data, clip))
 
 
