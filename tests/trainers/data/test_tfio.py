@@ -105,9 +105,10 @@ class RangeHandler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
         with open(self.translate_path(self.path), "rb") as file:
             data = file.read()
-        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+        span = self.headers.get("Range", f"bytes=0-{len(data)}")
+        first, last = span.removeprefix("bytes=").split("-")
         part = data[int(first) : int(last) + 1]
-        self.send_response(206)
+        self.send_response(206 if "Range" in self.headers else 200)
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
         self.wfile.write(part)

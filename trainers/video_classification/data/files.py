@@ -51,6 +51,8 @@ def exists(path: str) -> bool:
             "tensorflow-io (`pip install keras_nonlocal[tfio]`, TensorFlow "
             "2.16-2.17) with `decoder: tfio`."
         ) from error
+    except tf.errors.OpError as error:
+        raise DataError(f"{path}: cannot be reached ({error}).") from error
 
 
 def is_folder(path: str) -> bool:
