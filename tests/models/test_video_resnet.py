@@ -61,9 +61,7 @@ def test_one_set_of_weights_serves_any_clip_size():
 
 def test_clip_too_short_for_a_free_input_is_an_error():
     free = C2D(input_shape=(None, None, None, 3), **SMALL)
-    with pytest.raises(
-        ValueError, match=r"pool2 has a window of \(2, 1, 1\)"
-    ):
+    with pytest.raises(ValueError, match=r"pool2 has a window of \(2, 1, 1\)"):
         free(clips(1, 1, 48, 48, 3))
 
 
