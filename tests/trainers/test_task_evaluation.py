@@ -1,0 +1,158 @@
+"""Losses and metrics against plain loops."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from trainers.video_classification import losses
+from trainers.video_classification.evaluation import (
+    Evaluation,
+    format_metrics,
+    label_ranks,
+    mean_average_precision,
+    top_k_accuracies,
+)
+
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.normal(size=(5, 7)).astype(np.float32) * 3
+
+
+def softmax(logits):
+    powers = np.exp(np.asarray(logits, np.float64))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_softmax_loss_is_the_cross_entropy_of_smoothed_labels(smoothing):
+    labels = np.array([0, 6, 3, 3, 1], np.int32)
+    targets = (1 - smoothing) * np.eye(7)[labels] + smoothing / 7
+    expected = -np.sum(targets * np.log(softmax(LOGITS)), axis=-1)
+    computed = losses.softmax_losses(labels, LOGITS, smoothing)
+    np.testing.assert_allclose(computed, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_sigmoid_loss_is_the_mean_over_classes(smoothing):
+    labels = RANDOM.integers(0, 2, (5, 7)).astype(np.float32)
+    targets = (1 - smoothing) * labels + smoothing / 2
+    p = 1 / (1 + np.exp(-LOGITS.astype(np.float64)))
+    expected = -np.mean(targets * np.log(p) + (1 - targets) * np.log(1 - p), axis=-1)
+    computed = losses.sigmoid_losses(labels, LOGITS, smoothing)
+    np.testing.assert_allclose(computed, expected, rtol=1e-5)
+
+
+def test_losses_of_float16_logits_are_float32():
+    labels = np.zeros(5, np.int32)
+    assert losses.softmax_losses(labels, LOGITS.astype(np.float16)).dtype == "float32"
+
+
+def test_rank_counts_the_classes_that_score_as_high():
+    scores = np.array([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [1 / 3] * 3])
+    assert label_ranks(scores, np.array([0, 0, 0])).tolist() == [0, 2, 2]
+
+
+def test_constant_scores_are_never_right():
+    ranks = label_ranks(np.ones((4, 6)), np.array([0, 1, 2, 5]))
+    assert top_k_accuracies(ranks, 6) == {"top1": 0.0, "top5": 0.0}
+
+
+@pytest.mark.parametrize(("classes", "names"), [(5, {"top1"}), (6, {"top1", "top5"})])
+def test_top5_is_reported_where_it_says_something(classes, names):
+    assert set(top_k_accuracies(np.zeros(3), classes)) == names
+
+
+def views(num_videos=4, num_views=3, classes=6, multilabel=False):
+    """All views of all videos, shuffled, with rows that only fill up."""
+    random = np.random.default_rng(1)
+    video = np.repeat(np.arange(num_videos), num_views)
+    score = softmax(random.normal(size=(len(video), classes)))
+    shape = (num_videos, classes) if multilabel else num_videos
+    label = random.integers(0, 2 if multilabel else classes, shape)
+    loss = random.uniform(size=len(video))
+    order = random.permutation(len(video))
+    rows = {"score": score, "label": label[video], "video": video, "loss": loss}
+    rows = {name: value[order] for name, value in rows.items()}
+    filler = {name: np.repeat(value[:1], 2, axis=0) for name, value in rows.items()}
+    rows = {name: np.concatenate([rows[name], filler[name]]) for name in rows}
+    weight = np.concatenate([np.ones(len(video)), np.zeros(2)])
+    return {**rows, "weight": weight}, label
+
+
+def evaluate(rows, aggregation="mean", multilabel=False, num_videos=4):
+    evaluation = Evaluation(num_videos, 6, multilabel, aggregation)
+    for part in range(0, len(rows["video"]), 4):  # in batches
+        evaluation.update(**{k: v[part : part + 4] for k, v in rows.items()})
+    return evaluation.result()
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "max"])
+def test_videos_are_scored_by_their_views(aggregation):
+    rows, labels = views()
+    result = evaluate(rows, aggregation)
+    real = rows["weight"] > 0
+    reduce = np.mean if aggregation == "mean" else np.max
+    hits = 0
+    for video, label in enumerate(labels):
+        mine = rows["score"][real & (rows["video"] == video)]
+        assert len(mine) == 3
+        hits += reduce(mine, axis=0).argmax() == label
+    by_view = rows["score"].argmax(-1) == rows["label"]
+    assert result["top1"] == hits / 4
+    assert result["view_top1"] == pytest.approx(by_view[real].mean())
+    assert result["validation_loss"] == pytest.approx(rows["loss"][real].mean())
+    assert (result["num_videos"], result["num_views"]) == (4, 12)
+
+
+def test_videos_without_a_view_are_not_counted():
+    rows, _ = views()
+    assert evaluate(rows, num_videos=9)["num_videos"] == 4
+
+
+def test_map_by_video_and_by_view():
+    rows, labels = views(num_videos=8, multilabel=True)
+    result = evaluate(rows, multilabel=True, num_videos=8)
+    real = rows["weight"] > 0
+    scores = np.stack(
+        [rows["score"][real & (rows["video"] == v)].mean(0) for v in range(8)]
+    )
+    assert labels.sum(0).all()
+    expected = average_precision_score(labels, scores, average="macro")
+    assert result["mAP"] == pytest.approx(expected)
+    by_view = average_precision_score(
+        rows["label"][real], rows["score"][real], average="macro"
+    )
+    assert result["view_mAP"] == pytest.approx(by_view)
+
+
+def test_map_is_over_the_classes_that_occur():
+    labels = np.array([[1, 0, 0], [0, 0, 1]])
+    scores = np.array([[0.9, 0.1, 0.8], [0.2, 0.7, 0.6]])
+    assert mean_average_precision(scores, labels) == {"mAP": (1.0 + 0.5) / 2}
+
+
+def test_scores_that_are_not_finite_are_an_error():
+    rows, _ = views()
+    rows["score"][0, 0] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        evaluate(rows)
+
+
+def test_no_video_at_all_is_an_error():
+    rows, _ = views()
+    rows["weight"][:] = 0
+    with pytest.raises(ValueError, match="Not one video"):
+        evaluate(rows)
+
+
+def test_an_unknown_aggregation_is_named():
+    with pytest.raises(ValueError, match=r"view_aggregation.*'median'"):
+        Evaluation(1, 2, False, "median")
+
+
+def test_the_table_has_both_columns():
+    table = format_metrics({"top1": 0.5, "view_top1": 0.25, "num_videos": 4})
+    assert [line.split() for line in table.splitlines()] == [
+        ["by", "video", "by", "view"],
+        ["top1", "50.0", "%", "25.0", "%"],
+        ["num_videos", "4"],
+    ]

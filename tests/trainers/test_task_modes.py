@@ -1,0 +1,331 @@
+"""`python trainers/video.py` as a user meets it: killed, resumed, misused."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+
+from trainers.core.errors import UserError
+from trainers.video_classification import modes
+from trainers.video_classification.data import write_video
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "trainers" / "video.py"
+CLASSES = ("blue", "green", "red")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Folders of three classes told apart by colour, one file of each broken."""
+    folder = tmp_path_factory.mktemp("videos")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 3), ("val", 2)):
+        for channel, name in enumerate(reversed(CLASSES)):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(count):
+                frames = random.integers(0, 90, (12, 40, 48, 3), np.uint8)
+                frames[..., channel] += 120
+                write_video(str(folder / split / name / f"{i}.mp4"), frames)
+        (folder / split / "red" / "text.mp4").write_text("not a video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(videos, tmp_path_factory):
+    data = {
+        "global_batch_size": 4,
+        "min_short_side": 32,
+        "max_short_side": 36,
+        "crop_size": 32,
+        "max_broken_fraction": 0.5,
+    }
+    values = {
+        "experiment": "video_classification",
+        "task": {
+            "model": {
+                "name": "i3d",
+                "depth": 14,
+                "width": 4,
+                "non_local": {"res2": [0]},
+            },
+            "clip": {"num_frames": 4, "temporal_stride": 2},
+            "train_data": {**data, "input_path": str(videos / "train")},
+            "validation_data": {
+                **data,
+                "input_path": str(videos / "val"),
+                "num_test_clips": 2,
+            },
+        },
+        "trainer": {
+            "train_steps": 60,
+            "steps_per_loop": 10,
+            "checkpoint_interval": 4,
+            "validation_interval": 30,
+            "optimizer_config": {
+                "learning_rate": {"constant": {"learning_rate": 0.02}}
+            },
+        },
+        "runtime": {"deterministic": True},
+    }
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.fixture(scope="module")
+def killed_and_whole(config, tmp_path_factory):
+    """Two runs of one command; the first is killed on the way, and run again."""
+    folder = tmp_path_factory.mktemp("runs")
+    killed = start(config, folder / "killed")
+    wait_for(folder / "killed" / "ckpt-8.index", killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (folder / "killed" / "ckpt-60.index").exists()
+    processes = [start(config, folder / name) for name in ("killed", "whole")]
+    for process in processes:
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-3000:]
+        (folder / "output.txt").write_text(output)
+        (folder / "errors.txt").write_text(errors)
+    return folder
+
+
+@pytest.fixture
+def trained(killed_and_whole):
+    return killed_and_whole / "whole"
+
+
+@pytest.fixture(autouse=True)
+def _same_process_settings_afterwards():
+    yield
+    tf.config.run_functions_eagerly(False)
+    keras.config.set_dtype_policy("float32")
+
+
+def start(config, model_dir):
+    command = [sys.executable, SCRIPT, "--config", config, "--model_dir", model_dir]
+    return subprocess.Popen(
+        [*command, "--mode", "train_and_eval"],
+        cwd=config.parent,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path, process):
+    deadline = time.monotonic() + 240
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def run(mode, model_dir, *overrides, **options):
+    files = [str(options.pop("config"))] if "config" in options else []
+    return modes.run(
+        mode,
+        modes.Options(
+            model_dir=pathlib.Path(model_dir),
+            config_files=tuple(files),
+            overrides=("runtime.deterministic=false", *overrides),
+            **options,
+        ),
+    )
+
+
+# === A killed run ===
+
+
+def test_a_killed_run_ends_with_the_same_bits(killed_and_whole):
+    one, two = (
+        tf.train.load_checkpoint(str(killed_and_whole / name / "ckpt-60"))
+        for name in ("killed", "whole")
+    )
+    names = one.get_variable_to_shape_map()
+    assert names == two.get_variable_to_shape_map()
+    compared = [name for name in names if name.startswith(("model/", "optimizer/"))]
+    assert len(compared) > 100
+    for name in compared:
+        np.testing.assert_array_equal(
+            one.get_tensor(name), two.get_tensor(name), err_msg=name
+        )
+
+
+def test_a_killed_run_ends_with_the_same_results(killed_and_whole):
+    one, two = (
+        json.loads((killed_and_whole / name / "eval_results.json").read_text())
+        for name in ("killed", "whole")
+    )
+    assert one == two
+
+
+# === What a run leaves behind ===
+
+
+def test_results_count_videos_and_name_the_broken_one(trained, videos):
+    results = json.loads((trained / "eval_results.json").read_text())
+    assert (results["step"], results["num_videos"], results["num_views"]) == (60, 6, 12)
+    assert list(results["broken"]) == [str(videos / "val" / "red" / "text.mp4")]
+    assert results["num_broken"] == 1
+    assert 0 <= results["top1"] <= 1
+    assert "top5" not in results  # of three classes
+
+
+def test_it_learns_the_colours(trained):
+    best = json.loads((trained / "best" / "info.json").read_text())
+    assert best["top1"] >= 0.8
+
+
+def test_the_broken_files_are_named_at_the_end(killed_and_whole, videos):
+    errors = (killed_and_whole / "errors.txt").read_text()
+    for split in ("train", "val"):
+        assert str(videos / split / "red" / "text.mp4") in errors
+    assert "Traceback" not in errors
+
+
+def test_the_table_is_printed(killed_and_whole):
+    output = (killed_and_whole / "output.txt").read_text()
+    assert "by video" in output
+    assert "Step 60" in output
+
+
+def test_classes_and_config_are_kept(trained):
+    assert (trained / "classes.txt").read_text().split() == list(CLASSES)
+    assert yaml.safe_load((trained / "params.yaml").read_text())["runtime"][
+        "deterministic"
+    ]
+
+
+# === Modes that use a trained model, config read from its directory ===
+
+
+def test_eval_needs_no_config(trained, tmp_path, capsys):
+    before = (trained / "eval_results.json").read_text()
+    try:
+        assert run("eval", trained, checkpoint="last") == 0
+        again = json.loads((trained / "eval_results.json").read_text())
+        assert again["validation_loss"] == pytest.approx(
+            json.loads(before)["validation_loss"], rel=1e-4
+        )
+    finally:
+        (trained / "eval_results.json").write_text(before)
+    assert "by video" in capsys.readouterr().out
+
+
+def test_predict_names_the_class(trained, videos, capsys):
+    path = str(videos / "val" / "green" / "0.mp4")
+    assert run("predict", trained, paths=(path,), top_k=2, as_json=True) == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result["path"] == path
+    assert len(result["predictions"]) == 2
+
+
+def test_predict_of_a_broken_file_exits_with_1(trained, videos, capsys):
+    path = str(videos / "val" / "red" / "text.mp4")
+    assert run("predict", trained, paths=(path,)) == 1
+    assert "text.mp4" in capsys.readouterr().err
+
+
+def test_dry_run_shows_config_network_and_batches(config, tmp_path, capsys):
+    assert run("dry_run", tmp_path, config=config) == 0
+    output = capsys.readouterr().out
+    assert "experiment: video_classification" in output
+    assert "res2_0" in output
+    for kind in ("train_data", "validation_data"):
+        assert f"{kind}, one batch:" in output
+    assert output.count("(4, 4, 32, 32, 3)") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+# === Mistakes ===
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task.train_data.input_path=/nowhere", "/nowhere"),
+        ("task.modle.width=3", "Did you mean 'model'"),
+        ("task.model.name=i3", "Did you mean 'i3d'"),
+        ("task.model.num_classes=400", "num_classes is 400, but there are 3"),
+        ("task.model.depth=51", "depth"),
+        ("task.train_data.crop_size=4", "cannot take clips of .4, 4, 4, 3."),
+        ("task.losses.label_smoothing=1", "must be in .0, 1."),
+        ("task.train_data.is_multilabel=true", "is_multilabel"),
+        ("task.init_checkpoint=/nowhere", "No checkpoint at /nowhere"),
+        ("trainer.train_steps=0", "train_steps must be positive"),
+        ("task.train_data.max_broken_fraction=0.0", "max_broken_fraction"),
+    ],
+)
+def test_a_mistake_is_told_before_or_at_the_first_step(
+    config, tmp_path, override, message
+):
+    with pytest.raises(ValueError, match=message):
+        run("train", tmp_path, "trainer.train_steps=30", override, config=config)
+
+
+def test_an_empty_class_is_an_error(config, videos, tmp_path):
+    empty = tmp_path / "train"
+    for name in CLASSES:
+        (empty / name).mkdir(parents=True)
+    with pytest.raises(ValueError, match="train"):
+        run("train", tmp_path, f"task.train_data.input_path={empty}", config=config)
+
+
+@pytest.mark.parametrize("mode", ["eval", "export", "predict"])
+def test_an_untrained_directory_is_an_error(mode, tmp_path):
+    with pytest.raises(UserError, match="nothing has been trained there"):
+        run(mode, tmp_path, paths=("x.mp4",))
+
+
+def test_an_unknown_mode_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="'trian'. Did you mean 'train'"):
+        run("trian", tmp_path)
+
+
+def test_another_model_in_the_same_directory_is_refused(trained, config):
+    with pytest.raises(UserError, match="task.model.width: 4 -> 8"):
+        run("train", trained, "task.model.width=8", config=config)
+
+
+def test_other_classes_in_the_same_directory_are_refused(
+    trained, config, videos, tmp_path
+):
+    (tmp_path / "pink").symlink_to(videos / "train" / "red")
+    (tmp_path / "green").symlink_to(videos / "train" / "green")
+    other = f"task.train_data.input_path={tmp_path}"
+    with pytest.raises(UserError, match="The classes have changed"):
+        run("train", trained, other, config=config)
+
+
+def test_a_checkpoint_of_another_width_is_refused(trained, config, tmp_path):
+    with pytest.raises(UserError, match="is of another model"):
+        run(
+            "train",
+            tmp_path,
+            "task.model.width=8",
+            f"task.init_checkpoint={trained}",
+            config=config,
+        )
+
+
+def test_a_missing_flag_is_one_line_and_exit_code_1(config):
+    process = subprocess.run(
+        [sys.executable, SCRIPT, "--config", config, "--mode", "train"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 1
+    assert process.stderr.startswith("error: --model_dir is required")
+    assert "Traceback" not in process.stderr
