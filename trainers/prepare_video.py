@@ -7,9 +7,11 @@ interrupted run is continued by the same command. Videos that had to be left out
 are printed, and listed with the reason in `report.json`.
 """
 
+import os
 import pathlib
 import sys
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 

@@ -55,7 +55,8 @@ class _Shard:
     @property
     def fingerprint(self) -> str:
         """Changes with everything that the shard's content follows from."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()
+        content = dataclasses.replace(self, path=os.path.basename(self.path))
+        return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def prepare(
@@ -90,11 +91,18 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     shards = _plan(index, folder, short_side, quality, num_shards)
     _refuse_other_shards(folder, shards)
-    for leftover in folder.glob(".clips-*.part"):
-        leftover.unlink()
+    _remove_parts(folder)  # of a run that was killed
     todo = [shard for shard in shards if not _is_done(shard)]
-    _write_all(todo, shards, workers or len(os.sched_getaffinity(0)))
+    try:
+        _write_all(todo, shards, workers or len(os.sched_getaffinity(0)))
+    finally:
+        _remove_parts(folder)  # of workers stopped because another one failed
     return _finish(folder, index, shards)
+
+
+def _remove_parts(folder: pathlib.Path) -> None:
+    for part in folder.glob(".clips-*.part"):
+        part.unlink(missing_ok=True)
 
 
 def _plan(
@@ -161,7 +169,7 @@ def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
             for record in shard.records:
                 try:
                     example, num_bad = _encode(record, shard)
-                    example = example.SerializeToString()
+                    example = example.SerializeToString(deterministic=True)
                     writer.write(example)
                     if num_bad:
                         damaged[record.path] = f"{num_bad} bad frames"
@@ -234,7 +242,8 @@ def _complete_or_absent(path: str) -> Iterator[str]:
         DataError: It could not be written.
     """
     folder, name = os.path.split(path)
-    part = os.path.join(folder, f".{name}.part")
+    # Workers of a killed run may live on for a shard: no two share a name.
+    part = os.path.join(folder, f".{name}.{os.getpid()}.part")
     try:
         yield part
         os.replace(part, path)
