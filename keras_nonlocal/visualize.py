@@ -99,7 +99,7 @@ def top_connections(scores, query, k=20):
     return keys, scores[query][keys]
 
 
-def draw_arrows(frames, source, targets, weights=None, *, title=None):
+def draw_arrows(frames, source, targets, weights=None, *, axes=None):
     """Frames in a row, with arrows from one position to others, as in Fig. 3.
 
     A position between two frames (behind a stride in time) is drawn in the
@@ -111,7 +111,7 @@ def draw_arrows(frames, source, targets, weights=None, *, title=None):
         targets: `(k, 3)`, the same of the keys.
         weights: `(k,)`; stronger connections are drawn more opaque. None: all
             alike.
-        title: Above the frames.
+        axes: `matplotlib.axes.Axes` to draw in. None: those of a new figure.
 
     Returns:
         `matplotlib.figure.Figure`; save it with `savefig`.
@@ -125,11 +125,12 @@ def draw_arrows(frames, source, targets, weights=None, *, title=None):
     _check_points(frames, points)
     weights = np.ones(len(points) - 1) if weights is None else np.asarray(weights)
     ends = strip_coordinates(points, frames.shape[2])
-    figure, axes = _show_strip(frames, title)
+    axes = axes or _new_axes(frames.shape)
+    _show_strip(axes, frames)
     for end, weight in zip(ends[1:], weights / weights.max(), strict=True):
         _add_arrow(axes, ends[0], end, weight)
     axes.plot(*ends[0], "o", color="red", markersize=7, markeredgecolor="white")
-    return figure
+    return axes.figure
 
 
 def strip_coordinates(points, frame_width):
@@ -210,21 +211,28 @@ def _check_points(frames, points):
         )
 
 
-def _show_strip(frames, title):
-    """A figure of the frames side by side, and its axes in their pixels."""
-    figure_class = _figure_class()
+def _new_axes(frames_shape):
+    """Axes that fill a new figure, in the proportions of the frames in a row."""
+    num_frames, height, width = frames_shape[:3]
+    figure = _figure_class()(
+        figsize=(12, 12 * height / _strip_width(num_frames, width))
+    )
+    return figure.add_axes((0, 0, 1, 1))
+
+
+def _show_strip(axes, frames):
+    """Frames side by side, in axes that count their pixels."""
     num_frames, height, width = frames.shape[:3]
-    strip_width = num_frames * (width + _GAP) - _GAP
-    figure = figure_class(figsize=(12, 12 * height / strip_width + 0.4 * bool(title)))
-    axes = figure.add_axes((0, 0, 1, 0.86 if title else 1))
     for t, frame in enumerate(frames):
         left = t * (width + _GAP) - 0.5
         axes.imshow(frame, extent=(left, left + width, height - 0.5, -0.5))
-    axes.set(xlim=(-0.5, strip_width - 0.5), ylim=(height - 0.5, -0.5))
+    right = _strip_width(num_frames, width) - 0.5
+    axes.set(xlim=(-0.5, right), ylim=(height - 0.5, -0.5))
     axes.axis("off")
-    if title:
-        axes.set_title(title)
-    return figure, axes
+
+
+def _strip_width(num_frames, width):
+    return num_frames * (width + _GAP) - _GAP
 
 
 def _add_arrow(axes, start, end, weight):

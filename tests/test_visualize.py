@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from matplotlib.figure import Figure
 
 from keras_nonlocal import C2D, NonLocal1D, NonLocal2D, NonLocal3D
 from keras_nonlocal.receptive_field import Grid
@@ -207,10 +208,18 @@ def test_frames_are_shown_where_the_arrows_expect_them():
 
 def test_figure_is_saved_as_a_picture(tmp_path):
     frames = np.zeros((2, 8, 8, 3), np.uint8)
-    figure = draw_arrows(frames, (0, 4, 4), [(1, 2, 2)], title="Attention")
+    figure = draw_arrows(frames, (0, 4, 4), [(1, 2, 2)])
     path = tmp_path / "arrows.png"
     figure.savefig(path)
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_arrows_are_drawn_in_axes_of_ones_own():
+    figure = Figure()
+    axes = figure.subplots(2)
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    assert draw_arrows(frames, (0, 4, 4), [(1, 2, 3)], axes=axes[1]) is figure
+    assert not axes[0].texts and axes[1].texts[0].xy == pytest.approx((12 + 3, 2))
 
 
 @pytest.mark.parametrize(

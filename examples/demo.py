@@ -1,0 +1,250 @@
+"""The whole story on generated videos: `make demo`, or `python examples/demo.py`.
+
+1. Writes H.264 videos of a task that needs long-range space-time reasoning: does
+   the box have the colour of the ball that passed by before? (demo_videos.py)
+2. Trains the same small network without (c2d) and with (nl_c2d) one non-local
+   block, and tests both on unseen videos, 2 clips x 3 crops each.
+3. Exports the better one and predicts with the export.
+4. Draws training curves, and where the block looks. (demo_pictures.py)
+
+Every step is a command that is printed and can be run by hand. What is finished
+is kept in --output: a second run goes on from there, and so does a run after a
+kill. `--seeds 3` repeats step 2 with other initial weights and data orders, and
+`--networks c2d nl_c2d i3d` adds a control with temporal convolutions.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs/demo"
+NETWORKS = ("c2d", "nl_c2d")
+VIDEO_OPTIONS = []
+TEST_VIEWS = {"num_test_clips": 2, "num_test_crops": 3}
+
+
+class StepFailed(Exception):
+    """A command of the demo did not succeed."""
+
+
+class Steps:
+    """Runs commands once: those finished before, and unchanged, are kept.
+
+    Args:
+        state_file: JSON, step -> what it was run with and whether it finished.
+    """
+
+    def __init__(self, state_file: pathlib.Path):
+        self._file = state_file
+        self._state = {}
+        if state_file.is_file():
+            self._state = json.loads(state_file.read_text(encoding="utf-8"))
+
+    def run(self, title, command, output, depends_on=()) -> str:
+        """Runs a command unless its output is there already.
+
+        Args:
+            title: What it does; names the step.
+            command: Arguments, the first a script of the repository.
+            output: What it makes. Removed first if it was made differently;
+                kept if the step was interrupted.
+            depends_on: Keys of earlier steps, and files, that it reads.
+
+        Returns:
+            Key of the step, for `depends_on`.
+        """
+        key = _digest(command, depends_on)
+        before = self._state.get(title, {})
+        print(f"\n== {title}", flush=True)
+        if before == {"key": key, "done": True} and output.exists():
+            print(f"Finished before: using {_relative(output)}.")
+            return key
+        if before.get("key") != key:
+            _remove(output)
+        self._save(title, key, done=False)
+        run_command(command)
+        self._save(title, key, done=True)
+        return key
+
+    def _save(self, title, key, done):
+        self._state[title] = {"key": key, "done": done}
+        part = self._file.with_suffix(".part")
+        part.write_text(json.dumps(self._state, indent=1), encoding="utf-8")
+        os.replace(part, self._file)
+
+
+def run_command(command):
+    """Prints and runs `python <command>` in the repository.
+
+    Raises:
+        StepFailed: It exited with another code than 0.
+    """
+    print(f"$ {shlex.join(['python', *command])}", flush=True)
+    code = subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode
+    if code:
+        raise StepFailed(f"exit code {code} of: {shlex.join(['python', *command])}")
+
+
+def _digest(command, depends_on):
+    digest = hashlib.sha256(json.dumps(command).encode())
+    for item in depends_on:
+        is_file = isinstance(item, pathlib.Path)
+        digest.update(item.read_bytes() if is_file else item.encode())
+    return digest.hexdigest()
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _relative(path):
+    return os.path.relpath(path, ROOT)
+
+
+# === The story ===
+
+
+def demo(output: pathlib.Path, networks, num_seeds: int):
+    """Runs all steps; prints the accuracies at the end."""
+    output.mkdir(parents=True, exist_ok=True)
+    steps = Steps(output / "steps.json")
+    videos = output / "videos"
+    script = ROOT / "examples/demo_videos.py"
+    command = ["examples/demo_videos.py", _relative(videos), *VIDEO_OPTIONS]
+    key = steps.run("Write videos", command, videos, [script])
+    runs = [
+        train_and_test(steps, Run(network, seed, output), videos, key)
+        for seed in range(num_seeds)
+        for network in networks
+    ]
+    print(f"\n== Accuracy on {_count(videos)} unseen videos\n{table(runs)}")
+    serve(steps, max(runs, key=lambda run: run.accuracy), output, videos)
+    draw(steps, output, networks, runs)
+
+
+@dataclasses.dataclass
+class Run:
+    """One training: a network, with one seed."""
+
+    network: str
+    seed: int
+    output: pathlib.Path
+    key: str = ""
+
+    @property
+    def folder(self) -> pathlib.Path:
+        return self.output / f"seed{self.seed}" / self.network
+
+    @property
+    def test_file(self) -> pathlib.Path:
+        return self.folder / "test.json"
+
+    @property
+    def accuracy(self) -> float:
+        return json.loads(self.test_file.read_text(encoding="utf-8"))["top1"]
+
+
+def train_and_test(steps, run, videos, key) -> Run:
+    """Trains a network and tests its best checkpoint with several views."""
+    config = CONFIGS / f"{run.network}.yaml"
+    trainer = ["trainers/video.py", "--model_dir", _relative(run.folder)]
+    data = {
+        f"task.{split}_data.input_path": _relative(videos / folder)
+        for split, folder in (("train", "train"), ("validation", "val"))
+    }
+    train = [*trainer, "--mode", "train_and_eval", "--config", _relative(config)]
+    train += _overrides({"runtime.seed": run.seed, **data})
+    name = f"{run.network}, seed {run.seed}"
+    key = steps.run(f"Train {name}", train, run.folder, [key, config])
+    views = {f"task.validation_data.{name}": n for name, n in TEST_VIEWS.items()}
+    views["task.validation_data.input_path"] = _relative(videos / "test")
+    test = [*trainer, "--mode", "eval", *_overrides(views)]
+    run.key = steps.run(f"Test {name}", test, run.test_file, [key])
+    if not run.test_file.exists():
+        shutil.copy(run.folder / "eval_results.json", run.test_file)
+    return run
+
+
+def serve(steps, best, output, videos):
+    """Exports the best network and predicts with the export, without Keras."""
+    export = output / "export"
+    command = ["trainers/video.py", "--mode", "export"]
+    command += ["--model_dir", _relative(best.folder)]
+    command += ["--export_dir", _relative(export)]
+    steps.run(f"Export {best.network}", command, export, [best.key])
+    print("\n== Predict held-out videos with the exported network")
+    held_out = [sorted((videos / "test" / c).iterdir())[0] for c in _classes(videos)]
+    script = "examples/predict_with_saved_model.py"
+    run_command([script, _relative(export), *map(_relative, held_out)])
+
+
+def draw(steps, output, networks, runs):
+    """Training curves and attention, as pictures."""
+    script = ROOT / "examples/demo_pictures.py"
+    pictures = output / "pictures"
+    command = ["examples/demo_pictures.py", _relative(output), *networks]
+    steps.run("Draw pictures", command, pictures, [script, *(run.key for run in runs)])
+    for picture in sorted(pictures.iterdir()):
+        print(_relative(picture))
+
+
+def table(runs) -> str:
+    """Accuracies by network and seed, as Markdown."""
+    seeds = sorted({run.seed for run in runs})
+    cells = {(run.network, run.seed): f"{100 * run.accuracy:.1f} %" for run in runs}
+    rows = [["network", *(f"seed {seed}" for seed in seeds)]]
+    rows += [["-" * len(cell) for cell in rows[0]]]
+    for network in dict.fromkeys(run.network for run in runs):
+        rows += [[network, *(cells[network, seed] for seed in seeds)]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    )
+
+
+def _overrides(values):
+    return [f"--params_override={name}={value}" for name, value in values.items()]
+
+
+def _classes(videos):
+    return sorted(path.name for path in (videos / "test").iterdir())
+
+
+def _count(videos):
+    return sum(1 for _ in (videos / "test").glob("*/*.mp4"))
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "demo")
+    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    choices = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=choices)
+    options = parser.parse_args(arguments)
+    start = time.monotonic()
+    try:
+        demo(options.output.resolve(), options.networks, options.seeds)
+    except StepFailed as error:
+        sys.exit(f"error: {error}\nRun the demo again to go on from there.")
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. Run the demo again to go on from there.")
+    print(f"\nDone in {(time.monotonic() - start) / 60:.1f} minutes.")
+
+
+if __name__ == "__main__":
+    main()
