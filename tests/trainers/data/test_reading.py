@@ -304,3 +304,10 @@ def test_a_corrupted_file_is_used_and_reported(shared_clips, read_numbers):
     path = str(shared_clips / "corrupted.mp4")
     read_numbers(path, [[30, 31, 32, 33]], lambda *args: reports.append(args))
     assert reports and reports[0][0] == path
+
+
+def test_a_file_that_changes_is_looked_at_again(tmp_path, clips):
+    path = clips.write(tmp_path / "a.mp4", 20)
+    assert PyAVSource(path).num_frames == 20
+    clips.write(tmp_path / "a.mp4", 31)
+    assert PyAVSource(path).num_frames == 31
