@@ -35,9 +35,9 @@ class DataConfig(cfg.DataConfig):
     """Where videos are, and how clips are cut from them.
 
     Attributes (beyond those of the Model Garden's `DataConfig`, of which
-    `input_path`, `global_batch_size`, `is_training`, `drop_remainder`,
-    `shuffle_buffer_size`, `cache`, `seed`, `deterministic` and
-    `prefetch_buffer_size` apply):
+    `input_path`, `global_batch_size` (clips; views at test), `is_training`,
+    `cache` (at test), `seed`, `deterministic` and `prefetch_buffer_size` apply;
+    every epoch is shuffled whole, without a buffer):
         index_format: What `input_path` is. `auto` looks at it. `folder`: one
             folder per class. `list`: lines of `path label`. `mmaction2`: lines
             of `path label [label ...]`. `kinetics`, `charades`: their CSV.

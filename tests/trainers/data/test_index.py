@@ -60,6 +60,10 @@ def test_folders_that_are_no_data_set_are_explained(tmp_path):
         load_index(DataConfig(input_path=str(tmp_path)))
     with pytest.raises(DataError, match="single video.*--mode predict"):
         load_index(DataConfig(input_path=str(tmp_path / "a.mp4")))
+    with pytest.raises(DataError, match="no such folder. It is a file.*auto"):
+        load_index(
+            DataConfig(input_path=str(tmp_path / "a.mp4"), index_format="folder")
+        )
     (tmp_path / "train" / "run").mkdir(parents=True)
     with pytest.raises(DataError, match="class 'train' has no videos.*Is .*train the"):
         load_index(DataConfig(input_path=str(tmp_path)))

@@ -83,6 +83,20 @@ def test_training_on_records_sees_the_same_videos_and_frames(
     )
 
 
+def test_classes_called_by_numbers_keep_their_labels(tmp_path, clips, data_config):
+    for name in ("1", "2"):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        clips.write(tmp_path / "videos" / name / "v.mp4", 3)
+    index = load_index(data_config(input_path=str(tmp_path / "videos")))
+    prepare.prepare(index, str(tmp_path / "records"), **SETTINGS)
+    records = load_index(data_config(input_path=str(tmp_path / "records")))
+    assert records.class_names == ("1", "2")
+    assert [(r.name, r.labels) for r in records.records] == [
+        ("1/v.mp4", (0,)),
+        ("2/v.mp4", (1,)),
+    ]
+
+
 def test_shards_from_elsewhere_need_no_json(shards, data_config):
     with_json = load_index(data_config(input_path=str(shards)))
     for shard in shards.glob("*.tfrecord"):

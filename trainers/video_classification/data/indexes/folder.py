@@ -15,7 +15,8 @@ def read_folder(path: str, data) -> Listing:
     """
     del data
     if not files.is_folder(path):
-        raise DataError(f"{path}: no such folder.")
+        hint = " It is a file: set `index_format: auto`." if files.exists(path) else ""
+        raise DataError(f"{path}: no such folder.{hint}")
     children = _visible(path)
     classes = [c for c in children if files.is_folder(os.path.join(path, c))]
     if not classes:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.indexes.listing import Entry, Listing
-from trainers.video_classification.data.tfrecord import list_shard
+from trainers.video_classification.data.tfrecord import ShardRecord, list_shard
 
 
 def read_shards(path: str, data) -> Listing:
@@ -25,12 +25,16 @@ def read_shards(path: str, data) -> Listing:
     shards = sorted(s for s in files.glob(pattern) if s.endswith(".tfrecord"))
     if not shards:
         raise DataError(f"{path}: no shards (*.tfrecord) there.")
-    entries = [
-        Entry(f"{shard}#{r.offset}", tuple(map(str, r.labels)), r.name, shard)
-        for shard in shards
-        for r in list_shard(shard)
-    ]
-    return Listing(entries, _class_names(os.path.dirname(shards[0])))
+    names = _class_names(os.path.dirname(shards[0]))
+    entries = [_entry(shard, r, names) for shard in shards for r in list_shard(shard)]
+    return Listing(entries, names)
+
+
+def _entry(shard: str, record: ShardRecord, names: list[str] | None) -> Entry:
+    # By name where there are names: a class may be called "1" and be number 0.
+    labels = tuple(names[i] if names else str(i) for i in record.labels)
+    where = f"{shard}#{record.offset}"
+    return Entry(where, labels, record.name, where)
 
 
 def _class_names(folder: str) -> list[str] | None:
