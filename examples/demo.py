@@ -7,10 +7,18 @@
 3. Exports the better one and predicts with the export.
 4. Draws training curves, and where the block looks. (demo_pictures.py)
 
+Why c2d cannot learn it: no frame shows both objects, nor do two that pool2 joins,
+and pool5 averages over frames. Its logit is thus a(ball) + b(box), and as either
+colour alone is as frequent in both classes, the mean logit is the same in both:
+by Jensen's inequality no a and b have a cross-entropy below ln 2, that of
+guessing (its accuracy may stray a little from 50 %). i3d, a control with temporal
+convolutions, could learn it: its receptive field covers the clip in res5. In the
+steps that the block needs it does not.
+
 Every step is a command that is printed and can be run by hand. What is finished
 is kept in --output: a second run goes on from there, and so does a run after a
-kill. `--seeds 3` repeats step 2 with other initial weights and data orders, and
-`--networks c2d nl_c2d i3d` adds a control with temporal convolutions.
+kill. Remove the folder to start afresh. `--seeds 3` repeats step 2 with other
+initial weights and data orders; `--networks c2d nl_c2d i3d` adds that control.
 """
 
 import argparse
@@ -236,6 +244,8 @@ def main(arguments=None):
     choices = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=choices)
     options = parser.parse_args(arguments)
+    if options.seeds < 1:
+        parser.error(f"argument --seeds: invalid count, at least 1: {options.seeds}")
     start = time.monotonic()
     try:
         demo(options.output.resolve(), options.networks, options.seeds)

@@ -4,7 +4,8 @@
 
 DEMO is what examples/demo.py wrote. `curves.png` compares the networks;
 `attention.png` has, for each class, a test clip and the 20 strongest
-connections of a position in its last frame (paper, Fig. 3).
+connections (paper, Fig. 3) of the position on the ball or the box that looks most
+across the curtain.
 """
 
 import pathlib
@@ -98,7 +99,7 @@ def _draw_row(axes, task, model, video):
     clip = read_views(str(video), settings.validation_data, settings.clip)[:1]
     inputs = normalize(clip, settings.clip, tf.float32)
     maps = visualize.attention_maps(model, inputs, "res2_0_nonlocal")
-    query = maps.queries.nearest(len(clip[0]) - 1, *most_colorful(clip[0, -1]))
+    query = farthest_looking(maps, clip[0])
     keys, weights = visualize.top_connections(maps.scores[0], query)
     centres = maps.queries.centres[query], maps.keys.centres[keys]
     visualize.draw_arrows(clip[0], *centres, weights, axes=axes)
@@ -107,10 +108,19 @@ def _draw_row(axes, task, model, video):
     return clip[0], f"{task.class_names[best]}, {scores[best]:.2f}"
 
 
-def most_colorful(frame):
-    """(y, x) in the middle of what has a colour in a frame."""
-    saturation = np.ptp(frame.astype(int), axis=2)
-    return np.argwhere(saturation > saturation.max() / 2).mean(axis=0)
+def farthest_looking(maps, frames):
+    """The query on the ball or the box that looks most into the other half."""
+    late = [grid.centres[:, 0] >= len(frames) / 2 for grid in (maps.queries, maps.keys)]
+    across = late[0][:, None] != late[1]  # (N, M)
+    weight = (maps.scores[0] * across).sum(axis=1)
+    return int(np.where(is_colorful(frames, maps.queries.centres), weight, -1).argmax())
+
+
+def is_colorful(frames, points):
+    """Whether each pixel (t, y, x) has a colour; the background has none."""
+    saturation = np.ptp(frames.astype(int), axis=-1)
+    t, y, x = np.rint(points).astype(int).T
+    return saturation[t, y, x] > 128
 
 
 def main(output, *networks):
@@ -119,6 +129,8 @@ def main(output, *networks):
     pictures.mkdir(parents=True, exist_ok=True)
     runs = {name: sorted(output.glob(f"seed*/{name}")) for name in networks}
     draw_curves(runs).savefig(pictures / "curves.png", dpi=110)
+    if "nl_c2d" not in networks:
+        return
     classes = sorted((output / "videos/test").iterdir(), reverse=True)
     videos = [sorted(folder.glob("*.mp4"))[0] for folder in classes]
     figure = draw_attention(output / "seed0/nl_c2d", videos)

@@ -57,6 +57,7 @@ def attention_maps(model, clips, layer_name) -> AttentionMaps:
 
     Example:
     >>> model = C2D(14, 2, (8, 64, 64, 3), width=8, non_local={"res3": [0]})
+    >>> clips = np.zeros((1, 8, 64, 64, 3), "float32")
     >>> maps = attention_maps(model, clips, "res3_0_nonlocal")
     >>> maps.queries.stride
     (2.0, 8.0, 8.0)
@@ -84,6 +85,11 @@ def top_connections(scores, query, k=20):
 
     Raises:
         ValueError: `scores` is not a matrix, or `query` or `k` is outside it.
+
+    Example:
+    >>> keys, weights = top_connections([[0.2, 0.5, 0.3]], query=0, k=2)
+    >>> keys.tolist(), weights.tolist()
+    ([1, 2], [0.5, 0.3])
     """
     scores = np.asarray(scores)
     if scores.ndim != 2:
@@ -119,6 +125,11 @@ def draw_arrows(frames, source, targets, weights=None, *, axes=None):
     Raises:
         ImportError: matplotlib is not installed.
         ValueError: Arguments of other shapes; a position outside the frames.
+
+    Example:
+    >>> frames = np.zeros((8, 64, 64, 3), "uint8")
+    >>> figure = draw_arrows(frames, (7, 20, 30), [(0, 40, 50)])  # doctest: +SKIP
+    >>> figure.savefig("attention.png")  # doctest: +SKIP
     """
     frames = np.asarray(frames)
     points = np.vstack([np.reshape(source, (1, -1)), np.asarray(targets)])

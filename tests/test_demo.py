@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_nonlocal.receptive_field import Grid
+from keras_nonlocal.visualize import AttentionMaps
+
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -198,7 +201,7 @@ def test_table_has_a_row_per_network_and_a_column_per_seed(demo, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("arguments", [["--networks", "c3d"], ["--seeds", "two"]])
+@pytest.mark.parametrize("arguments", [["--networks", "c3d"], ["--seeds", "0"]])
 def test_wrong_arguments_are_refused(demo, arguments, capsys):
     with pytest.raises(SystemExit) as error:
         demo.main(arguments)
@@ -222,10 +225,20 @@ def test_curves_are_read_by_step_and_later_runs_win(demo_pictures, tmp_path):
     assert steps.tolist() == [0, 1, 2, 3] and losses.tolist() == [0, 1, 12, 13]
 
 
-def test_most_colorful_is_the_middle_of_the_object(demo_pictures):
-    frame = np.full((64, 64, 3), 200, np.uint8)
-    frame[10:14, 30:40] = (255, 60, 10)
-    assert demo_pictures.most_colorful(frame).tolist() == [11.5, 34.5]
+def test_query_is_on_an_object_and_looks_most_across_the_curtain(demo_pictures):
+    frames = np.full((4, 8, 8, 3), 90, np.uint8)
+    frames[0, 4:, :4] = frames[3, :4, 4:] = (250, 20, 20)  # ball, box
+    grid = Grid((4, 2, 2), (0.0, 1.5, 1.5), (1.0, 4.0, 4.0))
+    points = grid.centres
+    colorful = demo_pictures.is_colorful(frames, points)
+    assert points[colorful].tolist() == [[0, 5.5, 1.5], [3, 1.5, 5.5]]
+    ball, box = np.flatnonzero(colorful)
+    scores = np.zeros((1, 16, 16))
+    scores[0, ball, :8] = 1.0  # within its half
+    scores[0, box, 3] = 0.2  # across
+    scores[0, 15, 0] = 0.9  # across, but from the background
+    maps = AttentionMaps(scores, grid, grid)
+    assert demo_pictures.farthest_looking(maps, frames) == box
 
 
 # === All of it ===
