@@ -1,7 +1,10 @@
 """Running a command so that a user's mistake reads as one line, not a traceback."""
 
+import gc
 import os
 import sys
+import traceback
+import traceback
 from collections.abc import Callable
 
 from trainers.core.errors import Interrupted
@@ -25,7 +28,7 @@ def quiet_start():
 
 def fail(message) -> None:
     """Prints `error: message` and exits with 1."""
-    print(f"error: {message}", file=sys.stderr)
+    _print_error(message)
     sys.exit(1)
 
 
@@ -33,17 +36,32 @@ def run(command: Callable[[], int | None]):
     """Runs a command and exits with its code.
 
     What a user can put right (ValueError, OSError, ExportError and the like) is
-    printed as `error: ...`, exit code 1; anything else is ours, and keeps its
+    printed as `error: ...`, exit code 1; anything else is ours, and shows its
     traceback. A signal exits with 128 + its number.
     """
+    code = _exit_code(command)
+    # Threads of tf.data that call Python must end while there is a Python: an
+    # iterator that is still alive when the interpreter shuts down hangs it.
+    gc.collect()
+    sys.exit(code)
+
+
+def _exit_code(command) -> int:
     try:
-        sys.exit(command() or 0)
+        return command() or 0
     except Interrupted as interrupted:
         print(f"\n{interrupted}", file=sys.stderr)
-        sys.exit(128 + interrupted.signum)
+        return 128 + interrupted.signum
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
     except (ValueError, OSError) as error:
+        _print_error(error)
         if os.environ.get("NONLOCAL_TRACEBACK"):
-            raise
-        fail(error)
+            traceback.print_exc()
+    except Exception:
+        traceback.print_exc()
+    return 1
+
+
+def _print_error(message):
+    print(f"error: {message}", file=sys.stderr)
