@@ -69,6 +69,14 @@ def test_folders_that_are_no_data_set_are_explained(tmp_path):
         load_index(DataConfig(input_path=str(tmp_path)))
 
 
+def test_names_in_any_script_are_read_and_ones_that_are_not_utf8_left_out(tmp_path):
+    (tmp_path / "ü ñ").mkdir()
+    (tmp_path / "ü ñ" / "日本.mp4").touch()
+    (tmp_path / "ü ñ" / os.fsdecode(b"\xfe.mp4")).touch()
+    index = load_index(DataConfig(input_path=str(tmp_path)))
+    assert [r.name for r in index.records] == ["ü ñ/日本.mp4"]
+
+
 # Lists
 
 

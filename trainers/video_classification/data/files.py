@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import tensorflow as tf
+from absl import logging
 
 from trainers.video_classification.data.errors import DataError
 
@@ -56,12 +57,26 @@ def exists(path: str) -> bool:
 
 
 def is_folder(path: str) -> bool:
-    return tf.io.gfile.isdir(path)
+    return tf.io.gfile.isdir(path) if is_remote(path) else os.path.isdir(path)
 
 
 def listdir(path: str) -> list[str]:
-    """Names in a folder; folders without the slash that gs:// adds."""
-    return [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
+    """Names in a folder; folders without the slash that gs:// adds.
+
+    Names that are no UTF-8 can neither be printed nor saved: they are left out,
+    with a warning.
+    """
+    if is_remote(path):
+        return [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
+    names = os.listdir(path)
+    good = [name for name in names if _is_utf8(name)]
+    for name in set(names).difference(good):
+        logging.warning("Left out %a in %s: its name is not UTF-8.", name, path)
+    return good
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def glob(pattern: str) -> list[str]:

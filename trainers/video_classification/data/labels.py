@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError
+
+_CHARADES_CODE = re.compile(r"c\d{3} ")
 
 
 def read_class_file(path: str) -> tuple[str, ...]:
@@ -49,17 +52,19 @@ def infer_class_names(labels: Iterable[str]) -> tuple[str, ...]:
 class LabelTable:
     """Turns a label as written into a number.
 
-    A label that is a class name, or the first word of one (`c092` for the
-    Charades class `c092 Working at a table`), is that class; else it has to be
-    a number in [0, number of classes).
+    A label that is a class name is that class, and so is the code that a class
+    name of Charades starts with (`c092` of `c092 Working at a table`); else it
+    has to be a number in [0, number of classes).
     """
 
     def __init__(self, class_names: Sequence[str]):
         self.class_names = tuple(class_names)
-        self._numbers = {name.split()[0]: i for i, name in enumerate(class_names)}
-        if len(self._numbers) < len(self.class_names):
-            self._numbers = {}  # the first words are not unique
-        self._numbers |= {name: i for i, name in enumerate(class_names)}
+        codes = {
+            name[:4]: i
+            for i, name in enumerate(class_names)
+            if _CHARADES_CODE.match(name)
+        }
+        self._numbers = codes | {name: i for i, name in enumerate(class_names)}
 
     def number(self, label: str, where: str) -> int:
         """The label's number; `where` (file:line) is for the message.
