@@ -4,7 +4,6 @@ import gc
 import os
 import sys
 import traceback
-import traceback
 from collections.abc import Callable
 
 from trainers.core.errors import Interrupted

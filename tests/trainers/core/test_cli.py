@@ -1,5 +1,7 @@
 """A user's mistake is one message and exit code 1; ours keep their traceback."""
 
+import weakref
+
 import pytest
 
 from trainers.core import cli
@@ -27,9 +29,29 @@ def test_a_users_mistake_is_one_message(error, capsys):
     assert capsys.readouterr().err == "error: bad config\n"
 
 
-def test_our_mistakes_keep_their_traceback():
-    with pytest.raises(TypeError):
-        cli.run(raising(TypeError("a bug")))
+def test_our_mistakes_show_their_traceback(capsys):
+    assert run(raising(TypeError("a bug"))) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("Traceback")
+    assert "TypeError: a bug" in errors
+
+
+def test_nothing_of_the_command_is_left_when_python_shuts_down():
+    """A tf.data iterator in a frame of the traceback would hang the exit."""
+
+    class Iterator:
+        pass
+
+    alive = []
+
+    def command():
+        iterator = Iterator()
+        iterator.itself = iterator
+        alive.append(weakref.ref(iterator))
+        raise UserError("in the middle of it")
+
+    run(command)
+    assert alive[0]() is None
 
 
 @pytest.mark.parametrize(
