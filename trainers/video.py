@@ -72,4 +72,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    app.run(lambda arguments: cli.run(lambda: main(arguments)))
+    cli.leave_on_error(lambda: app.run(lambda argv: cli.run(lambda: main(argv))))
