@@ -186,11 +186,32 @@ def test_a_damaged_record_is_a_broken_video(shards, data_config, clip_config):
     shard = shards / "clips-00000-of-00002.tfrecord"
     path = load_index(data_config(input_path=str(shards))).records[1].path
     shard.write_bytes(shard.read_bytes()[: int(path.rpartition("#")[2]) + 500])
-    with pytest.raises(VideoError, match="the record is cut short"):
+    with pytest.raises(VideoError, match="damaged or cut short"):
         read_views(path, data_config(), clip_config)
     pathlib.Path(sidecar(str(shard))).unlink()
     with pytest.raises(DataError, match="00000-of-00002.tfrecord: record at byte"):
         load_index(data_config(input_path=str(shard)))
+
+
+def test_a_record_of_impossible_length_is_a_broken_video(
+    shards, data_config, clip_config
+):
+    shard = shards / "clips-00000-of-00002.tfrecord"
+    data = bytearray(shard.read_bytes())
+    data[6] = 0xFF  # of the length
+    shard.write_bytes(data)
+    with pytest.raises(VideoError, match="damaged or cut short"):
+        read_views(f"{shard}#0", data_config(), clip_config)
+
+
+def test_records_of_something_else_are_refused(tmp_path, data_config, clip_config):
+    path = str(tmp_path / "other.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(b"\x0a\x05hello, this is text")
+    with pytest.raises(DataError, match="at byte 0 is not a SequenceExample"):
+        load_index(data_config(input_path=path))
+    with pytest.raises(VideoError, match="not a SequenceExample"):
+        read_views(f"{path}#0", data_config(), clip_config)
 
 
 def run(*args, cwd=ROOT):

@@ -311,3 +311,20 @@ def test_a_file_that_changes_is_looked_at_again(tmp_path, clips):
     assert PyAVSource(path).num_frames == 20
     clips.write(tmp_path / "a.mp4", 31)
     assert PyAVSource(path).num_frames == 31
+
+
+def test_metadata_that_are_not_utf8_do_not_matter(tmp_path, clips, read_numbers):
+    path = pathlib.Path(clips.write(tmp_path / "a.mp4", 8))
+    data = path.read_bytes()
+    assert data.count(b"isomiso2") == 1
+    path.write_bytes(data.replace(b"isomiso2", b"isom\xe9so2"))
+    assert read_numbers(str(path), [[1, 5]]).tolist() == [[1, 5]]
+
+
+def test_an_unknown_codec_is_refused_by_name(tmp_path, clips, data_config, clip_config):
+    path = pathlib.Path(clips.write(tmp_path / "a.mp4", 8))
+    data = path.read_bytes()
+    assert b"avc1\x00" in data
+    path.write_bytes(data.replace(b"avc1\x00", b"zzz9\x00"))
+    with pytest.raises(VideoError, match="no decoder for"):
+        read_views(str(path), data_config(), clip_config)

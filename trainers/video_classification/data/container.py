@@ -25,7 +25,8 @@ def opened(path: str, content: bytes | None):
         raise VideoError(path, "not a regular file" if there else "no such file")
     file = os.fsdecode(path) if content is None else io.BytesIO(content)
     try:
-        with av.open(file) as container:
+        # Metadata are not always UTF-8, and nothing here depends on them.
+        with av.open(file, metadata_errors="replace") as container:
             yield container, _video_stream(container, path)
     except (av.FFmpegError, OSError) as error:
         raise VideoError(path, f"cannot be decoded ({_reason(error)})") from error
@@ -45,6 +46,8 @@ def _video_stream(container, path: str):
     moving = [s for s in streams if not s.disposition & Disposition.attached_pic]
     if not moving:
         raise VideoError(path, "has no video stream")
+    if moving[0].codec_context is None:
+        raise VideoError(path, "is in a format that this FFmpeg has no decoder for")
     # Clips are decoded side by side already; libav's own threads only get in
     # the way, and its frame threads can deadlock with Python's logging.
     moving[0].thread_type = "NONE"

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from trainers.video_classification.data.crop import ArrayPicture
 from trainers.video_classification.data.errors import DataError, VideoError
@@ -111,7 +112,13 @@ def _scan(shard: str) -> Iterator[ShardRecord]:
                     f"{shard}: record at byte {offset} is cut short, or this is not "
                     "a TFRecord file."
                 )
-            yield _shard_record(shard, offset, _read_context(file, length))
+            try:
+                context = _read_context(file, length)
+            except DecodeError as error:
+                raise DataError(
+                    f"{shard}: record at byte {offset} is not a SequenceExample."
+                ) from error
+            yield _shard_record(shard, offset, context)
             offset = following
 
 
@@ -129,7 +136,8 @@ def _read_context(file, length: int) -> tf.train.Features:
         example = head + file.read(length - len(head))
         return tf.train.SequenceExample.FromString(example).context
     size, start = _varint(head, 1)
-    body = head[start:] + file.read(max(start + size - len(head), 0))
+    left = min(start + size, length) - len(head)
+    body = head[start:] + file.read(max(left, 0))
     return tf.train.Features.FromString(body[:size])
 
 
@@ -148,19 +156,18 @@ def _payload(path: str, shard: str, offset: int) -> bytes:
     try:
         with tf.io.gfile.GFile(shard, "rb") as file:
             file.seek(offset)
-            header = file.read(_HEADER.size)
-            length = _HEADER.unpack(header)[0]
-            payload = file.read(length)
+            length = _HEADER.unpack(file.read(_HEADER.size))[0]
+            # TensorFlow crashes on a request for more than there can be.
+            if offset + _HEADER.size + length + _FOOTER_BYTES <= file.size():
+                return file.read(length)
     except (tf.errors.OpError, OSError, struct.error) as error:
         raise VideoError(path, f"cannot be read ({error})") from error
-    if len(payload) < length:
-        raise VideoError(path, "the record is cut short")
-    return payload
+    raise VideoError(path, "the record is damaged or cut short")
 
 
 def _frames(path: str, payload: bytes):
     try:
         example = tf.train.SequenceExample.FromString(payload)
-    except Exception as error:  # protobuf's DecodeError
+    except DecodeError as error:
         raise VideoError(path, "is not a SequenceExample") from error
     return example.feature_lists.feature_list["image/encoded"].feature
