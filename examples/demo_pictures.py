@@ -131,7 +131,7 @@ def main(output, *networks):
     draw_curves(runs).savefig(pictures / "curves.png", dpi=110)
     if "nl_c2d" not in networks:
         return
-    classes = sorted((output / "videos/test").iterdir(), reverse=True)
+    classes = sorted((output / "videos/test").iterdir())
     videos = [sorted(folder.glob("*.mp4"))[0] for folder in classes]
     figure = draw_attention(output / "seed0/nl_c2d", videos)
     figure.savefig(pictures / "attention.png", dpi=110)

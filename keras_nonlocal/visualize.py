@@ -140,7 +140,7 @@ def draw_arrows(frames, source, targets, weights=None, *, axes=None):
     _show_strip(axes, frames)
     for end, weight in zip(ends[1:], weights / weights.max(), strict=True):
         _add_arrow(axes, ends[0], end, weight)
-    axes.plot(*ends[0], "o", color="red", markersize=7, markeredgecolor="white")
+    axes.plot(*ends[0], "o", color="white", markersize=7, markeredgecolor="black")
     return axes.figure
 
 
