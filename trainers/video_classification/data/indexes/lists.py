@@ -47,22 +47,25 @@ def _items(path: str):
 
 
 def _entry(root: str, where: str, line: str, split: bool) -> Entry:
-    match = _LINE.match(line)
-    if match is None:
-        if files.has_video_suffix(line.strip("\"'")):
-            video, label = line, ""
-        else:
-            match = _LAST.match(line)
-            video, label = match.groups() if match else (line, "")
-            _refuse_raw_frames(where, video)
+    video, label = (field.strip("\"' \t") for field in _split_line(where, line))
+    if split:
+        labels = tuple(filter(None, _SEPARATOR.split(label)))
+    elif label:
+        labels = (label,)
     else:
-        video, label = match.groups()
-    video = video.strip("\"' \t")
-    label = label.strip().strip("\"'")
-    labels = tuple(filter(None, _SEPARATOR.split(label))) if split else (label,)
-    if not split and not label:
         raise DataError(f"{where}: has no label; expected `path label`: {line!r}.")
     return Entry(files.join(root, video), labels, video, where)
+
+
+def _split_line(where: str, line: str) -> tuple[str, str]:
+    """(path, the rest), which is empty for a line that is a path alone."""
+    if match := _LINE.match(line):
+        return match.groups()
+    match = _LAST.match(line)
+    if match is None or files.has_video_suffix(line.strip("\"'")):
+        return line, ""
+    _refuse_raw_frames(where, match[1])
+    return match.groups()
 
 
 def _refuse_raw_frames(where: str, video: str) -> None:
