@@ -65,6 +65,11 @@ class ProgressBar:
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update()
 
+    def update_of(self, total):
+        """One step more, of a total that is known by now (or None)."""
+        self._bar.total = total
+        self._bar.update()
+
     def write(self, text: str):
         """Prints text to stdout, above the bar."""
         self._bar.write(text)

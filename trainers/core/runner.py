@@ -50,6 +50,7 @@ class Runner:
             distribution.synchronize_batch_norm(model)
         if not train:
             return Trainer(self._config, self._task, model)
+        distribution.check_training(runtime, self._strategy)
         optimizer = optimization.build_optimizer(
             self._config.trainer.optimizer_config, runtime
         )
@@ -112,7 +113,7 @@ class Runner:
 
     def _evaluate(self) -> dict:
         bar = ProgressBar("eval", enabled=self._chief, leave=False)
-        self.trainer.on_eval_step = bar.update
+        self.trainer.on_eval_step = bar.update_of
         try:
             metrics = self.trainer.evaluate(self._config.trainer.validation_steps)
         except tf.errors.OpError:

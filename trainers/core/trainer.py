@@ -38,7 +38,8 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
     Attributes:
         global_step: Steps done, in the checkpoint with the rest.
         on_step: Called with the values of each training step.
-        on_eval_step: Called after each batch of an evaluation.
+        on_eval_step: Called after each batch of an evaluation, with the number
+            of batches or None.
         stop: `StopRequest`, or None.
     """
 
@@ -142,7 +143,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         dataset = orbit.utils.make_distributed_dataset(
             self._strategy, self._task.build_inputs, self._config.task.validation_data
         )
-        state = None
+        state, total = None, self._num_batches(dataset, int(num_steps))
         for done, inputs in enumerate(dataset):
             if done == int(num_steps):
                 break
@@ -152,12 +153,20 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             }
             state = self._task.aggregate_logs(state, outputs)
             if self.on_eval_step:
-                self.on_eval_step()
+                self.on_eval_step(total)
             if self.stop:
                 self.stop.check()
         if state is None:
             raise UserError("There is nothing to evaluate: validation_data is empty.")
         return dict(self._task.reduce_aggregated_logs(state, self.global_step))
+
+    def _num_batches(self, dataset, num_steps):
+        cardinality = int(dataset.cardinality)
+        if cardinality < 0:  # infinite or unknown
+            return num_steps if num_steps > 0 else None
+        per_step = len(self._strategy.extended.worker_devices)
+        batches = cardinality // per_step
+        return min(batches, num_steps) if num_steps > 0 else batches
 
     def _distributed_eval_step(self, inputs):
         outputs = self._strategy.run(
