@@ -61,7 +61,7 @@ def restore_training(global_step, model, optimizer, prefix: str):
     found = {path: s for path, s in _shapes(prefix).items() if "/" in path}
     _check_shapes(_shapes_of(expected), found, prefix)
     checkpoint = training_checkpoint(global_step, model, optimizer)
-    status = checkpoint.read(prefix).assert_existing_objects_matched()
+    status = _read(checkpoint, prefix).assert_existing_objects_matched()
     status.expect_partial()  # TensorFlow's own count of saves is left
 
 
@@ -92,7 +92,17 @@ def _restore_prefix(model, prefix: str):
         if path.startswith("model/")
     }
     _check_shapes(_shapes_of(variables), found, prefix)
-    tf.train.Checkpoint(model=variables).read(prefix).expect_partial()
+    _read(tf.train.Checkpoint(model=variables), prefix).expect_partial()
+
+
+def _read(checkpoint, prefix: str):
+    try:
+        return checkpoint.read(prefix)
+    except (tf.errors.OpError, IndexError) as error:  # IndexError: cut short
+        raise UserError(
+            f"{prefix}: the data of this checkpoint is damaged ({error}). Use "
+            "another one."
+        ) from error
 
 
 def _restore_keras(model, source: str):

@@ -117,6 +117,15 @@ def test_a_truncated_checkpoint_is_an_error(model, tmp_path):
         checkpoints.restore_model(model, prefix)
 
 
+@pytest.mark.parametrize("size", [0, 2, 1000])
+def test_damaged_checkpoint_data_is_an_error(model, tmp_path, size):
+    prefix = save(model, built_optimizer(model), tmp_path)
+    (data,) = tmp_path.glob("ckpt-7.data-*")
+    data.write_bytes(data.read_bytes()[:size])
+    with pytest.raises(UserError, match="ckpt-7: the data of this checkpoint"):
+        checkpoints.restore_model(model, prefix)
+
+
 def test_two_variables_of_one_path_are_refused():
     variables = [keras.Variable([1.0], name="same") for _ in range(2)]
     with pytest.raises(ValueError, match="path 'same'"):
