@@ -97,9 +97,11 @@ def run_command(command):
         StepFailed: It exited with another code than 0.
     """
     print(f"$ {shlex.join(['python', *command])}", flush=True)
-    code = subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode
-    if code:
-        raise StepFailed(f"exit code {code} of: {shlex.join(['python', *command])}")
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}  # errors alone
+    process = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment)
+    if process.returncode:
+        line = shlex.join(["python", *command])
+        raise StepFailed(f"exit code {process.returncode} of: {line}")
 
 
 def _digest(command, depends_on):
@@ -213,10 +215,10 @@ def table(runs) -> str:
     seeds = sorted({run.seed for run in runs})
     cells = {(run.network, run.seed): f"{100 * run.accuracy:.1f} %" for run in runs}
     rows = [["network", *(f"seed {seed}" for seed in seeds)]]
-    rows += [["-" * len(cell) for cell in rows[0]]]
     for network in dict.fromkeys(run.network for run in runs):
         rows += [[network, *(cells[network, seed] for seed in seeds)]]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * width for width in widths])
     return "\n".join(
         "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
         for row in rows

@@ -195,7 +195,7 @@ def test_table_has_a_row_per_network_and_a_column_per_seed(demo, tmp_path):
     runs[-1].test_file.write_text(json.dumps({"top1": 1}))
     assert demo.table(runs).splitlines() == [
         "| network | seed 0 | seed 1  |",
-        "| ------- | ------ | ------  |",
+        "| ------- | ------ | ------- |",
         "| c2d     | 50.0 % | 47.5 %  |",
         "| nl      | 96.0 % | 100.0 % |",
     ]
