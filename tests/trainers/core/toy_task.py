@@ -109,11 +109,12 @@ class ToyTask(Task):
         return losses, inputs["weight"], {"accuracy": hits}
 
     def _misbehave(self, losses, steps):
-        """NaN, or a gradient too large for float16, on replica 0 at one step."""
+        """NaN, or a gradient too large for float16, on the last replica."""
         config = self.task_config
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        replicas = tf.distribute.get_replica_context()
+        last = replicas.replica_id_in_sync_group == replicas.num_replicas_in_sync - 1
         for step, factor in ((config.nan_step, np.nan), (config.overflow_step, 1e30)):
-            is_now = tf.logical_and(steps == step, replica == 0)
+            is_now = tf.logical_and(steps == step, last)
             losses *= tf.where(is_now, tf.constant(factor, tf.float32), 1.0)
         return losses
 
