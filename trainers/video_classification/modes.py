@@ -75,6 +75,8 @@ def train(options, name, experiment, evaluate=False):
     runner = Runner(experiment, task, strategy, options.model_dir)
     try:
         runner.train(evaluate)
+        step = experiment.trainer.train_steps
+        print(f"Trained to step {step}; see {options.model_dir}", file=sys.stderr)
     finally:
         _print_report(task)
 
