@@ -44,7 +44,9 @@ def build(stack):
 def test_centres_are_the_centroids_of_impulse_responses(name):
     model = build(STACKS[name])
     impulses = np.eye(LENGTH, dtype="float32")[..., None]
-    response = np.array(model(impulses))[..., 0]  # (input pixel, position)
+    response = keras.ops.convert_to_numpy(model(impulses))[
+        ..., 0
+    ]  # (input pixel, position)
     centroids = np.arange(LENGTH) @ response / response.sum(0)
     grid = feature_grid(model.output, model.output.shape[1:-1], (LENGTH,))
     # Positions near a border see less of it than their window.
