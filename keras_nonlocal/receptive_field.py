@@ -147,14 +147,13 @@ def _window(layer):
 
 def _window_steps(layer, extents, sizes):
     dilations = getattr(layer, "dilation_rate", (1,) * len(sizes))
-    steps = []
-    for size, extent, stride, dilation in zip(
-        sizes, extents, layer.strides, dilations, strict=True
-    ):
-        extent = (extent - 1) * dilation + 1
-        padding = _padding(layer.padding, size, extent, stride)
-        steps.append(Step(extent, stride, padding))
-    return steps
+    extents = [(n - 1) * d + 1 for n, d in zip(extents, dilations, strict=True)]
+    # The layers of C2D and I3D say what they pad; Keras's say how.
+    pads = getattr(layer, "pad", None) or [
+        _padding(layer.padding, *axis)
+        for axis in zip(sizes, extents, layer.strides, strict=True)
+    ]
+    return [Step(*axis) for axis in zip(extents, layer.strides, pads, strict=True)]
 
 
 def _padding(kind, size, extent, stride):

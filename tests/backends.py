@@ -45,13 +45,15 @@ def gradients(function, arrays, dtype=FLOAT):
     return [t.grad.numpy() for t in tensors]
 
 
-def layer_gradients(layer, x, cotangent, training=False):
+def layer_gradients(layer, x, cotangent, **call_options):
     """d sum(layer(x) * cotangent) / d (x, trainable weights), by weight path."""
     names = [w.path.split("/", 1)[1] for w in layer.trainable_variables]
 
     def loss(x, *weights):
-        state = [v.value for v in layer.non_trainable_variables]
-        y, _ = layer.stateless_call(weights, state, x, training=training)
+        values = list(zip(layer.trainable_variables, weights, strict=True))
+        with keras.StatelessScope(state_mapping=values):
+            y = layer(x, **call_options)
+        y = ops.cast(y, layer.dtype)
         return ops.sum(ops.multiply(y, cotangent.astype(layer.dtype)))
 
     arrays = [np.asarray(x)] + [to_numpy(v) for v in layer.trainable_variables]

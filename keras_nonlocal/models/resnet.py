@@ -7,6 +7,7 @@ import keras
 from keras import layers
 
 from keras_nonlocal.layers import BatchNormalization, NonLocal3D
+from keras_nonlocal.models.convolution import PaddedConv3D
 
 _CHANNELS_LAST = {"data_format": "channels_last"}
 
@@ -33,22 +34,13 @@ def conv_bn(x, filters, kernel, *, name, strides=(1, 1, 1), relu=True, gamma="on
 
 def conv(x, filters, kernel, *, name, strides=(1, 1, 1)):
     """Convolution that pads k // 2 on both sides of every axis."""
-    # "same" is symmetric only without strides: else it depends on the size.
-    padding = "same"
-    if any(stride > 1 for stride in strides):
-        padding = "valid"
-        if max(kernel) > 1:
-            sides = tuple(size // 2 for size in kernel)
-            x = layers.ZeroPadding3D(sides, name=f"{name}_pad", **_CHANNELS_LAST)(x)
-    return layers.Conv3D(
+    return PaddedConv3D(
         filters,
         kernel,
-        strides=strides,
-        padding=padding,
+        strides,
         use_bias=False,
         kernel_initializer=he_normal_fan_out(),
         name=name,
-        **_CHANNELS_LAST,
     )(x)
 
 

@@ -24,7 +24,7 @@ def test_gradients_equal_finite_differences_of_the_equations(options, training):
     layer, x = random_block(**options), random_input()
     rng = np.random.default_rng(5)
     cotangent = rng.normal(size=x.shape)
-    grads = layer_gradients(layer, x, cotangent, training)
+    grads = layer_gradients(layer, x, cotangent, training=training)
     weights = weights_by_path(layer)
 
     def loss(x, weights):

@@ -1,7 +1,5 @@
 """Devices, strategies, precision and seeds: set once, before a model exists."""
 
-import os
-
 import keras
 import tensorflow as tf
 from official.common import distribute_utils
@@ -66,26 +64,6 @@ def _split_cpu(num_devices: int):
                 f"runtime.num_cpu_devices is {num_devices}, but TensorFlow has "
                 "started with another number in this process."
             ) from error
-
-
-def check_training(runtime, strategy):
-    """Refuses what trains with wrong gradients.
-
-    TensorFlow 2.20 with oneDNN gives wrong, often infinite, gradients for bfloat16
-    kernels of 3x1x1 on the CPU (Conv3DBackpropFilterV2); without oneDNN they are
-    right, and float16's are right either way.
-
-    Raises:
-        UserError: bfloat16 on CPUs, oneDNN not switched off.
-    """
-    on_cpu = all("CPU" in device for device in strategy.extended.worker_devices)
-    one_dnn = os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"
-    if runtime.mixed_precision_dtype == "bfloat16" and on_cpu and one_dnn:
-        raise UserError(
-            "Training in bfloat16 on the CPU: TensorFlow's oneDNN kernels give wrong "
-            "gradients for it. Set the environment variable TF_ENABLE_ONEDNN_OPTS=0, "
-            "or runtime.mixed_precision_dtype=float32."
-        )
 
 
 def build_strategy(runtime) -> tf.distribute.Strategy:

@@ -50,7 +50,6 @@ class Runner:
             distribution.synchronize_batch_norm(model)
         if not train:
             return Trainer(self._config, self._task, model)
-        distribution.check_training(runtime, self._strategy)
         optimizer = optimization.build_optimizer(
             self._config.trainer.optimizer_config, runtime
         )

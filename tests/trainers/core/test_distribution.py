@@ -68,14 +68,3 @@ def test_synchronising_reaches_every_normalisation():
     assert not model.get_layer("bn").synchronized
     distribution.synchronize_batch_norm(model)
     assert model.get_layer("bn").synchronized
-
-
-def test_bfloat16_training_on_a_cpu_needs_one_dnn_off(monkeypatch):
-    """Its gradients of 3x1x1 kernels are wrong in TensorFlow 2.20."""
-    runtime = RuntimeConfig(mixed_precision_dtype="bfloat16", num_gpus=0)
-    strategy = distribution.build_strategy(runtime)
-    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-    with pytest.raises(UserError, match="TF_ENABLE_ONEDNN_OPTS=0"):
-        distribution.check_training(runtime, strategy)
-    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    distribution.check_training(runtime, strategy)
