@@ -98,10 +98,14 @@ def run_command(command):
     """
     print(f"$ {shlex.join(['python', *command])}", flush=True)
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}  # errors alone
-    process = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment)
-    if process.returncode:
-        line = shlex.join(["python", *command])
-        raise StepFailed(f"exit code {process.returncode} of: {line}")
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment) as run:
+        try:
+            code = run.wait()
+        except KeyboardInterrupt:  # it got one too, and may have things to save
+            run.wait()
+            raise
+    if code:
+        raise StepFailed(f"exit code {code} of: {shlex.join(['python', *command])}")
 
 
 def _digest(command, depends_on):
