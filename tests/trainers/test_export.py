@@ -31,6 +31,7 @@ def make_task(**data):
             mean=(110.0, 115.0, 120.0),
             std=(50.0, 55.0, 60.0),
         ),
+        train_data=DataConfig(crop_size=CROP),
         validation_data=DataConfig(
             min_short_side=SHORT_SIDE, crop_size=CROP, is_training=False, **data
         ),

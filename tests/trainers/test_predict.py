@@ -25,6 +25,7 @@ def make_task(view_aggregation="mean", **data):
         clip=ClipConfig(
             num_frames=2, temporal_stride=1, mean=(MEAN,) * 3, std=(STD,) * 3
         ),
+        train_data=DataConfig(crop_size=16),
         validation_data=DataConfig(min_short_side=16, crop_size=16, **data),
         evaluation=EvaluationConfig(view_aggregation=view_aggregation),
     )

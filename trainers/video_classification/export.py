@@ -28,6 +28,7 @@ from absl import logging
 from trainers.core.errors import UserError
 from trainers.video_classification import serving
 from trainers.video_classification.data import normalize, resize_and_center_crop
+from trainers.video_classification.scoring import build_scorer
 
 # Largest difference of logits from the Keras model's, relative to the largest
 # logit: the same kernels in another graph round differently, no more than that.
@@ -105,7 +106,7 @@ def _next_version(export_dir):
 
 def _write(task, model, folder, scratch):
     clip, data = task.task_config.clip, task.task_config.validation_data
-    module = serving.ServingModule(model, clip, data)
+    module = serving.ServingModule(model, task.task_config)
     texts = {
         "classes.txt": "".join(f"{name}\n" for name in task.class_names),
         "preprocessing.json": json.dumps(preprocessing(clip, data), indent=2) + "\n",
@@ -128,9 +129,11 @@ def _check(task, model, folder):
     """Largest relative difference of either signature from the Keras model."""
     clip, data = task.task_config.clip, task.task_config.validation_data
 
+    score = build_scorer(model, task.task_config)
+
     def expected(clips):
         crops = resize_and_center_crop(clips, data.min_short_side, data.crop_size)
-        return model(normalize(crops, clip, tf.float32), training=False)
+        return score(normalize(crops, clip, tf.float32))[0]
 
     loaded = tf.saved_model.load(str(folder))
     clips = _example_clips(clip, data)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from trainers.core.errors import UserError
 from trainers.video_classification.data import VideoError, normalize, read_views
 from trainers.video_classification.data.files import has_video_suffix
-from trainers.video_classification.serving import probabilities
+from trainers.video_classification.scoring import build_scorer
 
 # Views in the network at once: thirty of 32x256x256 would not fit everywhere.
 _VIEWS_PER_STEP = 5
@@ -98,17 +98,15 @@ def _scorer(task, model):
     config = task.task_config
     clip, data = config.clip, config.validation_data
     aggregate = _AGGREGATIONS[config.evaluation.view_aggregation]
-    network = tf.function(lambda clips: model(clips, training=False))
+    scorer = tf.function(build_scorer(model, config))
 
     def score(path):
         views = read_views(path, data, clip)  # (V, T, H, W, 3)
-        scores = [
-            probabilities(
-                network(normalize(views[i : i + _VIEWS_PER_STEP], clip, tf.float32)),
-                data.is_multilabel,
-            )
+        parts = [
+            normalize(views[i : i + _VIEWS_PER_STEP], clip, tf.float32)
             for i in range(0, len(views), _VIEWS_PER_STEP)
         ]
+        scores = [scorer(part)[1] for part in parts]
         return aggregate(np.concatenate(scores), axis=0)
 
     return score

@@ -4,17 +4,10 @@ Only TensorFlow is used in the graph, preprocessing included, so that the
 SavedModel runs where neither Keras nor this repository is installed.
 """
 
-import functools
-
 import tensorflow as tf
 
 from trainers.video_classification.data import normalize, resize_and_center_crop
-
-
-def probabilities(logits, is_multilabel):
-    """Class probabilities in float32: a sigmoid per class, or a softmax."""
-    logits = tf.cast(logits, tf.float32)
-    return tf.sigmoid(logits) if is_multilabel else tf.nn.softmax(logits)
+from trainers.video_classification.scoring import build_scorer
 
 
 def repeat_short(clips, num_frames):
@@ -45,18 +38,18 @@ class ServingModule(tf.Module):
 
     Args:
         model: Keras model from normalised clips to logits.
-        clip: `ClipConfig` that the network was trained with.
-        data: `DataConfig` of the test: short side, crop, kind of labels.
+        config: `VideoClassificationConfig`: its clips, and the short side, crop
+            and kind of labels of its test.
     """
 
-    def __init__(self, model, clip, data):
+    def __init__(self, model, config):
         super().__init__(name="serving")
         # Tracked one by one: behind the Keras model the session loader, which
         # TF Serving uses, does not initialise all of them.
         self.weights = [variable.value for variable in model.variables]
-        self._network = functools.partial(model, training=False)
-        self._clip = clip
-        self._data = data
+        self._score = build_scorer(model, config)
+        self._clip = config.clip
+        self._data = config.validation_data
 
     @tf.function(
         input_signature=[tf.TensorSpec((None, None, None, None, 3), tf.uint8, "clips")]
@@ -88,6 +81,5 @@ class ServingModule(tf.Module):
     def _classify(self, crops):
         clips = repeat_short(crops, self._clip.num_frames)
         clips = normalize(clips, self._clip, tf.float32)
-        logits = tf.cast(self._network(clips), tf.float32)
-        scores = probabilities(logits, self._data.is_multilabel)
-        return {"logits": logits, "probabilities": scores}
+        logits, probabilities = self._score(clips)
+        return {"logits": logits, "probabilities": probabilities}

@@ -16,7 +16,7 @@ from trainers.video_classification.data import (
     normalize,
 )
 from trainers.video_classification.evaluation import Evaluation, format_metrics
-from trainers.video_classification.serving import probabilities
+from trainers.video_classification.scoring import build_scorer
 
 _BUILDERS = {"c2d": C2D, "i3d": I3D}
 
@@ -133,18 +133,17 @@ class VideoClassificationTask(Task):
     def report(self) -> list[str]:
         lines = []
         for log in self._failures.values():
-            if log.failures:
-                lines.append(
-                    f"Left out {len(log.failures)} of {log.num_read} videos that could "
-                    "not be decoded:"
-                )
-                lines += [f"  {path}: {why}" for path, why in log.failures.items()]
+            title = f"Left out {len(log.failures)} of {log.num_read} videos that could "
+            lines += _listed(f"{title}not be decoded:", log.failures)
+            title = f"Used {len(log.damaged)} damaged videos as far as they go:"
+            lines += _listed(title, log.damaged)
         return lines
 
     # === Steps ===
 
     def forward(self, inputs, model, training):
-        logits = self._logits(inputs, model, training)
+        logits = model(self._normalized(inputs, model), training=training)
+        logits = tf.cast(logits, tf.float32)
         values = {}
         if not self.is_multilabel:
             hits = tf.argmax(logits, -1, tf.int32) == inputs["label"]
@@ -152,18 +151,18 @@ class VideoClassificationTask(Task):
         return self._losses(inputs["label"], logits), inputs["weight"], values
 
     def validation_step(self, inputs, model, metrics=None):
-        logits = self._logits(inputs, model, training=False)
+        clips = self._normalized(inputs, model)
+        logits, probabilities = build_scorer(model, self.task_config)(clips)
         return {
-            "score": probabilities(logits, self.is_multilabel),
+            "score": probabilities,
             "label": inputs["label"],
             "video": inputs["video"],
             "weight": inputs["weight"],
             "loss": self._losses(inputs["label"], logits),
         }
 
-    def _logits(self, inputs, model, training):
-        clips = normalize(inputs["clip"], self.task_config.clip, model.compute_dtype)
-        return tf.cast(model(clips, training=training), tf.float32)
+    def _normalized(self, inputs, model):
+        return normalize(inputs["clip"], self.task_config.clip, model.compute_dtype)
 
     def _losses(self, labels, logits):
         compute = losses.sigmoid_losses if self.is_multilabel else losses.softmax_losses
@@ -193,6 +192,13 @@ class VideoClassificationTask(Task):
 
     def format_metrics(self, metrics):
         return format_metrics(metrics)
+
+
+def _listed(title: str, reasons: dict[str, str]) -> list[str]:
+    """Lines that name the videos and why; none if there are none."""
+    if not reasons:
+        return []
+    return [title, *(f"  {path}: {why}" for path, why in reasons.items())]
 
 
 def _check_labels(params):

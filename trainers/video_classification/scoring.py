@@ -1,0 +1,50 @@
+"""How a trained network scores a clip: the same in test, prediction and export."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from keras_nonlocal.models import fully_convolutional
+
+
+def build_scorer(model, config) -> Callable:
+    """A function from normalised clips to `(logits, probabilities)`, float32.
+
+    The classifier is to see what it saw in training: a map of the size of the
+    training crop's. On larger test crops it slides, and its probabilities are
+    averaged over locations, as the paper tests (Sec. 4.1).
+
+    Args:
+        model: `C2D` or `I3D`, to logits. Its weights are shared.
+        config: `VideoClassificationConfig`: the crops, the kind of labels.
+    """
+    is_multilabel = config.validation_data.is_multilabel
+    if config.validation_data.crop_size <= config.train_data.crop_size:
+        return lambda clips: _pooled(model, clips, is_multilabel)
+    activation = "sigmoid" if is_multilabel else "softmax"
+    network = fully_convolutional(model, _training_window(model, config), activation)
+    return lambda clips: _sliding(network, clips, is_multilabel)
+
+
+def _pooled(model, clips, is_multilabel):
+    logits = tf.cast(model(clips, training=False), tf.float32)
+    return logits, tf.sigmoid(logits) if is_multilabel else tf.nn.softmax(logits)
+
+
+def _sliding(network, clips, is_multilabel):
+    """Logits here are those of which the mean probabilities are the softmax."""
+    probabilities = tf.cast(network(clips, training=False), tf.float32)
+    least = 1e-30  # keeps the logarithms finite
+    logits = tf.math.log(tf.maximum(probabilities, least))
+    if is_multilabel:
+        logits -= tf.math.log(tf.maximum(1 - probabilities, least))
+    return logits, probabilities
+
+
+def _training_window(model, config):
+    """(height, width) of the map that pool5 averaged in training."""
+    side = config.train_data.crop_size
+    clip = keras.KerasTensor((1, config.clip.num_frames, side, side, 3))
+    features = keras.Model(model.input, model.get_layer("res5").output)
+    return tuple(features.compute_output_spec(clip).shape[2:4])
