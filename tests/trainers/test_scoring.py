@@ -21,7 +21,7 @@ def model():
         if variable.path.endswith(("gamma", "moving_variance")):
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
         elif variable.path.endswith("pred/kernel"):
-            variable.assign(rng.normal(size=variable.shape))
+            variable.assign(rng.normal(size=variable.shape, scale=0.05))
     return model
 
 

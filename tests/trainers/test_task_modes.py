@@ -14,9 +14,12 @@ import pytest
 import tensorflow as tf
 import yaml
 
+from trainers.core import checkpoints
+from trainers.core.config import load_experiment
 from trainers.core.errors import UserError
 from trainers.video_classification import modes
 from trainers.video_classification.data import write_video
+from trainers.video_classification.task import VideoClassificationTask
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "trainers" / "video.py"
 CLASSES = ("blue", "green", "red")
@@ -317,6 +320,47 @@ def test_a_checkpoint_of_another_width_is_refused(trained, config, tmp_path):
             f"task.init_checkpoint={trained}",
             config=config,
         )
+
+
+def fine_tuning_task(trained, config, videos, folder, *overrides):
+    """Two of the three classes, from what all three were trained to."""
+    for name in ("red", "green"):
+        (folder / name).symlink_to(videos / "train" / name)
+    settings = (
+        f"task.train_data.input_path={folder}",
+        f"task.validation_data.input_path={folder}",
+        f"task.init_checkpoint={trained}",
+        *overrides,
+    )
+    _, experiment = load_experiment([str(config)], settings, None)
+    return VideoClassificationTask(experiment.task)
+
+
+def test_fine_tuning_on_other_classes_keeps_all_but_the_classifier(
+    trained, config, videos, tmp_path
+):
+    task = fine_tuning_task(
+        trained, config, videos, tmp_path, "task.init_checkpoint_modules=backbone"
+    )
+    model = task.build_model()
+    classifier = model.get_layer("pred").get_weights()
+    task.initialize(model)
+    source = checkpoints.find(str(trained))
+    for path, variable in checkpoints.by_path(model.variables).items():
+        if not path.startswith("pred/"):
+            key = f"model/{path.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
+            saved = tf.train.load_variable(source, key)
+            np.testing.assert_array_equal(variable.numpy(), saved, path)
+    for before, after in zip(
+        classifier, model.get_layer("pred").get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_fine_tuning_on_other_classes_says_how(trained, config, videos, tmp_path):
+    task = fine_tuning_task(trained, config, videos, tmp_path)
+    with pytest.raises(UserError, match="task.init_checkpoint_modules=backbone"):
+        task.initialize(task.build_model())
 
 
 def test_a_missing_flag_is_one_line_and_exit_code_1(config):

@@ -65,33 +65,39 @@ def restore_training(global_step, model, optimizer, prefix: str):
     status.expect_partial()  # TensorFlow's own count of saves is left
 
 
-def restore_model(model, source: str):
+def restore_model(model, source: str, leave_out: tuple[str, ...] = ()):
     """Restores a model alone, from whatever holds one.
 
     Args:
         model: Built Keras model.
         source: Checkpoint prefix, a folder with checkpoints, a `.keras` or a
             `.weights.h5` file.
+        leave_out: Layers that keep their own values, whatever the source has.
 
     Raises:
         UserError: No such file, or one of another model; says which variables.
     """
+    left = tuple(f"{layer}/" for layer in leave_out)
+    variables = _without(by_path(model.variables), left)
     if source.endswith(".keras"):
-        _restore_keras(model, source)
+        _restore_keras(variables, source, left)
     elif source.endswith(".weights.h5"):
-        _restore_h5(model, source)
+        _restore_h5(model, source, leave_out)
     else:
-        _restore_prefix(model, find(source))
+        _restore_prefix(variables, find(source), left)
 
 
-def _restore_prefix(model, prefix: str):
-    variables = by_path(model.variables)
+def _without(values: Mapping, left: tuple[str, ...]) -> dict:
+    return {path: v for path, v in values.items() if not path.startswith(left)}
+
+
+def _restore_prefix(variables, prefix: str, left):
     found = {
         path.removeprefix("model/"): shape
         for path, shape in _shapes(prefix).items()
         if path.startswith("model/")
     }
-    _check_shapes(_shapes_of(variables), found, prefix)
+    _check_shapes(_shapes_of(variables), _without(found, left), prefix)
     _read(tf.train.Checkpoint(model=variables), prefix).expect_partial()
 
 
@@ -105,20 +111,25 @@ def _read(checkpoint, prefix: str):
         ) from error
 
 
-def _restore_keras(model, source: str):
+def _restore_keras(variables, source: str, left):
     _require_file(source)
     try:
         loaded = by_path(keras.models.load_model(source, compile=False).variables)
     except Exception as error:
         raise UserError(f"{source}: not a readable .keras file: {error}") from error
-    variables = by_path(model.variables)
+    loaded = _without(loaded, left)
     _check_shapes(_shapes_of(variables), _shapes_of(loaded), source)
     for path, variable in variables.items():
         variable.assign(loaded[path])
 
 
-def _restore_h5(model, source: str):
+def _restore_h5(model, source: str, leave_out):
     _require_file(source)
+    if leave_out:
+        raise UserError(
+            f"{source}: layers ({', '.join(leave_out)}) cannot be left out of a "
+            ".weights.h5 file. Start from a .keras file or a checkpoint."
+        )
     try:
         model.load_weights(source)
     except Exception as error:

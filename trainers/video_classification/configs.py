@@ -136,6 +136,8 @@ class VideoClassificationConfig(cfg.TaskConfig):
     Attributes:
         init_checkpoint: Where to start from: a model directory, one of its
             checkpoints, a `.keras` or a `.weights.h5` file.
+        init_checkpoint_modules: What to take from it: `all`, or `backbone`, which
+            leaves the classifier new, for other classes than it was trained on.
         model: The network.
         clip: What one clip is.
         train_data: Clips cut at random.
@@ -144,6 +146,7 @@ class VideoClassificationConfig(cfg.TaskConfig):
         evaluation: How videos are scored.
     """
 
+    init_checkpoint_modules: str = "all"
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     clip: ClipConfig = dataclasses.field(default_factory=ClipConfig)
     train_data: DataConfig = dataclasses.field(

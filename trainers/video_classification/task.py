@@ -19,6 +19,7 @@ from trainers.video_classification.evaluation import Evaluation, format_metrics
 from trainers.video_classification.scoring import build_scorer
 
 _BUILDERS = {"c2d": C2D, "i3d": I3D}
+_NEW_LAYERS = {"all": (), "backbone": ("pred",)}  # by init_checkpoint_modules
 
 
 class VideoClassificationTask(Task):
@@ -34,7 +35,7 @@ class VideoClassificationTask(Task):
         super().__init__(params, logging_dir, name)
         params.train_data.is_training = True
         params.validation_data.is_training = False
-        _check_labels(params)
+        _check(params)
         self._class_names = class_names
         self._failures = {
             data.is_training: FailureLog(data.max_broken_fraction)
@@ -67,6 +68,21 @@ class VideoClassificationTask(Task):
     @property
     def best_metric(self) -> str:
         return "mAP" if self.is_multilabel else "top1"
+
+    @property
+    def new_layers(self) -> tuple[str, ...]:
+        return _NEW_LAYERS[self.task_config.init_checkpoint_modules]
+
+    def initialize(self, model):
+        try:
+            super().initialize(model)
+        except UserError as error:
+            if "pred/" not in str(error) or self.new_layers:
+                raise
+            raise UserError(
+                f"{error}\nTo start from it with a new classifier, for other classes: "
+                "task.init_checkpoint_modules=backbone."
+            ) from error
 
     def build_model(self, input_shape=(None, None, None, 3)):
         """The network, with an output for each class.
@@ -201,11 +217,17 @@ def _listed(title: str, reasons: dict[str, str]) -> list[str]:
     return [title, *(f"  {path}: {why}" for path, why in reasons.items())]
 
 
-def _check_labels(params):
+def _check(params):
     if params.train_data.is_multilabel != params.validation_data.is_multilabel:
         raise UserError(
             "task.train_data.is_multilabel and task.validation_data.is_multilabel "
             "differ: set both."
+        )
+    modules = params.init_checkpoint_modules
+    if modules not in _NEW_LAYERS:
+        raise UserError(
+            f"task.init_checkpoint_modules is {modules!r}."
+            f"{did_you_mean(modules, _NEW_LAYERS)}"
         )
     if not 0 <= params.losses.label_smoothing < 1:
         raise UserError(
