@@ -18,13 +18,14 @@ $(VENV)/.installed: pyproject.toml setup.py
 	@test -n "$(PYTHON3)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed \
 	(set PYTHON3=/path/to/python3)" >&2; exit 1; }
 	@test -x $(PYTHON) || $(PYTHON3) -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --upgrade pip
-	$(PYTHON) -m pip install --quiet --editable '.[train,test]'
+	@echo "Installing into $(VENV): 2 GB, a few minutes the first time ..."
+	@$(PYTHON) -m pip install -qq --upgrade pip
+	$(PYTHON) -m pip install -qq --editable '.[train,test]'
 	@touch $@
 
 # JAX and PyTorch beside TensorFlow, for the tests on the other backends.
 $(VENV)/.installed-backends: $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --editable '.[backends]'
+	$(PYTHON) -m pip install -qq --editable '.[backends]'
 	@touch $@
 
 demo: install
@@ -33,9 +34,13 @@ demo: install
 test: install
 	$(PYTHON) -m pytest
 
+# What keras_nonlocal promises, on the backends that the trainers do not use.
+PORTABLE := tests/ops tests/layers tests/models tests/parity \
+	tests/test_visualize.py tests/test_receptive_field.py
+
 test-backends: $(VENV)/.installed-backends
-	KERAS_BACKEND=jax $(PYTHON) -m pytest tests/ops tests/layers tests/models
-	KERAS_BACKEND=torch $(PYTHON) -m pytest tests/ops tests/layers tests/models
+	KERAS_BACKEND=jax $(PYTHON) -m pytest $(PORTABLE)
+	KERAS_BACKEND=torch $(PYTHON) -m pytest $(PORTABLE)
 
 test-slow: install
 	$(PYTHON) -m pytest -m slow

@@ -35,7 +35,10 @@ def configure(runtime):
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     keras.utils.set_random_seed(runtime.seed)
-    if runtime.deterministic:
+    deterministic = runtime.deterministic
+    if deterministic is None:
+        deterministic = not tf.config.list_physical_devices("GPU")
+    if deterministic:
         tf.config.experimental.enable_op_determinism()
     tf.config.run_functions_eagerly(runtime.run_eagerly)
     # TensorFlow's remapper fails on the graph of a training step with padded 3-D
