@@ -34,13 +34,8 @@ demo: install
 test: install
 	$(PYTHON) -m pytest
 
-# What keras_nonlocal promises, on the backends that the trainers do not use.
-PORTABLE := tests/ops tests/layers tests/models tests/parity \
-	tests/test_visualize.py tests/test_receptive_field.py
-
 test-backends: $(VENV)/.installed-backends
-	KERAS_BACKEND=jax $(PYTHON) -m pytest $(PORTABLE)
-	KERAS_BACKEND=torch $(PYTHON) -m pytest $(PORTABLE)
+	$(PYTHON) -m pytest -m backends -rP
 
 test-slow: install
 	$(PYTHON) -m pytest -m slow
