@@ -373,3 +373,25 @@ def test_a_missing_flag_is_one_line_and_exit_code_1(config):
     assert process.returncode == 1
     assert process.stderr.startswith("error: --model_dir is required")
     assert "Traceback" not in process.stderr
+
+
+def test_classes_that_start_with_a_count_keep_it(config, videos, tmp_path, capsys):
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        for number, name in enumerate(("red", "green"), 1):
+            link = tmp_path / split / f"{number} {name}"
+            link.symlink_to(videos / split / name)
+    folders = (
+        f"task.train_data.input_path={tmp_path / 'train'}",
+        f"task.validation_data.input_path={tmp_path / 'val'}",
+    )
+    model_dir = tmp_path / "model"
+    for steps in (1, 2):  # the second run goes on, with the same classes
+        settings = (*folders, f"trainer.train_steps={steps}")
+        run("train", model_dir, *settings, config=config)
+    run("eval", model_dir)
+    capsys.readouterr()
+    path = str(videos / "val" / "green" / "0.mp4")
+    run("predict", model_dir, paths=(path,), as_json=True)
+    (result,) = json.loads(capsys.readouterr().out)
+    assert sorted(p["class"] for p in result["predictions"]) == ["1 red", "2 green"]

@@ -175,7 +175,9 @@ def _save_setup(task, name, experiment, model_dir):
         print(f"warning: going on with another config:\n{listed}", file=sys.stderr)
     path = pathlib.Path(model_dir) / CLASS_FILE
     if checkpoints.latest(model_dir) and path.is_file():
-        _check_classes(read_class_file(str(path)), task.class_names, path)
+        _check_classes(
+            read_class_file(str(path), counted=False), task.class_names, path
+        )
     write_text(path, "".join(f"{name}\n" for name in task.class_names))
     config.save_params(experiment, name, model_dir)
 
@@ -195,7 +197,7 @@ def _trained_task(options, experiment):
         raise UserError(
             f"No {CLASS_FILE} in {options.model_dir}: nothing has been trained there."
         )
-    names = read_class_file(str(path))
+    names = read_class_file(str(path), counted=False)
     return VideoClassificationTask(experiment.task, class_names=names)
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from trainers.video_classification.configs import DataConfig
 from trainers.video_classification.data import DataError, load_index
+from trainers.video_classification.data.labels import read_class_file
 
 
 @pytest.fixture
@@ -235,3 +236,19 @@ def test_charades_videos_have_several_labels_or_none(index_of, tmp_path):
     assert index.records[0].labels == (92, 147)
     with pytest.raises(DataError, match="is_multilabel: true"):
         index_of(CHARADES, name="train.csv")
+
+
+# Labels
+
+
+def test_counts_of_a_class_file_are_left_out_but_for_our_own(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_text("1 apple\n2 pear\n")
+    assert read_class_file(str(path)) == ("apple", "pear")
+    assert read_class_file(str(path), counted=False) == ("1 apple", "2 pear")
+
+
+@pytest.mark.parametrize("label", ["--1", "-", "1-", "²"])
+def test_a_label_that_is_no_number_is_an_unknown_class(index_of, label):
+    with pytest.raises(DataError, match=f"list.txt:2: unknown class '{label}'"):
+        index_of(f"a.mp4 run\nb.mp4 {label}\n", ["a.mp4"], class_names=["run", "sit"])

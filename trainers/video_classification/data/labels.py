@@ -9,19 +9,25 @@ from collections.abc import Iterable, Sequence
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError
 
+_NUMBER = re.compile(r"-?\d+")
 _CHARADES_CODE = re.compile(r"c\d{3} ")
 
 
-def read_class_file(path: str) -> tuple[str, ...]:
+def read_class_file(path: str, counted: bool = True) -> tuple[str, ...]:
     """Class names, one per line, in label order.
 
-    Lines that count themselves (`1 ApplyEyeMakeup`, from 0 or 1) lose the count.
+    Args:
+        path: The file.
+        counted: Lines that all count themselves (`1 ApplyEyeMakeup`, from 0 or
+            1) lose the count. False, for a file that a trainer wrote: every
+            line is a name as it stands.
 
     Raises:
         DataError: Unreadable, empty, or with a name twice.
     """
-    lines = [line.strip() for line in files.read_lines(path)]
-    names = _without_counts([line for line in lines if line])
+    names = [line for line in files.read_lines(path) if line.strip()]
+    if counted:
+        names = _without_counts([name.strip() for name in names])
     if not names:
         raise DataError(f"{path}: holds no class names; expected one per line.")
     for name in names:
@@ -75,7 +81,7 @@ class LabelTable:
         if label in self._numbers:
             return self._numbers[label]
         count = len(self.class_names)
-        if label.lstrip("-").isdecimal():
+        if _NUMBER.fullmatch(label):
             if 0 <= int(label) < count:
                 return int(label)
             raise DataError(
