@@ -90,10 +90,10 @@ def _build(args):
         "convention": args.convention,
         "width": args.width,
     }
-    if args.temporal_kernel:
-        if args.architecture != "i3d":
-            raise ValueError("--temporal-kernel is for i3d: c2d has none.")
+    if args.temporal_kernel and args.architecture == "i3d":
         arguments["temporal_kernel"] = args.temporal_kernel
+    elif args.temporal_kernel:
+        print("note: c2d has no temporal kernels to choose from.", file=sys.stderr)
     return _BUILDERS[args.architecture](**arguments)
 
 

@@ -21,10 +21,21 @@ PORTABLE = (
 @pytest.mark.backends
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_the_portable_tests_pass(backend):
+    run_tests(backend, PORTABLE)
+
+
+@pytest.mark.backends
+def test_the_models_on_tensorflow_equal_pytorch():
+    if not importlib.util.find_spec("torch"):
+        pytest.skip("torch is not installed: pip install -e '.[backends]'")
+    run_tests("tensorflow", ["tests/models/test_resnet.py"])
+
+
+def run_tests(backend, paths):
     if not importlib.util.find_spec(backend):
         pytest.skip(f"{backend} is not installed: pip install -e '.[backends]'")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *PORTABLE],
+        [sys.executable, "-m", "pytest", *paths],
         cwd=pathlib.Path(__file__).parents[1],
         env={**os.environ, "KERAS_BACKEND": backend},
         capture_output=True,

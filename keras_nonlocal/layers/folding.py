@@ -21,6 +21,7 @@ class TokenFolding:
     """
 
     def __init__(self, map_shape, scope, group_size):
+        self._batch = map_shape[0]
         self._space = tuple(map_shape[1:-1])
         self._along_time = scope == "time"
         self._frames = 1 if scope == "space" else group_size
@@ -32,15 +33,17 @@ class TokenFolding:
         length = self._tokens_per_group(ops.shape(x)[1:-1])
         if self._along_time:
             x = ops.transpose(x, (0, 2, 3, 1, 4))  # (B, H, W, T, C)
-        return ops.reshape(x, (-1, length, x.shape[-1]))
+        # The number of groups is spelt out: a -1 would let frames left over by
+        # `group_size` run into the next clip of the batch.
+        return ops.reshape(x, (self._num_groups(), length, x.shape[-1]))
 
     def undo(self, tokens):
         """Tokens of the queries back to `(B, *axes, C)`."""
         channels = tokens.shape[-1]
         if not self._along_time:
-            return ops.reshape(tokens, (-1, *self._space, channels))
+            return ops.reshape(tokens, (self._batch, *self._space, channels))
         frames, height, width = self._space
-        x = ops.reshape(tokens, (-1, height, width, frames, channels))
+        x = ops.reshape(tokens, (self._batch, height, width, frames, channels))
         return ops.transpose(x, (0, 3, 1, 2, 4))
 
     def split_groups(self, scores):
@@ -48,7 +51,10 @@ class TokenFolding:
         if not self.groups:
             return scores
         _, num_queries, num_keys = ops.shape(scores)
-        return ops.reshape(scores, (-1, *self.groups, num_queries, num_keys))
+        return ops.reshape(scores, (self._batch, *self.groups, num_queries, num_keys))
+
+    def _num_groups(self):
+        return _product((self._batch, *self.groups))
 
     def _tokens_per_group(self, space):
         if self._along_time:

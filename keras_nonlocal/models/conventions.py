@@ -7,6 +7,7 @@ with epsilon 1e-5, the blocks that are inflated and where non-local blocks go.
 
 import dataclasses
 
+from keras_nonlocal.models.resnet import he_normal_fan_out
 from keras_nonlocal.validation import check_choice
 
 
@@ -28,6 +29,8 @@ class Convention:
         use_scale: The embedded Gaussian divides by sqrt(d).
         use_bias: theta, phi and g have biases.
         use_output_bias: W_z has a bias.
+        he_normal_blocks: The kernels of non-local blocks start as He normal (by
+            fan out), not with standard deviation 0.01.
         mean: RGB mean of the pixels (0-255) that its weights expect.
         std: RGB standard deviation that its weights expect.
     """
@@ -41,13 +44,17 @@ class Convention:
     use_scale: bool = True
     use_bias: bool = True
     use_output_bias: bool = True
+    he_normal_blocks: bool = False
     mean: tuple[float, float, float] = (114.75, 114.75, 114.75)
     std: tuple[float, float, float] = (57.375, 57.375, 57.375)
 
     @property
     def non_local_options(self):
         """The arguments of `NonLocal3D` that the convention decides."""
-        return {
+        initial = {}
+        if self.he_normal_blocks:
+            initial = {"kernel_initializer": he_normal_fan_out()}
+        return initial | {
             "sub_sample": self.sub_sample,
             "pool_position": self.pool_position,
             "use_scale": self.use_scale,
@@ -66,7 +73,7 @@ CONVENTIONS = {
     "video_nonlocal_net": Convention(padded_pool1=()),
     # facebookresearch/SlowFast. It has the "8x8" stem only: "32x2" here is the
     # authors' with PySlowFast's padding.
-    "pyslowfast": Convention(),
+    "pyslowfast": Convention(he_normal_blocks=True),
     # open-mmlab/mmaction2: I3D after its configs with non-local blocks; C2D is a
     # copy of the authors' and, alone, does not pad pool1. "32x2" C2D is ours.
     "mmaction2": Convention(
@@ -79,7 +86,9 @@ CONVENTIONS = {
         **_IMAGENET,
     ),
     # dmlc/gluon-cv: I3D "32x2" only; its C2D and "8x8" here follow suit. Without
-    # sub-sampling, pool_position has no effect.
+    # sub-sampling, pool_position has no effect. How its blocks start and the slow
+    # momentum of their normalisation are not reproduced: trained weights do not
+    # depend on them.
     "gluoncv": Convention(
         pool1_frames=1,
         zero_init_residual=False,
@@ -89,7 +98,11 @@ CONVENTIONS = {
     # Table 1 and Sec. 3.3 of the paper, to the letter; "8x8" only halves the
     # temporal strides of conv1 and pool1 to 1.
     "paper": Convention(
-        pool1_frames=3, pool2_frames=3, pool_position="after", use_scale=False
+        pool1_frames=3,
+        pool2_frames=3,
+        pool_position="after",
+        use_scale=False,
+        he_normal_blocks=True,
     ),
 }
 

@@ -99,7 +99,7 @@ def _gaussian(theta, phi, scale, in_full_precision):
         theta = theta * scale  # (B, N, d): smaller than the N x M map
     logits = ops.matmul(theta, ops.swapaxes(phi, 1, 2))  # (B, N, M)
     if logits.shape[-1] == 1:  # ops.softmax warns of a single key
-        return ops.ones_like(logits, dtype=dtype)
+        return ops.cast(ops.exp(logits - logits), dtype)  # 1, with a gradient of 0
     return ops.cast(ops.softmax(ops.cast(logits, softmax_dtype), axis=-1), dtype)
 
 

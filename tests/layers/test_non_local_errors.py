@@ -73,3 +73,17 @@ def test_time_scope_needs_no_space_to_pool():
     np.testing.assert_array_equal(
         keras.ops.convert_to_numpy(NonLocal3D(scope="time")(x)), x
     )
+
+
+def test_frames_left_over_never_run_into_the_next_clip():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("only TensorFlow's graphs have sizes unknown at the call")
+    import tensorflow as tf
+
+    layer = NonLocal3D(group_size=3)
+    layer.build((None, None, None, None, 8))
+    dynamic = tf.TensorSpec((None, None, None, None, 8))
+    call = tf.function(layer, input_signature=[dynamic])
+    for batch in (1, 3):  # 3 clips of 4 frames are 4 groups of 3, wrongly
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            call(np.zeros((batch, 4, 4, 4, 8), "float32"))

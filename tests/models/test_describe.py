@@ -205,7 +205,6 @@ def test_table_shows_stages_and_places(capsys):
         (["c2d", "--input", "8x224"], "'8x224' is not like 32x224x224"),
         (["c2d", "--input", "1x64x64"], "clips are too small: pool2"),
         (["c2d", "--input", "8x4x4"], "clips are too small: pool1"),
-        (["c2d", "--temporal-kernel", "3x1x1"], "--temporal-kernel is for i3d"),
         (["c2d", "--non-local-options", "[1]"], "must be a JSON object"),
         (
             ["c2d", "--non-local", "1", "--non-local-options", '{"mod": 1}'],
@@ -235,3 +234,12 @@ def test_module_runs_without_warnings():
     assert result.returncode == 0, result.stderr
     assert "found in sys.modules" not in result.stderr
     assert json.loads(result.stdout)["non_local_blocks"] == 0
+
+
+def test_a_temporal_kernel_is_noted_and_passed_over_for_c2d(capsys):
+    assert main(["c2d", *SMALL, "--json"]) == 0
+    plain = capsys.readouterr().out
+    assert main(["c2d", *SMALL, "--temporal-kernel", "3x1x1", "--json"]) == 0
+    output = capsys.readouterr()
+    assert output.out == plain
+    assert "c2d has no temporal kernels" in output.err

@@ -238,3 +238,33 @@ def test_channels_stay_last_under_a_channels_first_setting():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         C2D(**({"input_shape": CLIP} | SMALL | arguments))
+
+
+@pytest.mark.parametrize(
+    "convention, theta_bias, output_bias",
+    [
+        ("video_nonlocal_net", True, True),
+        ("pyslowfast", True, True),
+        ("mmaction2", True, False),
+        ("gluoncv", True, True),
+        ("paper", True, True),
+    ],
+)
+def test_conventions_choose_biases(convention, theta_bias, output_bias):
+    model = C2D(
+        14, 3, (2, 32, 32, 3), width=4, non_local={"res3": [0]}, convention=convention
+    )
+    block = model.get_layer("res3_0_nonlocal")
+    assert [block.theta.use_bias, block.w_z.use_bias] == [theta_bias, output_bias]
+
+
+@pytest.mark.parametrize(
+    ("convention", "deviation"),
+    [("video_nonlocal_net", 0.01), ("paper", (2 / 32) ** 0.5)],
+)
+def test_conventions_choose_how_blocks_start(convention, deviation):
+    block = {"res3": [0]}
+    model = C2D(14, 3, (2, 32, 32, 3), width=8, non_local=block, convention=convention)
+    kernel = keras.ops.convert_to_numpy(model.get_layer("res3_0_nonlocal").theta.kernel)
+    assert kernel.shape == (64, 32)
+    np.testing.assert_allclose(kernel.std(), deviation, rtol=0.1)

@@ -42,9 +42,10 @@ def test_scale_multiplies_the_exponent():
     assert_close(non_local(theta, phi, g, scale=0.3), expected)
 
 
+@pytest.mark.parametrize("num_keys", [1, 2])
 @pytest.mark.parametrize("mode", MODES)
-def test_gradients_equal_finite_differences_of_the_equations(mode):
-    arrays, kernel = operands(mode, batch=1, n=3, m=2, d=2, d_g=2)
+def test_gradients_equal_finite_differences_of_the_equations(mode, num_keys):
+    arrays, kernel = operands(mode, batch=1, n=3, m=num_keys, d=2, d_g=2)
     arrays = [a.astype("float64") for a in [*arrays, kernel] if a is not None]
     cotangent = np.random.default_rng(1).normal(size=(1, 3, 2))
 
