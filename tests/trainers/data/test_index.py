@@ -109,6 +109,7 @@ def test_labels_are_names_or_numbers(index_of, tmp_path):
         ("a.mp4 -1", r"list.txt:2: label -1 is out of range"),
         ("a.mp4 jmup", r"list.txt:2: unknown class 'jmup'.*Did you mean 'jump'"),
         ("a.mp4", r"list.txt:2: has no label"),
+        ("a.mp4:1", r"list.txt:2: has no label.*separated by space, tab or comma"),
         ("frames/a 25 1", r"list.txt:2: looks like a list of raw frames"),
     ],
 )
@@ -140,6 +141,21 @@ def test_several_labels_need_is_multilabel(index_of):
     assert [r.labels for r in index.records] == [(0, 2), (1,)]
     with pytest.raises(DataError, match="list.txt:1: has 2 labels.*is_multilabel"):
         index_of(text, index_format="mmaction2")
+
+
+@pytest.mark.parametrize("line", ["b.mp4 0 2", "b.mp4,0,2", "b.mp4 25 2", "b 0\t2 1"])
+@pytest.mark.parametrize("index_format", ["auto", "list"])
+def test_several_numbers_are_not_one_class(index_of, line, index_format):
+    message = "list.txt:2: . numbers follow.*is_multilabel: true.*PySlowFast"
+    if line.startswith("b "):  # without a suffix it is taken for raw frames
+        message = "list.txt:2: looks like a list of raw frames"
+    with pytest.raises(DataError, match=message):
+        index_of(f"a.mp4 1\n{line}\n", ["a.mp4"], index_format=index_format)
+
+
+def test_names_may_hold_numbers(index_of):
+    index = index_of("a.mp4 run 100 m\nb.mp4 100 m\n", ["a.mp4", "b.mp4"])
+    assert index.class_names == ("100 m", "run 100 m")
 
 
 def test_unreadable_files_are_explained(index_of, tmp_path):

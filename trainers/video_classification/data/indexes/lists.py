@@ -25,7 +25,7 @@ def read_list(path: str, data) -> Listing:
 
     Where `is_multilabel` is set a line may have any number of labels, as in
     `read_mmaction2`. Else all that follows the path is the label, by name
-    (which may hold spaces) or number.
+    (which may hold spaces) or number; several numbers are refused.
     """
     if data.is_multilabel:
         return read_mmaction2(path, data)
@@ -51,9 +51,13 @@ def _entry(root: str, where: str, line: str, split: bool) -> Entry:
     if split:
         labels = tuple(filter(None, _SEPARATOR.split(label)))
     elif label:
+        _refuse_several_numbers(where, line, label)
         labels = (label,)
     else:
-        raise DataError(f"{where}: has no label; expected `path label`: {line!r}.")
+        raise DataError(
+            f"{where}: has no label; expected `path label`, separated by space, tab "
+            f"or comma. Received: {line!r}."
+        )
     return Entry(files.join(root, video), labels, video, where)
 
 
@@ -66,6 +70,17 @@ def _split_line(where: str, line: str) -> tuple[str, str]:
         return line, ""
     _refuse_raw_frames(where, match[1])
     return match.groups()
+
+
+def _refuse_several_numbers(where: str, line: str, label: str) -> None:
+    fields = _SEPARATOR.split(label)
+    if len(fields) > 1 and all(field.isdecimal() for field in fields):
+        raise DataError(
+            f"{where}: {len(fields)} numbers follow the path, expected one label: "
+            f"{line!r}. If all of them are labels (`index_format: mmaction2`), set "
+            "`is_multilabel: true`. If only the last is (PySlowFast's `path frames "
+            "label`), take out the others."
+        )
 
 
 def _refuse_raw_frames(where: str, video: str) -> None:
