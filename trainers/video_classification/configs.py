@@ -36,8 +36,9 @@ class DataConfig(cfg.DataConfig):
 
     Attributes (beyond those of the Model Garden's `DataConfig`, of which
     `input_path`, `global_batch_size` (clips; views at test), `is_training`,
-    `cache` (at test), `seed`, `deterministic` and `prefetch_buffer_size` apply;
-    every epoch is shuffled whole, without a buffer):
+    `cache` (at test), `seed`, `deterministic` and `prefetch_buffer_size` apply,
+    and the others are refused: every epoch is shuffled whole, without a buffer,
+    and no video is left out of a test, whatever `drop_remainder` says):
         index_format: What `input_path` is. `auto` looks at it. `folder`: one
             folder per class. `list`: lines of `path label`. `mmaction2`: lines
             of `path label [label ...]`. `kinetics`, `charades`: their CSV.

@@ -13,11 +13,8 @@ from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index
 from trainers.video_classification.data.reading import check_decoder, cut_views
-from trainers.video_classification.data.views import (
-    RandomView,
-    TestViews,
-    check_view_settings,
-)
+from trainers.video_classification.data.settings import check_settings
+from trainers.video_classification.data.views import RandomView, TestViews
 
 if TYPE_CHECKING:
     from trainers.video_classification.configs import ClipConfig, DataConfig
@@ -71,7 +68,7 @@ def make_dataset(
             many broken videos end it with an error of TensorFlow's; the
             original is in `failures.error`.
     """
-    check_view_settings(data, clip)
+    check_settings(data, clip)
     check_decoder(data.decoder)
     if data.global_batch_size < 1:
         raise DataError(

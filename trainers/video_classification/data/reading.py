@@ -12,13 +12,10 @@ from trainers.video_classification.data.crop import Picture, cut_windows
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.failures import log_damage
 from trainers.video_classification.data.pyav import PyAVSource
+from trainers.video_classification.data.settings import check_settings
 from trainers.video_classification.data.tfio import load_tfio, open_tfio
 from trainers.video_classification.data.tfrecord import RecordSource
-from trainers.video_classification.data.views import (
-    TestViews,
-    ViewPlan,
-    check_view_settings,
-)
+from trainers.video_classification.data.views import TestViews, ViewPlan
 
 if TYPE_CHECKING:
     from trainers.video_classification.configs import ClipConfig, DataConfig
@@ -72,7 +69,7 @@ def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
     Raises:
         VideoError: The video cannot be decoded.
     """
-    check_view_settings(data, clip)
+    check_settings(data, clip)
     check_decoder(data.decoder)
     return cut_views(path, data.decoder, TestViews(data, clip))
 
