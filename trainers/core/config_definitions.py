@@ -92,7 +92,8 @@ class TrainerConfig(hyperparams.Config):
         checkpoint_interval: Steps from one checkpoint to the next.
         max_to_keep: Checkpoints kept.
         validation_steps: Batches per evaluation; -1 for the whole set.
-        validation_interval: Steps from one evaluation to the next.
+        validation_interval: Steps from one evaluation to the next; each is of a
+            checkpoint that is saved before it.
         best_checkpoint_export_subdir: Where in the model directory the best
             checkpoint is kept; empty keeps none.
         best_checkpoint_eval_metric: What best means; empty: the task's choice.

@@ -84,12 +84,13 @@ class Runner:
         metrics = {}
         try:
             while True:
-                if evaluate and self._is_due(trainer.validation_interval):
-                    if not self._is_evaluated():
-                        metrics = self._evaluate()
-                        saver.save_if_best(self._step, metrics)
-                if self._is_due(trainer.checkpoint_interval):
+                is_tested = evaluate and self._is_due(trainer.validation_interval)
+                # Saved first: an evaluation can be long, and fail or be killed.
+                if is_tested or self._is_due(trainer.checkpoint_interval):
                     saver.save(self._step)
+                if is_tested:
+                    metrics = self._evaluated() or self._evaluate()
+                    saver.save_if_best(self._step, metrics)
                 if self._step >= trainer.train_steps:
                     return metrics
                 self._train_loop(self._next_stop(evaluate))
@@ -147,12 +148,13 @@ class Runner:
             self._step % interval == 0 or self._step == self._config.trainer.train_steps
         )
 
-    def _is_evaluated(self) -> bool:
-        """Whether a run that ended here got as far as evaluating this step."""
+    def _evaluated(self) -> dict | None:
+        """Metrics of this step, where a run that ended here got as far."""
         path = self._model_dir / RESULTS_FILE
         if not path.is_file():
-            return False
-        return json.loads(path.read_text(encoding="utf-8")).get("step") == self._step
+            return None
+        results = json.loads(path.read_text(encoding="utf-8"))
+        return results if results.pop("step", None) == self._step else None
 
     def _check_steps(self):
         trainer = self._config.trainer

@@ -134,14 +134,40 @@ def test_a_signal_finishes_the_step_saves_and_can_go_on(tmp_path, signum, monkey
     assert_same(state(whole), state(resumed))
 
 
-def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path):
-    made = make(tmp_path)
-    made.trainer.evaluate = lambda steps: (_ for _ in ()).throw(Interrupted(15))
-    with pytest.raises(Interrupted):
-        made.train(evaluate=True)
-    assert checkpoints.latest(tmp_path).endswith("ckpt-3")
-    make(tmp_path).train(evaluate=True)
-    assert {step for step, _ in scalars(tmp_path / "validation")} == {3, 6}
+@pytest.mark.parametrize("error", [Interrupted(15), MemoryError()])
+def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path, error):
+    whole = make(tmp_path / "whole")
+    metrics = whole.train(evaluate=True)
+    cut = make(tmp_path / "cut")
+    cut.trainer.evaluate = lambda steps: (_ for _ in ()).throw(error)
+    with pytest.raises(type(error)):
+        cut.train(evaluate=True)
+    assert checkpoints.latest(tmp_path / "cut").endswith("ckpt-3")
+    resumed = make(tmp_path / "cut")
+    assert resumed.train(evaluate=True) == metrics
+    assert {step for step, _ in scalars(tmp_path / "cut" / "validation")} == {3, 6}
+    assert_same(state(whole), state(resumed))
+    one, other = (
+        json.loads((tmp_path / name / "best" / "info.json").read_text())
+        for name in ("whole", "cut")
+    )
+    assert one == other
+
+
+def test_a_kill_after_the_evaluation_does_not_lose_the_best(tmp_path, monkeypatch):
+    """Its results had been written, the best checkpoint had not."""
+    steps = "trainer.train_steps=3"
+    monkeypatch.setattr(checkpoints.Saver, "save_if_best", None)
+    with pytest.raises(TypeError):
+        make(tmp_path, steps).train(evaluate=True)
+    monkeypatch.undo()
+    results = json.loads((tmp_path / "eval_results.json").read_text())
+    resumed = make(tmp_path, steps)
+    resumed.trainer.evaluate = None  # not to be called
+    metrics = resumed.train(evaluate=True)
+    assert {"step": 3, **metrics} == results
+    assert json.loads((tmp_path / "best" / "info.json").read_text()) == results
+    assert checkpoints.latest(tmp_path / "best").endswith("best-3")
 
 
 def test_a_finished_run_trains_no_further(tmp_path):
