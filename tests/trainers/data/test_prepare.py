@@ -15,6 +15,7 @@ from trainers.video_classification.data import (
     make_dataset,
     prepare,
     read_views,
+    tfrecord,
 )
 from trainers.video_classification.data.tfrecord import list_shard, sidecar
 
@@ -212,6 +213,52 @@ def test_records_of_something_else_are_refused(tmp_path, data_config, clip_confi
         load_index(data_config(input_path=path))
     with pytest.raises(VideoError, match="not a SequenceExample"):
         read_views(f"{path}#0", data_config(), clip_config)
+
+
+def test_frames_without_bytes_are_lost_frames(tmp_path, data_config, clip_config):
+    jpeg = tf.io.encode_jpeg(np.full((32, 32, 3), 90, np.uint8)).numpy()
+    path = str(tmp_path / "empty.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        for present in (range(8), range(0, 8, 4)):
+            example = tfrecord.make_example([], (32, 32), 25.0, [0], ["a"], "v")
+            frames = example.feature_lists.feature_list["image/encoded"].feature
+            for number in range(8):
+                value = frames.add().bytes_list.value
+                value.extend([jpeg] if number in present else [])
+            writer.write(example.SerializeToString())
+    good, broken = (r.path for r in load_index(data_config(input_path=path)).records)
+    assert (read_views(good, data_config(), clip_config) == 90).all()
+    clip_config.temporal_stride = 1  # frames 2 to 5, of which only 4 is there
+    with pytest.raises(VideoError, match="only 1 of the 4 frames wanted"):
+        read_views(broken, data_config(), clip_config)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '"records"', "\xff"])
+@pytest.mark.parametrize("name", ["clips-00000-of-00002.json", "index.json"])
+def test_a_foreign_json_is_named(shards, data_config, name, text):
+    (shards / name).write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match=f"{name}: (has no '|is not a text file)"):
+        load_index(data_config(input_path=str(shards)))
+
+
+@pytest.mark.parametrize("records", ["7", "[7]", '[{"name": "v"}]', '[["a", 0, 1]]'])
+def test_a_json_of_other_records_is_named(shards, data_config, records):
+    beside = shards / "clips-00000-of-00002.json"
+    beside.write_text(f'{{"records": {records}}}')
+    with pytest.raises(DataError, match=f"{beside}: its records are not"):
+        load_index(data_config(input_path=str(shards)))
+
+
+def test_a_foreign_json_is_not_written_over(shards, index):
+    (shards / "clips-00000-of-00002.json").write_text("{}")
+    with pytest.raises(DataError, match="of-00002.json: has no 'fingerprint'"):
+        prepare.prepare(index, str(shards), **SETTINGS)
+
+
+def test_labels_beyond_the_class_names_are_named(shards, data_config):
+    (shards / "index.json").write_text('{"class_names": ["dive", "jump"]}')
+    with pytest.raises(DataError, match=r"tfrecord#\d+: has labels \(2,\).* 2 classes"):
+        load_index(data_config(input_path=str(shards)))
 
 
 def run(*args, cwd=ROOT):

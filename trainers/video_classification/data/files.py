@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import tensorflow as tf
@@ -81,6 +82,18 @@ def _is_utf8(name: str) -> bool:
 
 def glob(pattern: str) -> list[str]:
     return tf.io.gfile.glob(pattern)
+
+
+def read_json(path: str, key: str):
+    """What is under `key` of a JSON file that `trainers/prepare_video.py` wrote."""
+    text = "\n".join(read_lines(path))
+    try:
+        return json.loads(text)[key]
+    except (ValueError, LookupError, TypeError) as error:
+        raise DataError(
+            f"{path}: has no {key!r}; it was not written by prepare_video.py, or was "
+            "damaged. Remove it, or move the shards to a folder of their own."
+        ) from error
 
 
 def read_lines(path: str) -> list[str]:

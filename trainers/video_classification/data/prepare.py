@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.index import Index, Record
 from trainers.video_classification.data.pyav import PyAVSource
@@ -142,7 +143,7 @@ def _is_done(shard: _Shard) -> bool:
 
 def _fingerprint_beside(path: str) -> str | None:
     beside = pathlib.Path(sidecar(path))
-    return json.loads(beside.read_text())["fingerprint"] if beside.exists() else None
+    return files.read_json(str(beside), "fingerprint") if beside.exists() else None
 
 
 def _write_all(todo: list[_Shard], shards: list[_Shard], workers: int) -> None:

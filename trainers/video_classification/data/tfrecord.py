@@ -8,7 +8,6 @@ so that training draws them in any order and resumes at once, like video files.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from trainers.video_classification.data import files
 from trainers.video_classification.data.crop import ArrayPicture
 from trainers.video_classification.data.errors import DataError, VideoError
 
@@ -74,7 +74,8 @@ class RecordSource:
 
     def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, ArrayPicture]]:
         for number in map(int, wanted):
-            jpeg = np.frombuffer(self._frames[number].bytes_list.value[0], np.uint8)
+            encoded = b"".join(self._frames[number].bytes_list.value[:1])
+            jpeg = np.frombuffer(encoded, np.uint8)
             image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB) if jpeg.size else None
             if image is not None:
                 yield number, ArrayPicture(image)
@@ -84,13 +85,19 @@ def list_shard(shard: str) -> list[ShardRecord]:
     """The records of a shard, from the JSON beside it or else from their contexts.
 
     Raises:
-        DataError: Not a TFRecord file of SequenceExamples.
+        DataError: Not a TFRecord file of SequenceExamples, or a JSON that is
+            not about one.
     """
     beside = sidecar(shard)
     if tf.io.gfile.exists(beside):
-        with tf.io.gfile.GFile(beside) as file:
-            records = json.load(file)["records"]
-        return [ShardRecord(r[0], r[1], tuple(r[2])) for r in records]
+        records = files.read_json(beside, "records")
+        try:
+            return [ShardRecord(int(r[0]), r[1], tuple(r[2])) for r in records]
+        except (TypeError, ValueError, LookupError) as error:
+            raise DataError(
+                f"{beside}: its records are not (offset, name, labels). Remove it, and "
+                "the shard itself is read."
+            ) from error
     return list(_scan(shard))
 
 
@@ -125,7 +132,11 @@ def _scan(shard: str) -> Iterator[ShardRecord]:
 def _shard_record(shard: str, offset: int, context) -> ShardRecord:
     labels = context.feature["clip/label/index"].int64_list.value
     names = context.feature["clip/media_id"].bytes_list.value
-    name = names[0].decode() if names else f"{os.path.basename(shard)}#{offset}"
+    name = (
+        names[0].decode(errors="replace")
+        if names
+        else f"{os.path.basename(shard)}#{offset}"
+    )
     return ShardRecord(offset, name, tuple(labels))
 
 

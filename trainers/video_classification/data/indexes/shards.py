@@ -1,6 +1,5 @@
 """TFRecord shards, as `trainers/prepare_video.py` writes them."""
 
-import json
 import os
 
 import tensorflow as tf
@@ -32,8 +31,13 @@ def read_shards(path: str, data) -> Listing:
 
 def _entry(shard: str, record: ShardRecord, names: list[str] | None) -> Entry:
     # By name where there are names: a class may be called "1" and be number 0.
-    labels = tuple(names[i] if names else str(i) for i in record.labels)
     where = f"{shard}#{record.offset}"
+    if names and any(not 0 <= i < len(names) for i in record.labels):
+        raise DataError(
+            f"{where}: has labels {record.labels}; index.json beside it names "
+            f"{len(names)} classes, numbered from 0."
+        )
+    labels = tuple(names[i] if names else str(i) for i in record.labels)
     return Entry(where, labels, record.name, where)
 
 
@@ -41,5 +45,4 @@ def _class_names(folder: str) -> list[str] | None:
     path = os.path.join(folder, "index.json")
     if not tf.io.gfile.exists(path):
         return None
-    with tf.io.gfile.GFile(path) as file:
-        return json.load(file)["class_names"]
+    return files.read_json(path, "class_names")
