@@ -28,7 +28,7 @@ class SGDConfig(hyperparams.Config):
             Caffe2's SCALE_MOMENTUM does). Off, momentum holds steps already
             scaled by the rate of their time (Keras's form).
         global_clipnorm: Largest norm of the whole gradient (before weight
-            decay), over all replicas; None never clips.
+            decay), over all replicas, positive; None never clips.
     """
 
     momentum: float = 0.9
@@ -97,7 +97,8 @@ class TrainerConfig(hyperparams.Config):
         best_checkpoint_export_subdir: Where in the model directory the best
             checkpoint is kept; empty keeps none.
         best_checkpoint_eval_metric: What best means; empty: the task's choice.
-        best_checkpoint_metric_comp: `higher` or `lower` is better.
+        best_checkpoint_metric_comp: `higher` or `lower` is better; of the task's
+            own choice the task knows.
         validation_summary_subdir: Where the curves of evaluations go.
     """
 
@@ -132,7 +133,7 @@ class RuntimeConfig(hyperparams.Config):
         worker_hosts: Comma-separated `ip:port` of all workers.
         task_index: Which of them this is.
         mixed_precision_dtype: `float32`, `bfloat16` or `float16`.
-        loss_scale: Initial loss scale of float16.
+        loss_scale: Initial loss scale of float16, positive.
         synchronize_batch_norm: Statistics over the batches of all replicas.
         run_eagerly: No graphs, for debugging.
         deterministic: The same run twice gives the same bits, also if one was

@@ -6,6 +6,8 @@ on one replica is skipped on that one only, and weight decay is decoupled. Here
 the gradient is summed over replicas first; everything else acts on that sum.
 """
 
+import math
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -51,6 +53,10 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 def build_learning_rate(config) -> Schedule:
     """The schedule of an `OptimizationConfig`, warm-up included.
+
+    Model Garden's `stepwise` keeps the old rate at the boundary itself: with
+    `boundaries: [150000]` step 150000, counted from 0, is the last at the old one
+    and Caffe2's first at the new.
 
     Raises:
         UserError: No type chosen, or values that make no schedule.
@@ -114,8 +120,12 @@ def build_optimizer(config, runtime):
 
     Call `optimizer.build(model.trainable_variables)` within the strategy scope
     before the first step: Keras cannot build it inside a replica.
+
+    Raises:
+        UserError: An unknown optimizer or schedule, or a number that makes none.
     """
     chosen = config.optimizer.get()
+    _check_numbers(config.optimizer.type, chosen, runtime)
     rate = build_learning_rate(config)
     match config.optimizer.type:
         case "sgd":
@@ -141,6 +151,20 @@ def build_optimizer(config, runtime):
             optimizer, runtime.loss_scale, name="loss_scale"
         )
     return optimizer
+
+
+def _check_numbers(name, chosen, runtime):
+    norm = getattr(chosen, "global_clipnorm", None)
+    if norm is not None and not norm > 0:
+        raise UserError(
+            f"trainer.optimizer_config.optimizer.{name}.global_clipnorm must be "
+            f"positive, or null for no clipping. Received: {norm}."
+        )
+    scale = runtime.loss_scale
+    if not 0 < scale < math.inf:
+        raise UserError(
+            f"runtime.loss_scale must be positive and finite. Received: {scale}."
+        )
 
 
 def prepare(optimizer, model):

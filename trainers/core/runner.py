@@ -8,7 +8,7 @@ import sys
 import orbit
 import tensorflow as tf
 
-from trainers.core import checkpoints, distribution, optimization
+from trainers.core import checkpoints, checks, distribution, optimization
 from trainers.core.errors import Interrupted, UserError
 from trainers.core.progress import ProgressBar
 from trainers.core.signals import StopRequest
@@ -60,7 +60,7 @@ class Runner:
 
     def train(self, evaluate: bool = False) -> dict:
         """Trains to `train_steps`; returns the last evaluation's metrics."""
-        self._check_steps()
+        checks.check_training(self._config.trainer, self._task)
         with self._strategy.scope():
             self._restore_or_initialize()
             saver = self._build_saver(evaluate)
@@ -70,6 +70,7 @@ class Runner:
 
     def evaluate(self, checkpoint: str) -> dict:
         """Tests a checkpoint and writes `eval_results.json`."""
+        checks.check_evaluation(self._config.trainer)
         with self._strategy.scope():
             checkpoints.restore_model(self.trainer.model, checkpoint)
             self.trainer.global_step.assign(_step_of(checkpoint))
@@ -155,19 +156,6 @@ class Runner:
             return None
         results = json.loads(path.read_text(encoding="utf-8"))
         return results if results.pop("step", None) == self._step else None
-
-    def _check_steps(self):
-        trainer = self._config.trainer
-        for name in (
-            "train_steps",
-            "steps_per_loop",
-            "checkpoint_interval",
-            "validation_interval",
-            "max_to_keep",
-        ):
-            value = getattr(trainer, name)
-            if value < 1:
-                raise UserError(f"trainer.{name} must be positive. Received: {value}.")
 
     def _restore_or_initialize(self):
         trainer = self.trainer

@@ -13,10 +13,11 @@ class Task(base_task.Task):
     """A Model Garden task whose model and optimizer are Keras 3.
 
     Subclasses give `build_model`, `build_inputs`, `forward`, the evaluation
-    (`validation_step`, `aggregate_logs`, `reduce_aggregated_logs`) and what
-    `best_metric` is.
+    (`validation_step`, `aggregate_logs`, `reduce_aggregated_logs`), the
+    `metric_names` that it gives, and which of them the `best_metric` is.
     """
 
+    metric_names = ("loss",)
     best_metric = "loss"
     higher_is_better = True
     new_layers = ()  # layers that `init_checkpoint` does not fill

@@ -216,3 +216,20 @@ def test_warmup_without_steps_is_refused():
     config.warmup.type = "linear"
     with pytest.raises(UserError, match="warmup_steps"):
         optimization.build_learning_rate(config)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("norm", [0.0, -1.0, float("nan")])
+def test_a_clipping_norm_that_is_not_positive_is_refused(name, norm):
+    config = stepwise()
+    config.optimizer.type = name
+    config.optimizer.get().global_clipnorm = norm
+    with pytest.raises(UserError, match=rf"optimizer\.{name}\.global_clipnorm must be"):
+        optimization.build_optimizer(config, RuntimeConfig())
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf")])
+def test_a_loss_scale_that_is_not_positive_is_refused(scale):
+    runtime = RuntimeConfig(mixed_precision_dtype="float16", loss_scale=scale)
+    with pytest.raises(UserError, match=f"runtime.loss_scale .*Received: {scale}"):
+        optimization.build_optimizer(stepwise(), runtime)

@@ -184,9 +184,24 @@ def test_another_optimizer_does_not_go_on_silently(tmp_path):
         other.train()
 
 
-@pytest.mark.parametrize(
-    "name", ["train_steps", "steps_per_loop", "checkpoint_interval"]
-)
-def test_counts_that_are_not_positive_are_refused(tmp_path, name):
-    with pytest.raises(UserError, match=f"trainer.{name} must be positive"):
-        make(tmp_path, f"trainer.{name}=0").train()
+def test_training_checks_its_config_before_anything_else(tmp_path):
+    with pytest.raises(UserError, match="trainer.train_steps must be positive"):
+        make(tmp_path, "trainer.train_steps=0").train()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_best_can_be_the_lowest_of_a_named_metric(tmp_path):
+    metric = "trainer.best_checkpoint_eval_metric=loss"
+    made = make(tmp_path, metric, "trainer.best_checkpoint_metric_comp=lower")
+    losses = iter([0.5, 0.75])
+    made.trainer.evaluate = lambda steps: {"loss": next(losses)}
+    made.train(evaluate=True)
+    assert checkpoints.latest(tmp_path / "best").endswith("best-3")
+
+
+def test_evaluating_no_batches_is_refused(tmp_path):
+    make(tmp_path).train()
+    with pytest.raises(UserError, match="trainer.validation_steps .* Received: 0"):
+        make(tmp_path, "trainer.validation_steps=0", train=False).evaluate(
+            str(tmp_path)
+        )

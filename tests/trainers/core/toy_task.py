@@ -62,6 +62,7 @@ class Listed(keras.layers.Layer):
 class ToyTask(Task):
     """Classifies (3, 3, 3, 2) noise; the loss can be made to misbehave."""
 
+    metric_names = ("accuracy", "loss", "num_examples")
     best_metric = "accuracy"
 
     def build_model(self):
