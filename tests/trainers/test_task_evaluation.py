@@ -10,6 +10,7 @@ from trainers.video_classification.evaluation import (
     format_metrics,
     label_ranks,
     mean_average_precision,
+    metric_names,
     top_k_accuracies,
 )
 
@@ -101,6 +102,17 @@ def test_videos_are_scored_by_their_views(aggregation):
     assert result["view_top1"] == pytest.approx(by_view[real].mean())
     assert result["validation_loss"] == pytest.approx(rows["loss"][real].mean())
     assert (result["num_videos"], result["num_views"]) == (4, 12)
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_all_metrics_are_named_beforehand(multilabel):
+    rows, _ = views(multilabel=multilabel)
+    assert metric_names(6, multilabel) == tuple(evaluate(rows, multilabel=multilabel))
+
+
+def test_of_five_classes_there_is_no_top5():
+    names = ("top1", "view_top1", "validation_loss", "num_videos", "num_views")
+    assert metric_names(5, False) == names
 
 
 def test_videos_without_a_view_are_not_counted():

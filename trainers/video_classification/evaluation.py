@@ -7,7 +7,7 @@ Views arrive in any order, from any replica; rows of weight 0 only fill batches.
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-AGGREGATIONS = ("mean", "max")
+AGGREGATIONS = {"mean": np.mean, "max": np.max}  # over the views of a video
 
 
 class Evaluation:
@@ -24,7 +24,7 @@ class Evaluation:
         if view_aggregation not in AGGREGATIONS:
             raise ValueError(
                 "Invalid task.evaluation.view_aggregation. Expected one of "
-                f"{AGGREGATIONS}. Received: {view_aggregation!r}."
+                f"{tuple(AGGREGATIONS)}. Received: {view_aggregation!r}."
             )
         self._max = view_aggregation == "max"
         self._is_multilabel = is_multilabel
@@ -86,6 +86,14 @@ class Evaluation:
         return top_k_accuracies(ranks, self._video_scores.shape[1])
 
 
+def metric_names(num_classes: int, is_multilabel: bool) -> tuple[str, ...]:
+    """Names of the numbers in `Evaluation.result`, in its order."""
+    names = [f"top{k}" for k in _top_ks(num_classes)]
+    names = ["mAP"] if is_multilabel else names
+    by_view = [f"view_{name}" for name in names]
+    return (*names, *by_view, "validation_loss", "num_videos", "num_views")
+
+
 def label_ranks(scores, labels):
     """How many other classes score at least as high as the label, `(n,)`.
 
@@ -101,8 +109,11 @@ def top_k_accuracies(ranks, num_classes: int) -> dict:
     Of five classes or fewer every answer is among the first five: `top5` would
     say nothing, and is left out.
     """
-    ks = (1, 5) if num_classes > 5 else (1,)
-    return {f"top{k}": float(np.mean(ranks < k)) for k in ks}
+    return {f"top{k}": float(np.mean(ranks < k)) for k in _top_ks(num_classes)}
+
+
+def _top_ks(num_classes: int) -> tuple[int, ...]:
+    return (1, 5) if num_classes > 5 else (1,)
 
 
 def mean_average_precision(scores, labels) -> dict:

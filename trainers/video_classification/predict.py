@@ -15,12 +15,11 @@ import tensorflow as tf
 from trainers.core.errors import UserError
 from trainers.video_classification.data import VideoError, normalize, read_views
 from trainers.video_classification.data.files import has_video_suffix
+from trainers.video_classification.evaluation import AGGREGATIONS
 from trainers.video_classification.scoring import build_scorer
 
 # Views in the network at once: thirty of 32x256x256 would not fit everywhere.
 _VIEWS_PER_STEP = 5
-
-_AGGREGATIONS = {"mean": np.mean, "max": np.max}
 
 
 def predict(task, model, paths, top_k=5):
@@ -97,7 +96,7 @@ def _scorer(task, model):
     """A function from a path to its class probabilities, (classes,)."""
     config = task.task_config
     clip, data = config.clip, config.validation_data
-    aggregate = _AGGREGATIONS[config.evaluation.view_aggregation]
+    aggregate = AGGREGATIONS[config.evaluation.view_aggregation]
     scorer = tf.function(build_scorer(model, config))
 
     def score(path):

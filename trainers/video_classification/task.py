@@ -9,17 +9,21 @@ from keras_nonlocal.models import C2D, I3D
 from trainers.core.errors import UserError, did_you_mean
 from trainers.core.task import Task
 from trainers.video_classification import losses
+from trainers.video_classification.checks import NEW_LAYERS, check_config
 from trainers.video_classification.data import (
     FailureLog,
     load_index,
     make_dataset,
     normalize,
 )
-from trainers.video_classification.evaluation import Evaluation, format_metrics
+from trainers.video_classification.evaluation import (
+    Evaluation,
+    format_metrics,
+    metric_names,
+)
 from trainers.video_classification.scoring import build_scorer
 
 _BUILDERS = {"c2d": C2D, "i3d": I3D}
-_NEW_LAYERS = {"all": (), "backbone": ("pred",)}  # by init_checkpoint_modules
 
 
 class VideoClassificationTask(Task):
@@ -33,9 +37,9 @@ class VideoClassificationTask(Task):
 
     def __init__(self, params, logging_dir=None, name=None, class_names=None):
         super().__init__(params, logging_dir, name)
+        check_config(params)
         params.train_data.is_training = True
         params.validation_data.is_training = False
-        _check(params)
         self._class_names = class_names
         self._failures = {
             data.is_training: FailureLog(data.max_broken_fraction)
@@ -66,12 +70,16 @@ class VideoClassificationTask(Task):
         return self.task_config.train_data.is_multilabel
 
     @property
+    def metric_names(self) -> tuple[str, ...]:
+        return metric_names(len(self.class_names), self.is_multilabel)
+
+    @property
     def best_metric(self) -> str:
         return "mAP" if self.is_multilabel else "top1"
 
     @property
     def new_layers(self) -> tuple[str, ...]:
-        return _NEW_LAYERS[self.task_config.init_checkpoint_modules]
+        return NEW_LAYERS[self.task_config.init_checkpoint_modules]
 
     def initialize(self, model):
         try:
@@ -215,22 +223,3 @@ def _listed(title: str, reasons: dict[str, str]) -> list[str]:
     if not reasons:
         return []
     return [title, *(f"  {path}: {why}" for path, why in reasons.items())]
-
-
-def _check(params):
-    if params.train_data.is_multilabel != params.validation_data.is_multilabel:
-        raise UserError(
-            "task.train_data.is_multilabel and task.validation_data.is_multilabel "
-            "differ: set both."
-        )
-    modules = params.init_checkpoint_modules
-    if modules not in _NEW_LAYERS:
-        raise UserError(
-            f"task.init_checkpoint_modules is {modules!r}."
-            f"{did_you_mean(modules, _NEW_LAYERS)}"
-        )
-    if not 0 <= params.losses.label_smoothing < 1:
-        raise UserError(
-            "task.losses.label_smoothing must be in [0, 1). Received: "
-            f"{params.losses.label_smoothing}."
-        )

@@ -1,0 +1,83 @@
+"""A task with settings that fail later, or have no effect, is not made."""
+
+import re
+
+import pytest
+from official.core.config_definitions import dp_configs
+
+from trainers.core.errors import UserError
+from trainers.video_classification.checks import check_config
+from trainers.video_classification.configs import DataConfig, VideoClassificationConfig
+from trainers.video_classification.task import VideoClassificationTask
+
+
+def make_config(path="", value=None):
+    config = inner = VideoClassificationConfig()
+    *folders, name = path.split(".")
+    for folder in folders:
+        inner = getattr(inner, folder)
+    if name:
+        setattr(inner, name, value)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("", None),
+        ("train_data.is_training", None),
+        ("train_data.is_training", True),
+        ("validation_data.is_training", False),
+        ("evaluation.view_aggregation", "max"),
+        ("init_checkpoint_modules", "backbone"),
+        ("model.convention", "mmaction2"),
+    ],
+)
+def test_right_settings_pass(path, value):
+    check_config(make_config(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            "evaluation.view_aggregation",
+            "median",
+            "task.evaluation.view_aggregation is 'median'. Did you mean 'mean'?",
+        ),
+        ("init_checkpoint_modules", "al", "init_checkpoint_modules is 'al'. Did you "),
+        ("model.convention", "mmaction", "task.model.convention is 'mmaction'. Did "),
+        ("name", "mine", "task.name has no effect here: leave it at None."),
+        ("allow_image_summary", True, "task.allow_image_summary has no effect"),
+        (
+            "differential_privacy_config",
+            dp_configs.DifferentialPrivacyConfig(),
+            "task.differential_privacy_config has no effect",
+        ),
+        ("train_data.is_training", False, "task.train_data.is_training is False"),
+        ("validation_data.is_training", True, "set it to False."),
+        ("losses.label_smoothing", 1.0, "must be in [0, 1). Received: 1.0"),
+    ],
+)
+def test_a_wrong_setting_is_named(path, value, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        VideoClassificationTask(make_config(path, value))
+
+
+def test_data_configs_need_not_say_what_they_are_for():
+    config = make_config()
+    config.train_data, config.validation_data = DataConfig(), DataConfig()
+    VideoClassificationTask(config)
+    assert config.train_data.is_training is True
+    assert config.validation_data.is_training is False
+
+
+def test_metrics_are_those_of_the_classes_and_labels():
+    names = tuple("abcdef")
+    config = make_config()
+    task = VideoClassificationTask(config, class_names=names)
+    assert task.metric_names[:4] == ("top1", "top5", "view_top1", "view_top5")
+    assert task.best_metric in task.metric_names
+    config.train_data.is_multilabel = config.validation_data.is_multilabel = True
+    assert task.metric_names[:2] == ("mAP", "view_mAP")
+    assert task.best_metric in task.metric_names
