@@ -205,9 +205,25 @@ def test_the_table_is_printed(killed_and_whole):
 
 def test_classes_and_config_are_kept(trained):
     assert (trained / "classes.txt").read_text().split() == list(CLASSES)
-    assert yaml.safe_load((trained / "params.yaml").read_text())["runtime"][
-        "deterministic"
-    ]
+    saved = yaml.safe_load((trained / "params.yaml").read_text())
+    assert saved["runtime"]["deterministic"]
+    assert saved["task"]["train_data"]["seed"] is None
+
+
+def first_clips(model_dir, *overrides):
+    files = [str(model_dir / "params.yaml")]
+    _, experiment = load_experiment(files, overrides, None)
+    task = modes.build_task(experiment)
+    return next(iter(task.build_inputs(experiment.task.train_data)))["clip"].numpy()
+
+
+def test_the_seed_of_a_saved_config_still_moves_the_data(trained):
+    as_saved = first_clips(trained)
+    np.testing.assert_array_equal(as_saved, first_clips(trained))
+    moved = first_clips(trained, "runtime.seed=5")
+    assert not np.array_equal(moved, as_saved)
+    own = first_clips(trained, "task.train_data.seed=5")
+    np.testing.assert_array_equal(moved, own)
 
 
 # === Modes that use a trained model, config read from its directory ===
@@ -281,11 +297,11 @@ def test_a_mistake_is_told_before_or_at_the_first_step(
 
 
 def test_an_empty_class_is_an_error(config, videos, tmp_path):
-    empty = tmp_path / "train"
-    for name in CLASSES:
-        (empty / name).mkdir(parents=True)
-    with pytest.raises(ValueError, match="train"):
-        run("train", tmp_path, f"task.train_data.input_path={empty}", config=config)
+    for name in ("green", "red"):
+        (tmp_path / name).symlink_to(videos / "train" / name)
+    (tmp_path / "blue").mkdir()
+    with pytest.raises(ValueError, match="class 'blue' has no videos"):
+        run("train", tmp_path, f"task.train_data.input_path={tmp_path}", config=config)
 
 
 @pytest.mark.parametrize("mode", ["eval", "export", "predict"])

@@ -40,9 +40,6 @@ def run(mode: str, options: Options) -> int:
     if mode not in MODES:
         raise UserError(f"Unknown --mode {mode!r}.{did_you_mean(mode, MODES)}")
     name, experiment = _load(mode, options)
-    seed = experiment.runtime.seed
-    for data in (experiment.task.train_data, experiment.task.validation_data):
-        data.seed = seed if data.seed is None else data.seed
     distribution.configure(experiment.runtime)
     return MODES[mode](options, name, experiment) or 0
 
@@ -68,7 +65,7 @@ def _load(mode, options):
 def train(options, name, experiment, evaluate=False):
     """Trains; goes on where the model directory left off."""
     strategy = distribution.build_strategy(experiment.runtime)
-    task = VideoClassificationTask(experiment.task)
+    task = build_task(experiment)
     if evaluate:
         task.validation_index  # noqa: B018 (its mistakes show now, not hours later)
     _save_setup(task, name, experiment, options.model_dir)
@@ -119,8 +116,8 @@ def predict(options, name, experiment):
 
 def dry_run(options, name, experiment):
     """Prints the config, the model, and one batch of each data set."""
+    task = build_task(experiment)
     print(config.to_yaml(experiment, name))
-    task = VideoClassificationTask(experiment.task)
     clip, side = experiment.task.clip, experiment.task.train_data.crop_size
     model = task.build_model((clip.num_frames, side, side, 3))
     print(to_table(describe(model)), end="\n\n")
@@ -190,6 +187,13 @@ def _check_classes(old, new, path):
         )
 
 
+def build_task(experiment, class_names=None):
+    """The task of an experiment, its data seeded with the rest."""
+    return VideoClassificationTask(
+        experiment.task, class_names=class_names, seed=experiment.runtime.seed
+    )
+
+
 def _trained_task(options, experiment):
     """The task with the classes that the model was trained with."""
     path = options.model_dir / CLASS_FILE
@@ -197,8 +201,7 @@ def _trained_task(options, experiment):
         raise UserError(
             f"No {CLASS_FILE} in {options.model_dir}: nothing has been trained there."
         )
-    names = read_class_file(str(path), counted=False)
-    return VideoClassificationTask(experiment.task, class_names=names)
+    return build_task(experiment, read_class_file(str(path), counted=False))
 
 
 def _trained(options, experiment):

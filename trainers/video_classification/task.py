@@ -33,14 +33,18 @@ class VideoClassificationTask(Task):
         params: `VideoClassificationConfig`.
         class_names: In label order, where the model has them already. None:
             from the training index.
+        seed: Of the data that have none of their own.
     """
 
-    def __init__(self, params, logging_dir=None, name=None, class_names=None):
+    def __init__(
+        self, params, logging_dir=None, name=None, class_names=None, seed: int = 0
+    ):
         super().__init__(params, logging_dir, name)
         check_config(params)
         params.train_data.is_training = True
         params.validation_data.is_training = False
         self._class_names = class_names
+        self._seed = seed
         self._failures = {
             data.is_training: FailureLog(data.max_broken_fraction)
             for data in (params.train_data, params.validation_data)
@@ -108,7 +112,8 @@ class VideoClassificationTask(Task):
             options.pop("temporal_kernel")
         options["num_classes"] = self._num_classes(options["num_classes"])
         model = _BUILDERS[name](input_shape=input_shape, name=name, **options)
-        self._check_clips(model)
+        if None in model.input_shape[1:]:  # else it takes one size alone
+            self._check_clips(model)
         return model
 
     def _check_clips(self, model):
@@ -143,7 +148,7 @@ class VideoClassificationTask(Task):
             index,
             params,
             self.task_config.clip,
-            seed=params.seed or 0,
+            seed=self._seed if params.seed is None else params.seed,
             start_batch=start_batch,
             input_context=input_context,
             failures=self._failures[params.is_training],
