@@ -249,7 +249,7 @@ class Saver:
         """Saves, unless this step has been saved already."""
         newest = self._newest.latest_checkpoint
         if not newest or not newest.endswith(f"-{step}"):
-            self._newest.save(checkpoint_number=step)
+            _write(self._newest, step)
 
     def save_if_best(self, step: int, metrics: Mapping) -> bool:
         """Saves if the metric is better than ever; a NaN never is."""
@@ -263,7 +263,7 @@ class Saver:
         value = float(metrics[self._metric])
         if not self._sign * value > self._sign * self._best_value():
             return False
-        self._best.save(checkpoint_number=step)
+        _write(self._best, step)
         write_json(self._info, {"step": step, **_numbers(metrics)})
         return True
 
@@ -273,6 +273,18 @@ class Saver:
             if self._metric in best:
                 return float(best[self._metric])
         return -self._sign * float("inf")
+
+
+def _write(manager: tf.train.CheckpointManager, step: int):
+    try:
+        manager.save(checkpoint_number=step)
+    except tf.errors.OpError as error:
+        reason = (error.message or "").strip().splitlines()[-1:]
+        raise UserError(
+            f"Cannot write the checkpoint of step {step} to {manager.directory}: "
+            f"{' '.join(reason)}. The checkpoints from before are whole: make room, "
+            "and run the same command again."
+        ) from error
 
 
 def _numbers(metrics: Mapping) -> dict:

@@ -8,6 +8,7 @@ runs, and the error names the file, the key and the nearest right one.
 """
 
 import pathlib
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from trainers.core.yaml_io import parse_yaml, read_yaml, write_text
 
 PARAMS_FILE = "params.yaml"
 _FACTORY_KEY = "experiment"
+# The Model Garden writes several overrides as one: a.b=c,d.e=f
+_ANOTHER_OVERRIDE = re.compile(r",(?=[A-Za-z_]\w*(?:\.\w+)+=)")
 
 
 def load_experiment(
@@ -33,8 +36,8 @@ def load_experiment(
 
     Args:
         config_files: YAML files, the later over the earlier.
-        overrides: `a.b=c`, the later over the earlier, over all files; the
-            value is read as YAML.
+        overrides: `a.b=c` or `a.b=c,d.e=f`, the later over the earlier, over
+            all files; the values are read as YAML.
         experiment: Name of the factory; by default the `experiment` key of
             the files.
 
@@ -47,7 +50,9 @@ def load_experiment(
     layers = [(str(path), read_yaml(path)) for path in config_files]
     named = _factories_named(layers)
     layers += [
-        (f"--params_override={text}", _parse_override(text)) for text in overrides
+        (f"--params_override={text}", _parse_override(text))
+        for several in overrides
+        for text in _ANOTHER_OVERRIDE.split(several)
     ]
     name = experiment or _the_factory(named)
     config = build_experiment(name)
@@ -98,7 +103,8 @@ def _parse_override(text: str) -> dict:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise UserError(f"--params_override={text}: expected a.b.c=value.")
-    nested = parse_yaml(value, f"--params_override={text}")
+    # Nothing behind the sign empties a text, as a shell user means it.
+    nested = parse_yaml(value, f"--params_override={text}") if value else ""
     for key in reversed(keys):
         nested = {key: nested}
     return nested

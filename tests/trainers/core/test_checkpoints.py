@@ -190,3 +190,18 @@ def test_lower_can_be_better_and_nan_never_is(saver):
 def test_an_unknown_metric_is_named_with_those_there_are(saver):
     with pytest.raises(UserError, match=r"'top2'.*loss, top1"):
         saver("top2").save_if_best(1, {"top1": 0.1, "loss": 1.0})
+
+
+def test_a_full_disk_is_one_error_and_keeps_what_was_there(
+    saver, tmp_path, monkeypatch
+):
+    one = saver()
+    one.save(1)
+
+    def full(*args, **kwargs):
+        raise tf.errors.ResourceExhaustedError(None, None, "x; No space left on device")
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
+    with pytest.raises(UserError, match="step 2 to .*No space left on device"):
+        one.save(2)
+    assert checkpoints.latest(tmp_path).endswith("-1")

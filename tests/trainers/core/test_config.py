@@ -105,3 +105,17 @@ def test_differences_name_what_changed(tmp_path):
     assert config.differences(changed, name, tmp_path) == [
         "trainer.train_steps: 6 -> 99"
     ]
+
+
+def test_several_overrides_may_be_one_as_in_the_model_garden():
+    overrides = ["trainer.train_steps=4,trainer.validation_interval=2,runtime.seed=7"]
+    _, loaded = config.load_experiment([], overrides, "toy")
+    assert loaded.trainer.train_steps == 4
+    assert loaded.trainer.validation_interval == 2
+    assert loaded.runtime.seed == 7
+
+
+def test_a_text_can_be_emptied():
+    overrides = ["task.init_checkpoint=x", "task.init_checkpoint="]
+    _, loaded = config.load_experiment([], overrides, "toy")
+    assert loaded.task.init_checkpoint == ""
