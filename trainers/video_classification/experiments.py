@@ -22,7 +22,8 @@ def video_classification() -> ExperimentConfig:
 def kinetics400() -> ExperimentConfig:
     """The paper's recipe: 64 clips a step, 400k steps, rate / 10 at 150k and 300k.
 
-    Tested on 10 clips x 3 crops of 256 x 256, as the released code does.
+    Tested on 10 clips x 3 crops of 256 x 256. The released code has as many, but
+    its last clips wrap around; these do not (see `data.sampling.spread_starts`).
     """
     config = video_classification()
     config.task.train_data.global_batch_size = 64

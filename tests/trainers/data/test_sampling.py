@@ -24,6 +24,21 @@ def test_order_and_augmentation_follow_from_the_seed():
     assert len(draws) == 4
 
 
+def test_a_negative_seed_is_a_seed_of_its_own():
+    orders = [tuple(sampling.epoch_order(s, 0, 50)) for s in (-3, 3, -4, 4, 0)]
+    assert len(set(orders)) == 5
+    draws = [sampling.sample_generator(s, 7).random() for s in (-3, 3)]
+    assert draws[0] != draws[1]
+
+
+def test_ten_test_clips_reach_both_ends_and_do_not_wrap():
+    starts = sampling.spread_starts(10, 32, 2, 300)
+    expected = [0, 26, 52, 79, 105, 131, 157, 184, 210, 236]  # released: 0, 30, ... 270
+    np.testing.assert_array_equal(starts, expected)
+    last = sampling.clip_frames(starts[-1], 32, 2, 300)
+    np.testing.assert_array_equal(last, np.arange(236, 300, 2))
+
+
 def test_a_short_video_wraps_around():
     np.testing.assert_array_equal(sampling.clip_frames(0, 5, 2, 3), [0, 2, 1, 0, 2])
     np.testing.assert_array_equal(sampling.clip_frames(0, 3, 8, 1), [0, 0, 0])

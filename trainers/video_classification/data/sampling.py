@@ -54,12 +54,23 @@ def random_start(
 def spread_starts(
     num_clips: int, num_frames: int, stride: int, video_frames: int
 ) -> np.ndarray:
-    """First frames of the test clips: evenly from end to end; one is central."""
+    """First frames of the test clips: evenly from end to end; one is central.
+
+    Clip j of k starts at frame round(j (n - num_frames * stride) / (k - 1)) of n:
+    the first clip starts with the video, the last one ends with it, and no clip
+    of a video that is long enough wraps around. The paper says "10 clips
+    evenly from a full-length video" and no more. video-nonlocal-net starts clip
+    j at floor(j n / k) instead, so that its last clips go on from the first
+    frame once the video ends; PySlowFast at floor(j (n - num_frames * stride) /
+    k), which leaves the end of the video out.
+    """
     last = max(video_frames - num_frames * stride, 0)
     if num_clips == 1:
         return np.array([last // 2])
     return np.linspace(0, last, num_clips).round().astype(int)
 
 
-def _generator(*key: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64([abs(int(k)) for k in key]))
+def _generator(seed: int, *key: int) -> np.random.Generator:
+    # numpy takes no negative seeds: they are read as 64-bit words without a sign.
+    key = int(seed) % 2**64, *map(int, key)
+    return np.random.Generator(np.random.PCG64(key))
