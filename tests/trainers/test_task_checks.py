@@ -2,12 +2,17 @@
 
 import re
 
+import numpy as np
 import pytest
+import tensorflow as tf
 from official.core.config_definitions import dp_configs
 
+from trainers.core.config import to_dict
 from trainers.core.errors import UserError
 from trainers.video_classification.checks import check_config
 from trainers.video_classification.configs import DataConfig, VideoClassificationConfig
+from trainers.video_classification.data import normalize
+from trainers.video_classification.export import preprocessing
 from trainers.video_classification.task import VideoClassificationTask
 
 
@@ -81,3 +86,32 @@ def test_metrics_are_those_of_the_classes_and_labels():
     config.train_data.is_multilabel = config.validation_data.is_multilabel = True
     assert task.metric_names[:2] == ("mAP", "view_mAP")
     assert task.best_metric in task.metric_names
+
+
+@pytest.mark.parametrize(
+    ("convention", "mean", "std"),
+    [
+        ("video_nonlocal_net", (114.75,) * 3, (57.375,) * 3),
+        ("mmaction2", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    ],
+)
+def test_clips_are_normalised_as_the_convention_expects(convention, mean, std):
+    config = make_config("model.convention", convention)
+    task = VideoClassificationTask(config, class_names=("a", "b"))
+    clip = task.task_config.clip
+    assert (tuple(clip.mean), tuple(clip.std)) == (mean, std)
+    served = preprocessing(clip, task.task_config.validation_data)
+    assert (served["mean"], served["std"]) == (list(mean), list(std))
+    pixels = tf.constant([[10, 20, 30]], tf.uint8)
+    expected = (np.array([10, 20, 30]) - mean) / std
+    np.testing.assert_allclose(normalize(pixels, clip)[0], expected, rtol=1e-6)
+    saved = to_dict(config)["clip"]  # what params.yaml holds
+    assert (saved["mean"], saved["std"]) == (list(mean), list(std))
+
+
+def test_statistics_of_the_config_are_kept():
+    config = make_config("model.convention", "mmaction2")
+    config.clip.std = (1.0, 2.0, 3.0)
+    VideoClassificationTask(config)
+    assert tuple(config.clip.mean) == (123.675, 116.28, 103.53)
+    assert tuple(config.clip.std) == (1.0, 2.0, 3.0)

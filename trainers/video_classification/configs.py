@@ -20,14 +20,16 @@ class ClipConfig(hyperparams.Config):
     Attributes:
         num_frames: Frames the network sees.
         temporal_stride: Video frames from one of them to the next.
-        mean: RGB mean, 0-255 scale, subtracted from the pixels.
-        std: RGB standard deviation, 0-255 scale, that they are divided by.
+        mean: RGB mean, 0-255 scale, subtracted from the pixels. None: what
+            networks of `task.model.convention` expect, put here by the task.
+        std: RGB standard deviation, 0-255 scale, that they are divided by. None:
+            as for `mean`.
     """
 
     num_frames: int = 8
     temporal_stride: int = 8
-    mean: Sequence[float] = (114.75, 114.75, 114.75)
-    std: Sequence[float] = (57.375, 57.375, 57.375)
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
 
 
 @dataclasses.dataclass

@@ -5,7 +5,7 @@ import functools
 import keras
 import tensorflow as tf
 
-from keras_nonlocal.models import C2D, I3D
+from keras_nonlocal.models import C2D, CONVENTIONS, I3D
 from trainers.core.errors import UserError, did_you_mean
 from trainers.core.task import Task
 from trainers.video_classification import losses
@@ -43,6 +43,7 @@ class VideoClassificationTask(Task):
         check_config(params)
         params.train_data.is_training = True
         params.validation_data.is_training = False
+        _fill_in_normalization(params)
         self._class_names = class_names
         self._seed = seed
         self._failures = {
@@ -221,6 +222,13 @@ class VideoClassificationTask(Task):
 
     def format_metrics(self, metrics):
         return format_metrics(metrics)
+
+
+def _fill_in_normalization(params):
+    """What the config leaves open is as networks of the convention expect it."""
+    clip, convention = params.clip, CONVENTIONS[params.model.convention]
+    clip.mean = convention.mean if clip.mean is None else clip.mean
+    clip.std = convention.std if clip.std is None else clip.std
 
 
 def _listed(title: str, reasons: dict[str, str]) -> list[str]:

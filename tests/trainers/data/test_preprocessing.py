@@ -18,6 +18,11 @@ def test_normalize_subtracts_the_mean_and_divides_by_the_std():
     assert normalize(tf.zeros((1, 3), tf.uint8), clip, tf.bfloat16).dtype == tf.bfloat16
 
 
+def test_normalize_takes_the_authors_statistics_where_none_are_given():
+    got = normalize(tf.constant([[0, 255, 0]], tf.uint8), ClipConfig())
+    np.testing.assert_allclose(got, [[-2.0, 140.25 / 57.375, -2.0]], rtol=1e-6)
+
+
 def test_frames_of_the_right_size_are_only_cut():
     clips = np.random.default_rng(0).integers(0, 255, (2, 3, 8, 14, 3), np.uint8)
     got = resize_and_center_crop(tf.constant(clips), 8, 6)

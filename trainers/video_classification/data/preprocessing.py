@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from keras_nonlocal.models import Convention
+
 if TYPE_CHECKING:
     from trainers.video_classification.configs import ClipConfig
 
@@ -22,11 +24,13 @@ def normalize(
 
     Args:
         clips: Any shape that ends in RGB.
-        clip_config: `mean` and `std`.
+        clip_config: `mean` and `std`. Tasks have filled them in; None is the
+            default convention's.
         dtype: Of the result.
     """
-    mean = tf.constant(list(clip_config.mean), tf.float32)
-    std = tf.constant(list(clip_config.std), tf.float32)
+    mean, std = clip_config.mean, clip_config.std
+    mean = tf.constant(list(Convention.mean if mean is None else mean), tf.float32)
+    std = tf.constant(list(Convention.std if std is None else std), tf.float32)
     return tf.cast((tf.cast(clips, tf.float32) - mean) / std, dtype)
 
 

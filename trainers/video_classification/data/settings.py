@@ -43,7 +43,9 @@ def check_settings(data: DataConfig, clip: ClipConfig) -> None:
     _check_no_effect(data)
 
 
-def _check_pixels(name: str, values: Sequence[float], above: float) -> None:
+def _check_pixels(name: str, values: Sequence[float] | None, above: float) -> None:
+    if values is None:  # the convention's
+        return
     fits = isinstance(values, Sequence) and len(values) == 3
     if not fits or not all(_is_number(v) and above < v < math.inf for v in values):
         positive = "positive " if above == 0 else ""
