@@ -80,7 +80,7 @@ class Runner:
 
     def _train(self, saver, evaluate: bool) -> dict:
         trainer = self._config.trainer
-        bar = ProgressBar("train", trainer.train_steps, self._step, self._chief)
+        bar = ProgressBar("train", trainer.train_steps, self.step, self._chief)
         self.trainer.on_step = bar.update
         metrics = {}
         try:
@@ -88,22 +88,22 @@ class Runner:
                 is_tested = evaluate and self._is_due(trainer.validation_interval)
                 # Saved first: an evaluation can be long, and fail or be killed.
                 if is_tested or self._is_due(trainer.checkpoint_interval):
-                    saver.save(self._step)
+                    saver.save(self.step)
                 if is_tested:
                     metrics = self._evaluated() or self._evaluate()
-                    saver.save_if_best(self._step, metrics)
-                if self._step >= trainer.train_steps:
+                    saver.save_if_best(self.step, metrics)
+                if self.step >= trainer.train_steps:
                     return metrics
                 self._train_loop(self._next_stop(evaluate))
         except Interrupted:
-            saver.save(self._step)
+            saver.save(self.step)
             raise
         finally:
             bar.close()
 
     def _train_loop(self, until: int):
         try:
-            logs = self.trainer.train(tf.constant(until - self._step))
+            logs = self.trainer.train(tf.constant(until - self.step))
         except (tf.errors.OpError, StopIteration) as error:
             self._task.check_inputs()
             if isinstance(error, StopIteration | tf.errors.OutOfRangeError):
@@ -124,13 +124,14 @@ class Runner:
             bar.close()
         self._write_summary(self._config.trainer.validation_summary_subdir, metrics)
         if self._chief:
-            results = {"step": self._step, **metrics}
+            results = {"step": self.step, **metrics}
             write_json(self._model_dir / RESULTS_FILE, results)
-            bar.write(f"Step {self._step}\n{self._task.format_metrics(metrics)}")
+            bar.write(f"Step {self.step}\n{self._task.format_metrics(metrics)}")
         return metrics
 
     @property
-    def _step(self) -> int:
+    def step(self) -> int:
+        """Training steps done."""
         return int(self.trainer.global_step.numpy())
 
     def _next_stop(self, evaluate: bool) -> int:
@@ -139,14 +140,14 @@ class Runner:
         intervals = [trainer.steps_per_loop, trainer.checkpoint_interval]
         if evaluate:
             intervals.append(trainer.validation_interval)
-        multiples = [(self._step // every + 1) * every for every in intervals]
+        multiples = [(self.step // every + 1) * every for every in intervals]
         return min(*multiples, trainer.train_steps)
 
     def _is_due(self, interval: int) -> bool:
-        if self._step == 0:
+        if self.step == 0:
             return False
         return (
-            self._step % interval == 0 or self._step == self._config.trainer.train_steps
+            self.step % interval == 0 or self.step == self._config.trainer.train_steps
         )
 
     def _evaluated(self) -> dict | None:
@@ -155,7 +156,7 @@ class Runner:
         if not path.is_file():
             return None
         results = json.loads(path.read_text(encoding="utf-8"))
-        return results if results.pop("step", None) == self._step else None
+        return results if results.pop("step", None) == self.step else None
 
     def _restore_or_initialize(self):
         trainer = self.trainer

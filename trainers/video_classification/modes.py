@@ -1,5 +1,6 @@
 """What `trainers/video.py` does in each of its modes."""
 
+import contextlib
 import dataclasses
 import pathlib
 import sys
@@ -7,6 +8,7 @@ import sys
 from keras_nonlocal.describe import describe, to_table
 from trainers.core import checkpoints, config, distribution
 from trainers.core.errors import UserError, did_you_mean
+from trainers.core.lock import only_one
 from trainers.core.runner import Runner
 from trainers.core.yaml_io import write_text
 from trainers.video_classification import experiments  # noqa: F401 (registers)
@@ -68,14 +70,15 @@ def train(options, name, experiment, evaluate=False):
     task = build_task(experiment)
     if evaluate:
         task.validation_index  # noqa: B018 (its mistakes show now, not hours later)
-    _save_setup(task, name, experiment, options.model_dir)
-    runner = Runner(experiment, task, strategy, options.model_dir)
-    try:
-        runner.train(evaluate)
-        step = experiment.trainer.train_steps
-        print(f"Trained to step {step}; see {options.model_dir}", file=sys.stderr)
-    finally:
-        _print_report(task)
+    is_chief = distribution.is_chief(strategy)
+    with only_one(options.model_dir) if is_chief else contextlib.nullcontext():
+        _save_setup(task, name, experiment, options.model_dir)
+        runner = Runner(experiment, task, strategy, options.model_dir)
+        try:
+            runner.train(evaluate)
+            print(f"At step {runner.step}; see {options.model_dir}", file=sys.stderr)
+        finally:
+            _print_report(task)
 
 
 def train_and_eval(options, name, experiment):

@@ -1,0 +1,42 @@
+"""One training at a time in a model directory."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+
+from trainers.core.errors import UserError
+
+LOCK_FILE = ".lock"
+
+
+@contextlib.contextmanager
+def only_one(model_dir):
+    """Keeps other processes from training in `model_dir` meanwhile.
+
+    The lock ends with the process, however that ends. Where the file system has
+    no locks, none is held.
+
+    Raises:
+        UserError: Another process trains there; says which.
+    """
+    path = pathlib.Path(model_dir, LOCK_FILE)
+    if path.parent.is_file():
+        raise UserError(f"{model_dir} is a file: --model_dir must be a folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UserError(
+                f"Process {file.read().strip() or '?'} is training in {model_dir}. "
+                "Wait for it, stop it, or train in another --model_dir."
+            ) from error
+        except OSError:
+            yield
+            return
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
