@@ -129,7 +129,7 @@ class RuntimeConfig(hyperparams.Config):
             logical CPU device; for trying things out.
         all_reduce_alg: See `official.common.distribute_utils`.
         num_packs: See there.
-        tpu: Address of the TPU.
+        tpu: Name or address of the TPU; `local` on a TPU VM.
         worker_hosts: Comma-separated `ip:port` of all workers.
         task_index: Which of them this is.
         mixed_precision_dtype: `float32`, `bfloat16` or `float16`.

@@ -73,8 +73,13 @@ def build_strategy(runtime) -> tf.distribute.Strategy:
     """The strategy of a `RuntimeConfig`.
 
     Raises:
-        UserError: More GPUs asked for than there are.
+        UserError: More GPUs asked for than there are, or a TPU of no address.
     """
+    if runtime.distribution_strategy == "tpu" and runtime.tpu is None:
+        raise UserError(
+            "runtime.distribution_strategy is 'tpu', but runtime.tpu is not set: "
+            "give the TPU's name or address, or `local` on a TPU VM."
+        )
     num_gpus = _num_gpus(runtime)
     if runtime.distribution_strategy == "mirrored" and not num_gpus:
         return _mirrored_cpu(runtime.num_cpu_devices)

@@ -1,13 +1,23 @@
 """Devices and precision follow the config, or say why they cannot."""
 
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers.core import toy_task
-from trainers.core import distribution
+from tests.trainers.core import test_runner, toy_task
+from trainers.core import checkpoints, distribution
 from trainers.core.config_definitions import RuntimeConfig
 from trainers.core.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +62,54 @@ def test_a_wrong_setting_is_named(settings, message):
 def test_more_gpus_than_there_are_is_an_error():
     with pytest.raises(UserError, match="num_gpus is 64, but TensorFlow sees"):
         distribution.build_strategy(RuntimeConfig(num_gpus=64))
+
+
+def test_a_tpu_needs_an_address():
+    runtime = RuntimeConfig(distribution_strategy="tpu", num_gpus=0)
+    with pytest.raises(UserError, match="runtime.tpu is not set.*`local`"):
+        distribution.build_strategy(runtime)
+
+
+ONE_WORKER = """
+import sys
+from tests.trainers.core.test_runner import make
+runner = make(sys.argv[1], "runtime.distribution_strategy=multi_worker_mirrored")
+print(type(runner._strategy).__name__)
+runner.train(evaluate=True)
+"""
+
+
+def test_one_worker_trains_as_one_device(tmp_path):
+    """To the same weights and results, in files of the same names."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    worker = {"cluster": {"worker": [address]}, "task": {"type": "worker", "index": 0}}
+    environment = {"PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(worker)}
+    process = subprocess.run(
+        [sys.executable, "-c", ONE_WORKER, tmp_path / "worker"],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert process.stdout.startswith("CollectiveAllReduceStrategy")
+    test_runner.make(tmp_path / "alone").train(evaluate=True)
+    one, other = (
+        json.loads((tmp_path / name / "eval_results.json").read_text())
+        for name in ("worker", "alone")
+    )
+    assert one == pytest.approx(other, rel=1e-5)
+    one, other = (
+        tf.train.load_checkpoint(str(tmp_path / name / "ckpt-6"))
+        for name in ("worker", "alone")
+    )
+    kernel = f"model/conv.Skernel{checkpoints._SUFFIX}"
+    np.testing.assert_allclose(
+        one.get_tensor(kernel), other.get_tensor(kernel), rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["one_device", "mirrored"])
