@@ -132,9 +132,9 @@ def format_metrics(metrics: dict) -> str:
 
     Example:
     >>> print(format_metrics({"top1": 0.5, "view_top1": 0.25, "num_videos": 4}))
-                  by video   by view
-    top1            50.0 %    25.0 %
-    num_videos           4
+                    by video   by view
+    top1              50.0 %    25.0 %
+    num_videos             4
     """
     lines = [f"{'':<14}{'by video':>10}{'by view':>10}"]
     for name, value in metrics.items():
