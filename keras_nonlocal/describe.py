@@ -7,6 +7,7 @@ moving statistics of batch normalisation.
 import argparse
 import dataclasses
 import json
+import os
 import sys
 
 from keras_nonlocal.models import C2D, CONVENTIONS, I3D
@@ -32,7 +33,10 @@ def main(argv=None):
     except (ValueError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(_to_json(description) if args.json else to_table(description))
+    try:
+        print(_to_json(description) if args.json else to_table(description), flush=True)
+    except BrokenPipeError:  # `| head` has seen enough; Python would flush again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

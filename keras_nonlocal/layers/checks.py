@@ -1,5 +1,7 @@
 """Argument and shape checks of the non-local layers."""
 
+from collections.abc import Mapping
+
 from keras_nonlocal.ops.non_local import MODES
 from keras_nonlocal.validation import check_choice, check_positive_int
 
@@ -26,6 +28,17 @@ def check_arguments(layer):
         value = getattr(layer, argument)
         if value is not None:
             check_positive_int(argument, value, owner=owner)
+    for argument in ("sub_sample", "use_scale", "use_bias"):
+        check_choice(argument, getattr(layer, argument), (True, False), owner=owner)
+    check_choice(
+        "use_output_bias", layer.use_output_bias, (True, False, None), owner=owner
+    )
+    if not isinstance(layer.normalization_options, (Mapping, type(None))):
+        raise ValueError(
+            f"Invalid value for argument `normalization_options` of {owner}. Expected "
+            "a dict of arguments of BatchNormalization. Received: "
+            f"normalization_options={layer.normalization_options!r}."
+        )
     if layer.group_size and layer.scope == "space":
         raise ValueError(
             f"{owner}: `group_size` divides the frames that attend to one another, "

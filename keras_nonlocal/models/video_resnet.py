@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import keras
 from keras import layers
 
+from keras_nonlocal.layers import NonLocal3D
 from keras_nonlocal.models import resnet
 from keras_nonlocal.models.conventions import get_convention
 from keras_nonlocal.models.placement import STAGES, place
@@ -103,7 +104,9 @@ def _non_local_options(rules, overrides, owner):
     if not isinstance(overrides, Mapping) or reserved & set(overrides):
         expected = "a dict without 'name' and 'data_format', which the model sets"
         raise _invalid("non_local_options", overrides, expected, owner)
-    return {**rules.non_local_options, **overrides}
+    options = {**rules.non_local_options, **overrides}
+    NonLocal3D(**options)  # mistakes show even where no block is asked for
+    return options
 
 
 def _check(owner, depth, num_classes, input_shape, stem, width, dropout_rate):

@@ -55,10 +55,11 @@ def non_local(
     Reference: [Wang et al., 2018](https://arxiv.org/abs/1711.07971)
     """
     check_choice("algorithm", algorithm, ALGORITHMS, owner="non_local")
+    theta, phi, g = (ops.convert_to_tensor(t) for t in (theta, phi, g))
+    _check_shapes(theta, phi, g)
     scores = attention_scores(
         theta, phi, mode, scale=scale, concat_kernel=concat_kernel
     )
-    g = ops.convert_to_tensor(g)
     return ops.matmul(ops.cast(scores, g.dtype), g)  # (B, N, M) (B, M, d_g)
 
 
@@ -80,6 +81,7 @@ def attention_scores(
     """
     check_choice("mode", mode, MODES, owner="non_local")
     theta, phi = ops.convert_to_tensor(theta), ops.convert_to_tensor(phi)
+    _check_shapes(theta, phi)
     _check_arguments(mode, scale, concat_kernel, channels=theta.shape[-1])
     if mode == "dot_product":
         return _dot_product(theta, phi)
@@ -120,6 +122,24 @@ def _concatenation(theta, phi, kernel):
 
 def _num_keys(phi, dtype):
     return ops.cast(ops.shape(phi)[1], dtype)
+
+
+def _check_shapes(theta, phi, *g):
+    shapes = [tuple(t.shape) for t in (theta, phi, *g)]
+    fit = all(len(shape) == 3 for shape in shapes)
+    fit = fit and _agree(shapes[0], shapes[1], 0) and _agree(shapes[0], shapes[1], 2)
+    fit = fit and all(
+        _agree(shapes[1], shape, axis) for shape in shapes[2:] for axis in (0, 1)
+    )
+    if not fit:
+        raise ValueError(
+            "non_local: expected theta (B, N, d), phi (B, M, d) and g (B, M, d_g). "
+            f"Received shapes: {', '.join(map(str, shapes))}."
+        )
+
+
+def _agree(one, other, axis):
+    return None in (one[axis], other[axis]) or one[axis] == other[axis]
 
 
 def _check_arguments(mode, scale, concat_kernel, channels):

@@ -129,3 +129,17 @@ def test_wrong_arguments_are_refused(arguments, message):
     (theta, phi, g), _ = operands("gaussian")
     with pytest.raises(ValueError, match=message):
         non_local(theta, phi, g, **arguments)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((2, 5, 4), (2, 3, 5), (2, 3, 6)),
+        ((2, 5, 4), (2, 3, 4), (2, 5, 6)),
+        ((1, 5, 4), (2, 3, 4), (2, 3, 6)),
+        ((5, 4), (2, 3, 4), (2, 3, 6)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(shapes):
+    with pytest.raises(ValueError, match=r"expected theta \(B, N, d\), phi"):
+        non_local(*(np.ones(shape, "float32") for shape in shapes))
