@@ -1,6 +1,7 @@
 """What a person watching sees: a bar with loss, speed, input wait and ETA."""
 
 import contextlib
+import sys
 import time
 
 import tqdm
@@ -54,7 +55,7 @@ class ProgressBar:
             initial=start,
             unit="step",
             dynamic_ncols=True,
-            mininterval=0.5,
+            mininterval=0.5 if sys.stderr.isatty() else 10,  # logs stay short
             disable=not enabled,
             leave=leave,
         )
