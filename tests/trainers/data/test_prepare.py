@@ -1,8 +1,11 @@
 import json
+import multiprocessing
 import pathlib
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -165,6 +168,32 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_shard(tmp_path, index, monke
     with pytest.raises(DataError, match="cannot be written .*No space left"):
         prepare.prepare(index, str(tmp_path), **SETTINGS)
     assert not list(tmp_path.iterdir())
+
+
+def test_killed_workers_are_an_error_and_finished_shards_are_kept(tmp_path, index):
+    settings = SETTINGS | dict(num_shards=3)
+    prepare.prepare(index, str(tmp_path), **settings)
+    whole = contents(tmp_path)
+    for name in whole:
+        if not name.startswith("clips-00001"):
+            (tmp_path / name).unlink()
+    kept = contents(tmp_path)
+
+    def kill_workers():
+        while len(workers := multiprocessing.active_children()) < 2:
+            time.sleep(0.01)
+        time.sleep(0.2)  # the pool knows both, and both are still importing
+        for worker in workers:
+            worker.kill()
+
+    killer = threading.Thread(target=kill_workers, daemon=True)
+    killer.start()
+    with pytest.raises(DataError, match="worker process was killed.*fewer --workers"):
+        prepare.prepare(index, str(tmp_path), **(settings | dict(workers=2)))
+    killer.join()
+    assert contents(tmp_path) == kept
+    prepare.prepare(index, str(tmp_path), **settings)
+    assert contents(tmp_path) == whole
 
 
 def test_broken_videos_are_left_out_and_reported(tmp_path, video_folder, data_config):

@@ -10,6 +10,8 @@ import multiprocessing
 import os
 import pathlib
 from collections.abc import Iterator
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
 
 import cv2
 import numpy as np
@@ -84,7 +86,7 @@ def prepare(
 
     Raises:
         DataError: The output holds shards of something else, or cannot be
-            written (disk full).
+            written (disk full), or a worker was killed (out of memory).
     """
     if index.format == "tfrecord":
         raise DataError(f"{index.path}: is TFRecords already.")
@@ -154,11 +156,28 @@ def _write_all(todo: list[_Shard], shards: list[_Shard], workers: int) -> None:
             for shard in todo:
                 _write_shard(shard, progress.update)
             return
-        # Spawned, not forked: TensorFlow's threads do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(min(workers, len(todo))) as pool:
-            for count in pool.imap_unordered(_write_shard, todo):
-                progress.update(count)
+        for count in _written_side_by_side(todo, workers):
+            progress.update(count)
+
+
+def _written_side_by_side(todo: list[_Shard], workers: int) -> Iterator[int]:
+    """The number of videos of each shard, once it is there."""
+    # Spawned, not forked: TensorFlow's threads do not survive a fork. And no
+    # `Pool`, which waits for ever if a worker is killed.
+    context = multiprocessing.get_context("spawn")
+    pool = futures.ProcessPoolExecutor(min(workers, len(todo)), context)
+    try:
+        waiting = [pool.submit(_write_shard, shard) for shard in todo]
+        for done in futures.as_completed(waiting):
+            yield done.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "A worker process was killed, most often because the memory ran out. "
+            "Finished shards are kept: run the same command again, with fewer "
+            f"--workers than {min(workers, len(todo))}."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
