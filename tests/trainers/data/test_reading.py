@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from fractions import Fraction
 
 import av
@@ -263,6 +264,64 @@ def test_shrinking_is_antialiased_and_growing_bilinear(tmp_path, clips):
     step[:, 2:] = 200
     row = ArrayPicture(step).rgb(8, 8)[0, :, 0]
     assert row.tolist() == [0, 0, 0, 50, 150, 200, 200, 200]
+
+
+@pytest.mark.parametrize("angle", [90, 180, 270])  # anticlockwise
+def test_a_rotation_flag_is_obeyed(tmp_path, clips, angle):
+    path = str(tmp_path / "rotated.mp4")
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=GOP["options"])
+        stream.width, stream.height, stream.pix_fmt = 72, 48, "yuv420p"
+        stream.set_display_rotation(angle)
+        for pixels in clips.frames(12):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    pictures = dict(PyAVSource(path).pictures(np.array([3, 10])))
+    for number, picture in pictures.items():
+        assert picture.size == ((48, 72) if angle == 180 else (72, 48))
+        upright = np.rot90(picture.rgb(*picture.size), -angle // 90)
+        assert clips.numbers(upright) == number
+    assert sorted(pictures) == [3, 10]
+
+
+def write_packed_avi(path, clips, count):
+    """As DivX does: a B-frame shares its P-frame's packet, and a dummy follows."""
+    options = {"bf": "1", "g": "12", "qscale": "2"}
+    plain = clips.write(
+        path.with_name("plain.avi"), count, codec="mpeg4", options=options
+    )
+    with av.open(plain) as source, av.open(str(path), "w") as container:
+        packets = [bytes(p) for p in source.demux(video=0) if p.size]
+        packed = []
+        for packet in packets:
+            if packet[packet.index(b"\0\0\1\xb6") + 4] >> 6 == 2:  # a B-frame
+                packed[-1] += packet
+                packet = b"\0\0\1\xb6\x50\0\x7f"
+            packed.append(packet)
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for number, content in enumerate(packed):
+            packet = av.Packet(content)
+            packet.stream, packet.time_base = stream, Fraction(1, 25)
+            packet.pts = packet.dts = number
+            packet.is_keyframe = content.startswith(b"\0\0\1\xb0")
+            container.mux(packet)
+    # The decoder believes in packed frames if a DivX says so.
+    signature = re.compile(rb"(?<=\x00\x00\x01\xb2)Lavc[\d.]+")
+    path.write_bytes(signature.sub(_divx_signature, path.read_bytes()))
+    assert packets != packed
+    return str(path)
+
+
+def _divx_signature(found):
+    return b"DivX503b%0*dp" % (len(found[0]) - 9, 1393)
+
+
+def test_b_frames_packed_into_other_packets_are_found(tmp_path, clips, read_numbers):
+    path = write_packed_avi(tmp_path / "packed.avi", clips, 30)
+    assert PyAVSource(path).num_frames == 30
+    for wanted in ([0, 3, 4, 5], [17, 18], [29], [13, 28]):
+        np.testing.assert_array_equal(read_numbers(path, [wanted]), [wanted])
 
 
 # Real files, where they are beside the project.
