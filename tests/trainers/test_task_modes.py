@@ -296,6 +296,20 @@ def test_a_mistake_is_told_before_or_at_the_first_step(
         run("train", tmp_path, "trainer.train_steps=30", override, config=config)
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trainer.best_checkpoint_metric_comp=lowr",
+        "trainer.optimizer_config.optimizer.sgd.global_clipnorm=-1",
+        "task.model.depth=51",
+    ],
+)
+def test_a_mistake_does_not_stay_in_the_model_directory(config, tmp_path, override):
+    with pytest.raises(ValueError):
+        run("train", tmp_path, override, config=config)
+    assert not (tmp_path / "params.yaml").exists()
+
+
 def test_an_empty_class_is_an_error(config, videos, tmp_path):
     for name in ("green", "red"):
         (tmp_path / name).symlink_to(videos / "train" / name)

@@ -30,6 +30,9 @@ class Runner:
         strategy: From `distribution.build_strategy`.
         model_dir: Checkpoints, curves and results go here.
         train: False builds no optimizer.
+
+    Raises:
+        UserError: A setting that training or evaluation cannot go by.
     """
 
     def __init__(self, config, task, strategy, model_dir, train: bool = True):
@@ -37,6 +40,10 @@ class Runner:
         self._task = task
         self._strategy = strategy
         self._model_dir = pathlib.Path(model_dir)
+        if train:
+            checks.check_training(config.trainer, task)
+        else:
+            checks.check_evaluation(config.trainer)
         self._chief = distribution.is_chief(strategy)
         with strategy.scope():
             self.trainer = self._build_trainer(train)
@@ -60,7 +67,6 @@ class Runner:
 
     def train(self, evaluate: bool = False) -> dict:
         """Trains to `train_steps`; returns the last evaluation's metrics."""
-        checks.check_training(self._config.trainer, self._task)
         with self._strategy.scope():
             self._restore_or_initialize()
             saver = self._build_saver(evaluate)
@@ -70,7 +76,6 @@ class Runner:
 
     def evaluate(self, checkpoint: str) -> dict:
         """Tests a checkpoint and writes `eval_results.json`."""
-        checks.check_evaluation(self._config.trainer)
         with self._strategy.scope():
             checkpoints.restore_model(self.trainer.model, checkpoint)
             self.trainer.global_step.assign(_step_of(checkpoint))

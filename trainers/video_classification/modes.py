@@ -72,8 +72,8 @@ def train(options, name, experiment, evaluate=False):
         task.validation_index  # noqa: B018 (its mistakes show now, not hours later)
     is_chief = distribution.is_chief(strategy)
     with only_one(options.model_dir) if is_chief else contextlib.nullcontext():
-        _save_setup(task, name, experiment, options.model_dir)
         runner = Runner(experiment, task, strategy, options.model_dir)
+        _save_setup(task, name, experiment, options.model_dir)  # nothing wrong is kept
         try:
             runner.train(evaluate)
             print(f"At step {runner.step}; see {options.model_dir}", file=sys.stderr)
