@@ -4,6 +4,7 @@ The marked tests need an environment of its own (TensorFlow 2.17 with
 tensorflow-io 0.37.1, and FFmpeg 4 on LD_LIBRARY_PATH), without the Model Garden.
 """
 
+import dataclasses
 import functools
 import http.server
 import threading
@@ -21,35 +22,37 @@ from trainers.video_classification.data import (
 )
 from trainers.video_classification.data.pyav import PyAVSource
 
-CLIP = types.SimpleNamespace(num_frames=4, temporal_stride=2)
+CLIP = types.SimpleNamespace(num_frames=4, temporal_stride=2, mean=None, std=None)
+
+
+@dataclasses.dataclass
+class Settings:
+    """Stands in for `DataConfig`, which needs the Model Garden."""
+
+    input_path: str = ""
+    index_format: str = "auto"
+    video_root: str = ""
+    class_file: str = ""
+    split: str = ""
+    is_multilabel: bool = False
+    is_training: bool = True
+    global_batch_size: int = 2
+    min_short_side: int = 32
+    max_short_side: int = 40
+    crop_size: int = 28
+    horizontal_flip: bool = True
+    num_test_clips: int = 2
+    num_test_crops: int = 1
+    decoder: str = "tfio"
+    max_broken_fraction: float = 0.1
+    num_parallel_decodes: int = 2
+    prefetch_buffer_size: int | None = None
+    deterministic: bool | None = None
+    cache: bool = False
 
 
 def settings(path, **overrides):
-    return types.SimpleNamespace(
-        **dict(
-            input_path=str(path),
-            index_format="auto",
-            video_root="",
-            class_file="",
-            split="",
-            is_multilabel=False,
-            is_training=True,
-            global_batch_size=2,
-            min_short_side=32,
-            max_short_side=40,
-            crop_size=28,
-            horizontal_flip=True,
-            num_test_clips=2,
-            num_test_crops=1,
-            decoder="tfio",
-            max_broken_fraction=0.1,
-            num_parallel_decodes=2,
-            prefetch_buffer_size=None,
-            deterministic=None,
-            cache=False,
-        )
-        | overrides
-    )
+    return Settings(str(path), **overrides)
 
 
 def test_the_error_elsewhere_says_what_is_needed(tmp_path):
