@@ -79,7 +79,7 @@ class Runner:
         with self._strategy.scope():
             checkpoints.restore_model(self.trainer.model, checkpoint)
             self.trainer.global_step.assign(_step_of(checkpoint))
-            return self._evaluate()
+            return self._evaluate(in_training=False)
 
     # === Parts ===
 
@@ -87,7 +87,7 @@ class Runner:
         trainer = self._config.trainer
         bar = ProgressBar("train", trainer.train_steps, self.step, self._chief)
         self.trainer.on_step = bar.update
-        metrics = {}
+        metrics, known = {}, self._evaluated()
         try:
             while True:
                 is_tested = evaluate and self._is_due(trainer.validation_interval)
@@ -95,8 +95,9 @@ class Runner:
                 if is_tested or self._is_due(trainer.checkpoint_interval):
                     saver.save(self.step)
                 if is_tested:
-                    metrics = self._evaluated() or self._evaluate()
+                    metrics = known or self._evaluate()
                     saver.save_if_best(self.step, metrics)
+                known = None
                 if self.step >= trainer.train_steps:
                     return metrics
                 self._train_loop(self._next_stop(evaluate))
@@ -117,7 +118,7 @@ class Runner:
         self._task.check_inputs()
         self._write_summary("train", logs)
 
-    def _evaluate(self) -> dict:
+    def _evaluate(self, in_training: bool = True) -> dict:
         bar = ProgressBar("eval", enabled=self._chief, leave=False)
         self.trainer.on_eval_step = bar.update_of
         try:
@@ -129,7 +130,7 @@ class Runner:
             bar.close()
         self._write_summary(self._config.trainer.validation_summary_subdir, metrics)
         if self._chief:
-            results = {"step": self.step, **metrics}
+            results = {"step": self.step, "in_training": in_training, **metrics}
             write_json(self._model_dir / RESULTS_FILE, results)
             bar.write(f"Step {self.step}\n{self._task.format_metrics(metrics)}")
         return metrics
@@ -156,12 +157,14 @@ class Runner:
         )
 
     def _evaluated(self) -> dict | None:
-        """Metrics of this step, where a run that ended here got as far."""
+        """Metrics of the step that a run ended at, where it got as far."""
         path = self._model_dir / RESULTS_FILE
         if not path.is_file():
             return None
         results = json.loads(path.read_text(encoding="utf-8"))
-        return results if results.pop("step", None) == self.step else None
+        # `--mode eval` may have tested this step too, but with other views.
+        is_ours = results.pop("in_training", False)
+        return results if results.pop("step", None) == self.step and is_ours else None
 
     def _restore_or_initialize(self):
         trainer = self.trainer

@@ -75,7 +75,7 @@ def test_checkpoints_curves_and_results_are_written(tmp_path):
         "ckpt-6.index",
     ]
     results = json.loads((tmp_path / "eval_results.json").read_text())
-    assert results == {"step": 6, **metrics}
+    assert results == {"step": 6, "in_training": True, **metrics}
     assert metrics["num_examples"] == 10  # rows of weight 0 left out
     train = scalars(tmp_path / "train")
     assert {step for step, _ in train} == {2, 3, 4, 6}
@@ -165,9 +165,24 @@ def test_a_kill_after_the_evaluation_does_not_lose_the_best(tmp_path, monkeypatc
     resumed = make(tmp_path, steps)
     resumed.trainer.evaluate = None  # not to be called
     metrics = resumed.train(evaluate=True)
-    assert {"step": 3, **metrics} == results
+    assert {"step": 3, "in_training": True, **metrics} == results
+    assert results.pop("in_training")
     assert json.loads((tmp_path / "best" / "info.json").read_text()) == results
     assert checkpoints.latest(tmp_path / "best").endswith("best-3")
+
+
+def test_a_test_in_between_is_not_taken_for_trainings_own(tmp_path):
+    """It may have been on other views."""
+    steps = "trainer.train_steps=3"
+    trained = make(tmp_path, steps)
+    trained.train()
+    make(tmp_path, steps, train=False).evaluate(checkpoints.latest(tmp_path))
+    resumed = make(tmp_path, steps)
+    calls = []
+    evaluate = resumed.trainer.evaluate
+    resumed.trainer.evaluate = lambda steps: calls.append(1) or evaluate(steps)
+    resumed.train(evaluate=True)
+    assert calls == [1]
 
 
 def test_a_finished_run_trains_no_further(tmp_path):
