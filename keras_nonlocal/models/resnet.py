@@ -9,8 +9,6 @@ from keras import layers
 from keras_nonlocal.layers import BatchNormalization, NonLocal3D
 from keras_nonlocal.models.convolution import PaddedConv3D
 
-_CHANNELS_LAST = {"data_format": "channels_last"}
-
 # Residual blocks of res2, res3, res4, res5; 3 convolutions each, and 2 more layers.
 # 50, 101: the paper's. 152 follows the same rules. 14 and 26 are for demonstrations
 # and tests, best with a smaller `width`.
@@ -105,5 +103,7 @@ def stage(
         block = f"{name}_{i}"
         x = bottleneck(x, width, taps, strides, zero_init=zero_init, name=block)
         if i in non_local:
-            x = NonLocal3D(**_CHANNELS_LAST, **options, name=f"{block}_nonlocal")(x)
+            x = NonLocal3D(
+                **options, data_format="channels_last", name=f"{block}_nonlocal"
+            )(x)
     return layers.Identity(name=name)(x)

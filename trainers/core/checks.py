@@ -1,6 +1,6 @@
 """Mistakes in a `TrainerConfig`, found before the first step rather than at it."""
 
-from trainers.core.errors import UserError, did_you_mean
+from trainers.core.errors import UserError, check_choice
 
 _COUNTS = (
     "train_steps",
@@ -47,11 +47,7 @@ def check_evaluation(trainer):
 def _check_best(trainer, task):
     metric = trainer.best_checkpoint_eval_metric
     comparison = trainer.best_checkpoint_metric_comp
-    if comparison not in _COMPARISONS:
-        raise UserError(
-            f"trainer.best_checkpoint_metric_comp is {comparison!r}."
-            f"{did_you_mean(comparison, _COMPARISONS)}"
-        )
+    check_choice("trainer.best_checkpoint_metric_comp", comparison, _COMPARISONS)
     if metric and metric not in task.metric_names:
         raise UserError(
             f"trainer.best_checkpoint_eval_metric is {metric!r}. Expected one of: "

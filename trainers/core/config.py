@@ -18,7 +18,7 @@ from official.core import exp_factory
 from official.core import registry as _registry
 from official.modeling import hyperparams
 
-from trainers.core.errors import UserError, did_you_mean
+from trainers.core.errors import UserError, check_choice, did_you_mean
 from trainers.core.yaml_io import parse_yaml, read_yaml, write_text
 
 PARAMS_FILE = "params.yaml"
@@ -132,7 +132,7 @@ def override(config, values: Mapping, source: str, prefix: str = ""):
                 f"{where} is not a field of {kind}.{did_you_mean(key, fields)}"
             )
         _set_field(config, key, value, hints.get(key, typing.Any), where, prefix)
-    _check_choice(config, fields, f"{source}: `{prefix}type`")
+    _check_type(config, fields, f"{source}: `{prefix}type`")
 
 
 def _set_field(config, key, value, hint, where, prefix):
@@ -149,15 +149,11 @@ def _set_field(config, key, value, hint, where, prefix):
     setattr(config, key, float(value) if _is_float(value, hint) else value)
 
 
-def _check_choice(config, fields, where):
+def _check_type(config, fields, where):
     """A oneof's `type` must be one of its members."""
     if not isinstance(config, hyperparams.OneOfConfig) or config.type is None:
         return
-    members = [name for name in fields if name != "type"]
-    if config.type not in members:
-        raise UserError(
-            f"{where} is {config.type!r}.{did_you_mean(config.type, members)}"
-        )
+    check_choice(where, config.type, [name for name in fields if name != "type"])
 
 
 def _matches(value, hint) -> bool:

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from official.common import distribute_utils
 
-from trainers.core.errors import UserError, did_you_mean
+from trainers.core.errors import UserError, check_choice
 
 STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored", "tpu")
 # Policies by the Model Garden's name of the computing dtype.
@@ -28,8 +28,11 @@ def configure(runtime):
     Raises:
         UserError: A value outside its choices, or devices that are not there.
     """
-    _check_choice("distribution_strategy", runtime.distribution_strategy, STRATEGIES)
-    _check_choice("mixed_precision_dtype", runtime.mixed_precision_dtype, POLICIES)
+    for name, choices in (
+        ("distribution_strategy", STRATEGIES),
+        ("mixed_precision_dtype", POLICIES),
+    ):
+        check_choice(f"runtime.{name}", getattr(runtime, name), choices)
     keras.config.set_dtype_policy(POLICIES[runtime.mixed_precision_dtype])
     _split_cpu(runtime.num_cpu_devices)
     for gpu in tf.config.list_physical_devices("GPU"):
@@ -44,11 +47,6 @@ def configure(runtime):
     # TensorFlow's remapper fails on the graph of a training step with padded 3-D
     # convolutions, with a frightening line on stderr; on others it gains nothing.
     tf.config.optimizer.set_experimental_options({"remapping": False})
-
-
-def _check_choice(name, value, choices):
-    if value not in choices:
-        raise UserError(f"runtime.{name} is {value!r}.{did_you_mean(value, choices)}")
 
 
 def _split_cpu(num_devices: int):

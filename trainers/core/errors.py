@@ -20,6 +20,18 @@ class Interrupted(Exception):
         self.signum = signum
 
 
+def check_choice(key: str, value, choices: Iterable):
+    """Raises a `UserError` naming the nearest choice unless `value` is one.
+
+    Args:
+        key: The whole key in the config, `runtime.distribution_strategy` say.
+        value: What it is set to.
+        choices: What it can be.
+    """
+    if value not in choices:
+        raise UserError(f"{key} is {value!r}.{did_you_mean(value, choices)}")
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or the choices where none is near.
 

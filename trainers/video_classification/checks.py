@@ -3,7 +3,7 @@
 from official.core.config_definitions import TaskConfig
 
 from keras_nonlocal.models import CONVENTIONS
-from trainers.core.errors import UserError, did_you_mean
+from trainers.core.errors import UserError, check_choice
 from trainers.video_classification.evaluation import AGGREGATIONS
 
 # What `init_checkpoint_modules` leaves as it was initialised.
@@ -22,21 +22,16 @@ def check_config(params):
             "task.train_data.is_multilabel and task.validation_data.is_multilabel "
             "differ: set both."
         )
-    _check_choice("init_checkpoint_modules", params, NEW_LAYERS)
-    _check_choice("view_aggregation", params.evaluation, AGGREGATIONS, "evaluation.")
-    _check_choice("convention", params.model, CONVENTIONS, "model.")
+    aggregation = params.evaluation.view_aggregation
+    check_choice(
+        "task.init_checkpoint_modules", params.init_checkpoint_modules, NEW_LAYERS
+    )
+    check_choice("task.evaluation.view_aggregation", aggregation, AGGREGATIONS)
+    check_choice("task.model.convention", params.model.convention, CONVENTIONS)
     if not 0 <= params.losses.label_smoothing < 1:
         raise UserError(
             "task.losses.label_smoothing must be in [0, 1). Received: "
             f"{params.losses.label_smoothing}."
-        )
-
-
-def _check_choice(name, config, choices, prefix=""):
-    value = getattr(config, name)
-    if value not in choices:
-        raise UserError(
-            f"task.{prefix}{name} is {value!r}.{did_you_mean(value, choices)}"
         )
 
 

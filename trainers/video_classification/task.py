@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_nonlocal.models import C2D, CONVENTIONS, I3D
-from trainers.core.errors import UserError, did_you_mean
+from trainers.core.errors import UserError, check_choice
 from trainers.core.task import Task
 from trainers.video_classification import losses
 from trainers.video_classification.checks import NEW_LAYERS, check_config
@@ -105,10 +105,7 @@ class VideoClassificationTask(Task):
         """
         options = self.task_config.model.as_dict()
         name = options.pop("name")
-        if name not in _BUILDERS:
-            raise UserError(
-                f"task.model.name is {name!r}.{did_you_mean(name, _BUILDERS)}"
-            )
+        check_choice("task.model.name", name, _BUILDERS)
         if name == "c2d":
             options.pop("temporal_kernel")
         options["num_classes"] = self._num_classes(options["num_classes"])
