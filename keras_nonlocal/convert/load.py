@@ -1,0 +1,48 @@
+"""Weights from elsewhere into a model of ours."""
+
+import os
+from collections.abc import Mapping
+
+from keras_nonlocal.convert.plan import make_plan
+from keras_nonlocal.convert.sources import identify
+
+
+def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=False):
+    """Loads the weights that another project trained.
+
+    Everything is checked before anything is changed: a model that raises is as it
+    was.
+
+    Args:
+        model: A built `C2D` or `I3D`.
+        path_or_dict: A file, or what it would hold: a dict of arrays by the
+            source's names.
+        source: Name of the source, or `"auto"`: found by the names.
+        strict: Whether weights that are missing, unexpected or of another shape, and
+            a model of another convention, are errors. Otherwise what fits is
+            loaded, and the report tells the rest.
+        skip_head: Leave the classifier `pred` as it is.
+
+    Returns:
+        `Report`: what became of every weight.
+
+    Raises:
+        ValueError: An unknown `source`; a model that is not built.
+        CheckpointError: A file that cannot be read, names of no known source, or,
+            if `strict`, a report with problems.
+    """
+    source, state = identify(_read(path_or_dict), source)
+    values, report = make_plan(model, source, state, skip_head)
+    if strict:
+        report.raise_if_wrong()
+    for variable, value in values:
+        variable.assign(value)
+    return report
+
+
+def _read(path_or_dict):
+    if isinstance(path_or_dict, Mapping):
+        return path_or_dict
+    from keras_nonlocal.convert.files import read_checkpoint
+
+    return read_checkpoint(os.fspath(path_or_dict)).content

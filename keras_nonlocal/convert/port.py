@@ -1,0 +1,62 @@
+"""Arrays of other projects in our layout.
+
+Ours: convolutions (T, H, W, I, O), products (I, O), vectors (O,).
+"""
+
+import numpy as np
+
+
+def port_conv(kernel, taps=1):
+    """(O, I, T, H, W) to (T, H, W, I, O); (O, I, H, W) is inflated to `taps`.
+
+    Example:
+    >>> port_conv(np.ones((8, 3, 7, 7)), taps=5).shape
+    (5, 7, 7, 3, 8)
+    """
+    if kernel.ndim == 4:
+        return inflate(kernel.transpose(2, 3, 1, 0), taps)
+    return kernel.transpose(2, 3, 4, 1, 0)
+
+
+def inflate(kernel, taps):
+    """(H, W, I, O) to (T, H, W, I, O): T copies, each divided by T (paper, Sec. 3.3).
+
+    A video that repeats one frame then gives what the frame gave.
+
+    Example:
+    >>> inflate(np.ones((1, 1, 1, 1)), 4).ravel()
+    array([0.25, 0.25, 0.25, 0.25])
+    """
+    return np.repeat(kernel[None] / taps, taps, axis=0)
+
+
+def port_dense(kernel):
+    """(O, I), or a 1x1 or 1x1x1 convolution (O, I, 1, ...), to (I, O).
+
+    Example:
+    >>> port_dense(np.ones((8, 3, 1, 1, 1))).shape
+    (3, 8)
+    """
+    return kernel.reshape(kernel.shape[:2]).T
+
+
+def port_bn(variance, epsilon, our_epsilon):
+    """The variance for our epsilon: the sum of the two is what normalises.
+
+    Example:
+    >>> float(port_bn(np.float64(1), 1e-3, 1e-5))
+    1.00099
+    """
+    return variance + (epsilon - our_epsilon)
+
+
+def torch_to_keras(array, shape):
+    """An (O, I, ...) array in the layout of a weight of ours of that `shape`.
+
+    Arrays that cannot be brought into it come back as they are.
+    """
+    if len(shape) == 5 and array.ndim in (4, 5):
+        return port_conv(array, shape[0])
+    if len(shape) == 2 and array.ndim >= 2 and set(array.shape[2:]) <= {1}:
+        return port_dense(array)
+    return array

@@ -1,0 +1,54 @@
+"""The projects whose weights can be loaded, one module each."""
+
+from collections.abc import Mapping
+
+from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.sources import pyslowfast
+from keras_nonlocal.convert.sources.source import Source
+from keras_nonlocal.validation import check_choice
+
+SOURCES = {module.SOURCE.name: module.SOURCE for module in (pyslowfast,)}
+
+__all__ = ["SOURCES", "Source", "identify"]
+
+
+def identify(content, source="auto"):
+    """Finds the source and its weights within what a file holds.
+
+    Args:
+        content: Dict, as a training program saves it.
+        source: Name of a source, or `"auto"`: the one whose names fit best.
+
+    Returns:
+        `(source, weights)`: a `Source` and a dict of arrays by its names.
+
+    Raises:
+        ValueError: An unknown `source`.
+        CheckpointError: Names that no source uses.
+
+    Example:
+    >>> state = {"s1.pathway0_stem.conv.weight": np.ones((64, 3, 5, 7, 7))}
+    >>> identify({"epoch": 7, "model_state": state})[0].name
+    'pyslowfast'
+    """
+    check_choice("source", source, ("auto", *SOURCES), owner="load_weights")
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"The file holds a {type(content).__name__}. Expected a dict of arrays by "
+            "name, as training programs save it."
+        )
+    candidates = SOURCES.values() if source == "auto" else [SOURCES[source]]
+    states = [(source, source.unwrap(content)) for source in candidates]
+    best, state = max(states, key=lambda pair: pair[0].count_known(pair[1]))
+    if not best.count_known(state):
+        raise _unknown(source, state)
+    return best, state
+
+
+def _unknown(source, state):
+    names = ", ".join(map(repr, sorted(map(str, state))[:3])) or "nothing"
+    looked = ", ".join(SOURCES) if source == "auto" else source
+    return CheckpointError(
+        f"None of the {len(state)} names in the file is one of {looked}'s. The first "
+        f"are {names}. Expected the weights of a video or image ResNet."
+    )

@@ -1,0 +1,98 @@
+"""What a source project is to `load_weights`."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Mapping
+
+from keras_nonlocal.convert.port import torch_to_keras
+from keras_nonlocal.convert.sources.names import NameTable
+
+# Where training programs keep the weights within what they save.
+WRAPPERS = ("blobs", "model_state", "state_dict", "model_state_dict", "model")
+
+
+def unwrap(content):
+    """The dict of weights by name within what a file holds.
+
+    Looks into `{"state_dict": {...}}` and its like, and takes off the `module.`
+    that data-parallel training puts before every name.
+
+    Example:
+    >>> unwrap({"epoch": 3, "model_state": {"module.conv1.weight": 0}})
+    {'conv1.weight': 0}
+    """
+    for key in WRAPPERS:
+        if isinstance(content.get(key), Mapping):
+            return unwrap(content[key])
+    if content and all(str(name).startswith("module.") for name in content):
+        return {name.removeprefix("module."): x for name, x in content.items()}
+    return dict(content)
+
+
+def keep(state):
+    """The weights as they are."""
+    return state
+
+
+def nothing(*_):
+    """No defaults, no demands."""
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One project's names and layout.
+
+    Attributes:
+        name: For `load_weights(source=...)`.
+        names: Templates of its names and of ours: see `NameTable`. Two names may
+            give one of our paths (aliases): their arrays must then be equal.
+        fields: Of these templates.
+        ignored: Regular expressions, each of a whole name: weights that inference
+            has no use for.
+        convention: Which `convention` of C2D and I3D its weights need; None: any.
+        epsilon: Of its batch normalisation.
+        unwrap: What a file holds, a dict, to weights by name.
+        prepare: Weights by name to the same: to rename, to merge, or to refuse by
+            a `CheckpointError` that says why.
+        port: `(array, shape)` to the array in our layout, for one of our weights
+            of that shape.
+        defaults: The file's weights as `{our path: array}` to `{ending of our path:
+            number}`: what stands, exactly, for weights that the source leaves out
+            (`{"w_z/bias": 0}`).
+        demands: The weights by name to what they say of non-local blocks:
+            `{"sub_sample": True}`.
+        is_image_network: Whether the weights by name are those of an image
+            classifier: no convention is needed, and another number of classes
+            leaves our classifier as it is.
+    """
+
+    name: str
+    names: Mapping[str, str]
+    fields: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    convention: str | None = None
+    epsilon: float = 1e-5
+    unwrap: Callable = unwrap
+    prepare: Callable = keep
+    port: Callable = torch_to_keras
+    defaults: Callable = nothing
+    demands: Callable = nothing
+    is_image_network: Callable = nothing
+
+    @functools.cached_property
+    def _table(self):
+        return NameTable(self.names, self.fields)
+
+    def translate(self, name):
+        """Our path for one of the source's names, or None."""
+        return self._table.translate(name)
+
+    def ignores(self, name):
+        """Whether a name is left out on purpose."""
+        return any(re.fullmatch(pattern, name) for pattern in self.ignored)
+
+    def count_known(self, names):
+        """How many of the names have a path of ours."""
+        return sum(self.translate(str(name)) is not None for name in names)

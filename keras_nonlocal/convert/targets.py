@@ -1,0 +1,51 @@
+"""The weights of a model, as the places that arrays go to."""
+
+import dataclasses
+
+import keras
+
+from keras_nonlocal.layers import BatchNormalization
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One weight of ours.
+
+    Attributes:
+        variable: `keras.Variable`.
+        epsilon: Of the batch normalisation whose variance this is, else None.
+    """
+
+    variable: keras.Variable
+    epsilon: float | None = None
+
+    @property
+    def shape(self):
+        """Tuple of ints."""
+        return tuple(self.variable.shape)
+
+
+def find_targets(model):
+    """`Target`s of a built model by path; those of a layer without its own name.
+
+    Example:
+    >>> list(find_targets(C2D(14, 10, (4, 64, 64, 3), width=8)))[:2]
+    ['conv1/kernel', 'conv1_bn/gamma']
+    """
+    if not model.weights:
+        raise ValueError(
+            f"Model {model.name!r} has no weights yet. Build it, or call it once, "
+            "before loading any."
+        )
+    epsilons = {id(x.moving_variance): x.epsilon for x in _normalizations(model)}
+    prefix = "" if isinstance(model, keras.Model) else f"{model.path}/"
+    return {
+        variable.path.removeprefix(prefix): Target(variable, epsilons.get(id(variable)))
+        for variable in model.weights
+    }
+
+
+def _normalizations(model):
+    layers = model.layers if isinstance(model, keras.Model) else [model]
+    layers = [getattr(layer, "norm", None) or layer for layer in layers]
+    return [layer for layer in layers if isinstance(layer, BatchNormalization)]
