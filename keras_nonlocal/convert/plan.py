@@ -1,13 +1,14 @@
 """Which array goes into which weight: decided, and reported, before any is moved."""
 
 import numpy as np
+from keras import ops
 
-from keras_nonlocal.convert.arrays import to_arrays, to_float32
-from keras_nonlocal.convert.causes import cause_of, causes_of
+from keras_nonlocal.convert.arrays import to_arrays
+from keras_nonlocal.convert.causes import causes_of
 from keras_nonlocal.convert.convention import differences
+from keras_nonlocal.convert.fit import fit_arrays
 from keras_nonlocal.convert.found import find_arrays
-from keras_nonlocal.convert.port import port_bn
-from keras_nonlocal.convert.report import Mismatch, Report
+from keras_nonlocal.convert.report import Report
 from keras_nonlocal.convert.targets import find_targets
 
 
@@ -24,110 +25,80 @@ def make_plan(model, source, state, skip_head=False):
         `(values, report)`: a list of `(variable, array)` to assign, and a `Report`.
     """
     state = source.prepare(to_arrays(state))
+    is_image = bool(source.is_image_network(state))
     targets = find_targets(model)
     found = find_arrays(source, state)
-    is_image = source.is_image_network(state)
-    if skip_head or _keeps_head(source, found, targets, is_image):
-        found = found.without(_is_head)
+    if skip_head or _needs_no_head(source, found, targets, is_image):
+        found = found.without(is_head)
     new = _new(found, targets, skip_head or is_image)
-    wanted = {path: x for path, x in targets.items() if path not in new}
-    values, mismatches, not_finite = _fit(source, found, wanted)
-    filled = _fill(source.defaults(found.arrays), found, wanted)
-    known = found.arrays.keys() | filled
-    missing = tuple(path for path in wanted if path not in known)
-    surplus = tuple(found.names[path] for path in found.names if path not in targets)
+    wanted = {path: target for path, target in targets.items() if path not in new}
+    fit = fit_arrays(source, found, wanted)
+    tried = found.arrays.keys() | fit.filled
     report = Report(
         source=source.name,
-        matched={path: found.names[path] for path in values},
-        inflated=tuple(
-            path
-            for path in values
-            if found.arrays[path].ndim == 4 and values[path].shape[0] > 1
-        ),
-        filled=filled,
+        matched={p: found.names[p] for p in fit.values if p not in fit.filled},
+        inflated=tuple(fit.inflated),
+        filled=fit.filled,
         new=new,
         ignored=found.ignored,
-        missing=missing,
-        unexpected=found.unexpected + surplus,
-        mismatches=mismatches,
-        not_finite=not_finite,
-        convention=() if is_image else differences(model, source, state),
-        causes=causes_of(targets, found),
+        missing=tuple(path for path in wanted if path not in tried),
+        unexpected=found.unexpected
+        + tuple(name for path, name in found.names.items() if path not in targets),
+        mismatches=tuple(fit.mismatches),
+        not_finite=tuple(fit.not_finite),
+        convention=_departures(model, source, state, is_image),
+        notes=causes_of(wanted, found.arrays) + _not_identities(new, targets),
     )
-    for path, number in filled.items():
-        array = np.full(wanted[path].shape, number)
-        values[path] = _value(source, array, wanted[path])
-    return [(targets[path].variable, value) for path, value in values.items()], report
+    return [(targets[path].variable, x) for path, x in fit.values.items()], report
 
 
-def _is_head(path):
+def _departures(model, source, state, is_image):
+    if source.convention is None or is_image:
+        return ()
+    return differences(model, source.convention, source.demands(state))
+
+
+def is_head(path):
+    """Whether a path is of the classifier."""
     return path.startswith("pred/")
 
 
-def _is_non_local(path):
+def is_non_local(path):
+    """Whether a path is of a non-local block."""
     return "_nonlocal/" in path
 
 
-def _keeps_head(source, found, targets, is_image):
-    """Whether a classifier in the file has no use here."""
-    ours = [path for path in targets if _is_head(path)]
-    return (
-        not ours
-        or is_image
-        and any(
-            path in found.arrays
-            and np.shape(_value(source, found.arrays[path], targets[path]))
-            != targets[path].shape
-            for path in ours
-        )
-    )
+def _needs_no_head(source, found, targets, is_image):
+    """No classifier in the model, or that of an image network with other classes."""
+    heads = {path: target for path, target in targets.items() if is_head(path)}
+    return not heads or (is_image and fit_arrays(source, found, heads).mismatches)
 
 
 def _new(found, targets, headless):
-    """Our weights that a file need not have, and has not."""
-    kinds = [_is_non_local, *([_is_head] if headless else [])]
-    kinds = [kind for kind in kinds if not any(map(kind, found.arrays))]
-    return tuple(path for path in targets if any(kind(path) for kind in kinds))
+    """Our weights that the file need not have, and has not."""
+    kinds = [is_non_local, is_head] if headless else [is_non_local]
+    absent = [kind for kind in kinds if not any(map(kind, found.arrays))]
+    return tuple(path for path in targets if any(kind(path) for kind in absent))
 
 
-def _fit(source, found, wanted):
-    """Values by path, those that do not fit, and names of those not finite."""
-    values, mismatches, not_finite = {}, [], []
-    for path, target in wanted.items():
-        if path not in found.arrays:
-            continue
-        array, name = found.arrays[path], found.names[path]
-        value = _value(source, array, target)
-        if value is None or value.shape != target.shape:
-            shape = array.shape if value is None else value.shape
-            cause = cause_of(path, array, shape, target.shape)
-            mismatches.append(Mismatch(path, name, shape, target.shape, cause))
-        elif not np.isfinite(value).all():
-            not_finite.append(name)
-        else:
-            values[path] = value
-    return values, tuple(mismatches), tuple(not_finite)
+def _not_identities(new, targets):
+    """Notes on new non-local blocks that change what a trained network computes."""
+    blocks = dict.fromkeys(path.split("/")[0] for path in new if is_non_local(path))
+    return tuple(
+        f"{block} is new, and does not start as an identity"
+        for block in blocks
+        if any(map(_is_set, _outputs(block, targets)))
+    )
 
 
-def _value(source, array, target):
-    """The array as `target` takes it, or None if it is not numbers."""
-    numbers = to_float32(array)
-    if numbers is None:
-        return None
-    numbers = source.port(numbers, target.shape)
-    if target.epsilon is not None:
-        numbers = port_bn(numbers, source.epsilon, target.epsilon)
-    return numbers
+def _outputs(block, targets):
+    """The weights that are all zero in an identity: those of the last layer."""
+    last, weights = f"{block}/norm", ("gamma", "beta")
+    if f"{last}/gamma" not in targets:
+        last, weights = f"{block}/w_z", ("kernel", "bias")
+    paths = [f"{last}/{weight}" for weight in weights]
+    return [targets[path].variable for path in paths if path in targets]
 
 
-def _fill(defaults, found, wanted):
-    """Our weights that stand for nothing in the file, within layers that it has."""
-    layers = {path.split("/")[0] for path in found.arrays}
-    return {
-        path: number
-        for path in wanted
-        for ending, number in defaults.items()
-        if path.endswith(ending)
-        and path not in found.arrays
-        and path.split("/")[0] in layers
-    }
+def _is_set(variable):
+    return bool(np.any(ops.convert_to_numpy(variable)))

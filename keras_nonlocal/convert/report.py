@@ -49,7 +49,7 @@ class Report:
         mismatches: Weights that do not fit: `Mismatch`.
         not_finite: Names in the file with NaN or infinity among the values.
         convention: How the model differs from what the weights need.
-        causes: What the problems add up to, and what to do.
+        notes: What the problems add up to and what to do; what else to know.
     """
 
     source: str
@@ -63,7 +63,7 @@ class Report:
     mismatches: tuple[Mismatch, ...] = ()
     not_finite: tuple[str, ...] = ()
     convention: tuple[str, ...] = ()
-    causes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self):
@@ -86,8 +86,8 @@ class Report:
             for kind, items in kinds
             if items or kind in ("matched", "missing", "unexpected")
         ]
-        causes = [f"! {cause}" for cause in self.causes]
-        return "\n".join([f"weights of {self.source}", *rows, *causes])
+        notes = [f"! {note}" for note in self.notes]
+        return "\n".join([f"weights of {self.source}", *rows, *notes])
 
     def _kinds(self):
         return (

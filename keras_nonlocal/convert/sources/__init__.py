@@ -3,11 +3,18 @@
 from collections.abc import Mapping
 
 from keras_nonlocal.convert.errors import CheckpointError
-from keras_nonlocal.convert.sources import pyslowfast
+from keras_nonlocal.convert.sources import (
+    gluoncv,
+    mmaction2,
+    pyslowfast,
+    torchvision,
+    video_nonlocal_net,
+)
 from keras_nonlocal.convert.sources.source import Source
 from keras_nonlocal.validation import check_choice
 
-SOURCES = {module.SOURCE.name: module.SOURCE for module in (pyslowfast,)}
+_MODULES = (video_nonlocal_net, pyslowfast, mmaction2, gluoncv, torchvision)
+SOURCES = {module.SOURCE.name: module.SOURCE for module in _MODULES}
 
 __all__ = ["SOURCES", "Source", "identify"]
 

@@ -1,0 +1,106 @@
+"""mmaction2 (open-mmlab): I3D with and without non-local blocks, and C2D."""
+
+import re
+
+from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.sources.source import Source
+from keras_nonlocal.convert.sources.torch_names import BN, DENSE, TRACKED
+
+# What a network with these in its names is, and why it cannot be loaded.
+_OTHERS = {
+    r"\.conv\.net\.": "a TSM, which shifts channels in time before convolutions",
+    r"\.\d+\.block\.": "a TSM, which shifts channels in time before convolutions",
+    r"\.(slow|fast)_path\.": "a SlowFast network of two pathways",
+    r"\.conv_s\.|\.conv_t\.": "an R(2+1)D, whose convolutions are split",
+}
+
+
+def _refuse_others(state):
+    for pattern, kind in _OTHERS.items():
+        for name in state:
+            if re.search(pattern, name):
+                raise _refusal(kind, name)
+    if _is_slow_only(state):
+        raise _refusal(
+            "a SlowOnly network: it has no pooling in time, and its kernels of res2 "
+            "and res3 see one frame",
+            "backbone.conv1.conv.weight",
+        )
+    return state
+
+
+def _is_slow_only(state):
+    """Convolutions over (T, H, W), of 1 frame at first and of 3 in res4."""
+    first = state.get("backbone.conv1.conv.weight")
+    later = state.get("backbone.layer3.0.conv1.conv.weight")
+    if first is None or later is None or first.ndim != 5 or later.ndim != 5:
+        return False
+    return first.shape[2] == 1 and later.shape[2] == 3
+
+
+def _refusal(kind, name):
+    return CheckpointError(
+        f"The weights are of {kind} (weight {name!r}). C2D and I3D are other networks: "
+        "load a checkpoint of mmaction2's configs/recognition/i3d or c2d."
+    )
+
+
+def _defaults(arrays):
+    """Without a normalisation W_z has a bias, and with one it has none."""
+    blocks = [path for path in arrays if "_nonlocal/" in path]
+    if any("/norm/" in path for path in blocks):
+        return {"w_z/bias": 0.0}
+    return {
+        "norm/gamma": 1.0,
+        "norm/beta": 0.0,
+        "norm/moving_mean": 0.0,
+        "norm/moving_variance": 1.0 - SOURCE.epsilon,
+    }
+
+
+def _demands(state):
+    """With sub-sampling g and its pooling are a pair: `g.0` and `g.1`."""
+    return {"sub_sample": any(".non_local_block.g.0." in name for name in state)}
+
+
+SOURCE = Source(
+    name="mmaction2",
+    convention="mmaction2",
+    names={
+        "backbone.conv1.conv.weight": "conv1/kernel",
+        "backbone.conv1.bn.{bn}": "conv1_bn/{bn}",
+        "backbone.{res}.{i}.{conv}.conv.weight": "{res}_{i}_{conv}/kernel",
+        "backbone.{res}.{i}.{conv}.bn.{bn}": "{res}_{i}_{conv}_bn/{bn}",
+        "backbone.{res}.{i}.non_local_block.{one}.{w}": "{res}_{i}_nonlocal/{one}/{w}",
+        "backbone.{res}.{i}.non_local_block.conv_out.bn.{bn}": (
+            "{res}_{i}_nonlocal/norm/{bn}"
+        ),
+        "backbone.{res}.{i}.non_local_block.concat_project.conv.weight": (
+            "{res}_{i}_nonlocal/concat_projection/kernel"
+        ),
+        "cls_head.fc_cls.{w}": "pred/{w}",
+    },
+    fields={
+        "res": {f"layer{k}": f"res{k + 1}" for k in (1, 2, 3, 4)},
+        "conv": {
+            "downsample": "branch1",
+            "conv1": "branch2a",
+            "conv2": "branch2b",
+            "conv3": "branch2c",
+        },
+        "one": {
+            "theta.conv": "theta",
+            "phi.conv": "phi",
+            "phi.0.conv": "phi",  # followed by sub-sampling
+            "g.conv": "g",
+            "g.0.conv": "g",
+            "conv_out.conv": "w_z",
+        },
+        "bn": BN,
+        "w": DENSE,
+    },
+    ignored=(TRACKED, r"data_preprocessor\..*"),
+    prepare=_refuse_others,
+    defaults=_defaults,
+    demands=_demands,
+)

@@ -1,0 +1,53 @@
+"""video-nonlocal-net, the authors' release: blobs of Caffe2.
+
+Also of projects that grew from it and kept its names.
+"""
+
+import numpy as np
+
+from keras_nonlocal.convert.sources.source import Source
+
+
+def _defaults(arrays):
+    """Affine layers: a normalisation that was folded into its scale and bias.
+
+    The networks for long clips have them, and no normalisation after W_z.
+    """
+    if any(path.endswith("/moving_variance") for path in arrays):
+        return {}
+    identity = {"norm/gamma": 1.0, "norm/beta": 0.0}
+    if any("_nonlocal/norm/" in path for path in arrays):
+        identity = {}
+    return identity | {"/moving_mean": 0.0, "/moving_variance": 1.0 - SOURCE.epsilon}
+
+
+SOURCE = Source(
+    name="video_nonlocal_net",
+    convention="video_nonlocal_net",
+    names={
+        "conv1_w": "conv1/kernel",
+        "res_conv1_bn_{bn}": "conv1_bn/{bn}",
+        "res{s}_{i}_{branch}_w": "res{s}_{i}_{branch}/kernel",
+        "res{s}_{i}_{branch}_bn_{bn}": "res{s}_{i}_{branch}_bn/{bn}",
+        "nonlocal_conv{s}_{i}_{one}_{w}": "res{s}_{i}_nonlocal/{one}/{w}",
+        "nonlocal_conv{s}_{i}_bn_{bn}": "res{s}_{i}_nonlocal/norm/{bn}",
+        "pred_{w}": "pred/{w}",
+    },
+    fields={
+        "s": {digit: digit for digit in "2345"},
+        "branch": {x: x for x in ("branch1", "branch2a", "branch2b", "branch2c")},
+        "one": {"theta": "theta", "phi": "phi", "g": "g", "out": "w_z"},
+        # riv is the running variance, whatever its letters say.
+        "bn": {
+            "s": "gamma",
+            "b": "beta",
+            "rm": "moving_mean",
+            "riv": "moving_variance",
+        },
+        "w": {"w": "kernel", "b": "bias"},
+    },
+    ignored=(".*_momentum", "lr", "model_iter"),
+    defaults=_defaults,
+    # Its ImageNet models, from which the others start, have the same names.
+    is_image_network=lambda state: np.ndim(state.get("conv1_w")) == 4,
+)
