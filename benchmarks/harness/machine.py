@@ -1,0 +1,76 @@
+"""What the figures were taken on, and what of the peers is installed."""
+
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+import platform
+
+THREADS = os.cpu_count()
+
+
+def machine_line():
+    """CPU, threads and versions, in one line."""
+    versions = [
+        f"{name} {importlib.metadata.version(name)}"
+        for name in ("tensorflow", "keras", "torch")
+        if installed(name)
+    ]
+    return f"{_cpu()}, {THREADS} threads, " + ", ".join(versions) + "."
+
+
+def installed(name):
+    """Whether the module `name` can be imported."""
+    return importlib.util.find_spec(name) is not None
+
+
+def use_all_threads(*frameworks):
+    """Gives each of the frameworks the same number of threads."""
+    if "torch" in frameworks:
+        import torch
+
+        torch.set_num_threads(THREADS)
+    if "tensorflow" in frameworks:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+
+
+def available_bytes():
+    """Memory that can still be had, or None where the system does not say."""
+    return _kib("/proc/meminfo", "MemAvailable")
+
+
+def why_no_compile():
+    """Why torch.compile cannot be measured here, or None if it can."""
+    import torch
+
+    try:
+        torch.compile(lambda x: 2 * x + 1)(torch.ones(2))
+    except Exception as error:  # a missing C++ compiler, an unsupported Python
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    return None
+
+
+def _cpu():
+    cores = pathlib.Path("/proc/cpuinfo")
+    if not cores.exists():
+        return platform.processor() or platform.machine()
+    lines = dict(
+        (part.strip() for part in line.split(":", 1))
+        for line in cores.read_text().splitlines()
+        if ":" in line
+    )
+    flags = lines.get("flags", "").split()
+    units = [u for u in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if u in flags]
+    return f"{lines.get('model name', platform.machine())} ({', '.join(units)})"
+
+
+def _kib(path, key):
+    path = pathlib.Path(path)
+    if not path.exists():
+        return None
+    for line in path.read_text().splitlines():
+        if line.startswith(key + ":"):
+            return 1024 * int(line.split()[1])
+    return None

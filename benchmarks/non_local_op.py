@@ -1,0 +1,216 @@
+"""Time and memory of the non-local operation, beside its peers.
+
+    python benchmarks/non_local_op.py [--shapes res3,clip32] [--modes dot_product]
+
+Each peer is written from the published formulas and checked on the same operands
+(column "error": the largest relative error of y and of all gradients, against the
+dense form in float32). Times are medians of calls taken turn by turn in this
+process, peak memory is that of a process that runs this form alone.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+from typing import NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+from harness import machine, op_memory
+from harness.measure import medians
+from harness.op_subjects import MODES, PEERS, subject
+from harness.operands import NAMED_SHAPES, operands, parse_shape, relative_error
+from harness.tables import number, print_header, print_row
+
+DEFAULT_SHAPES = "res4,res4-full,res3,res3-full,clip32"
+QUICK_SHAPE = "98x24x16"
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+# The dense form whose peak memory the others are compared with: PyTorch's, without
+# the pairs of the concatenation.
+BASELINES = ("broadcast", "published")
+HEADER = (
+    "mode",
+    "form",
+    "forward ms",
+    "x ours",
+    "forward+backward ms",
+    "x ours",
+    "peak MiB",
+    "with backward",
+    "% of dense",
+    "error",
+)
+
+
+class Row(NamedTuple):
+    """Milliseconds, MiB (forward, forward + backward) and error of one subject."""
+
+    key: str
+    times: tuple
+    peaks: tuple
+    error: float
+
+
+def main():
+    args = parse_arguments()
+    machine.use_all_threads("tensorflow", *("torch",) * machine.installed("torch"))
+    keys = [f"ours:{name}" for name in args.algorithms] + installed_peers(args.peers)
+    print(f"{machine.machine_line()} {args.dtype}, batch 1.\n")
+    peaks = {} if args.no_memory else measure_peaks(args, keys)
+    disagreeing = []
+    for shape in args.shapes:
+        print(f"**{shape}**\n")
+        print_header(HEADER)
+        for mode in args.modes:
+            rows = measure(args, keys, mode, shape, peaks)
+            print_rows(mode, rows)
+            disagreeing += [
+                f"{subject(row.key).label}, {mode}, {shape}: {row.error:.1e}"
+                for row in rows
+                if not row.error < TOLERANCE[args.dtype]
+            ]
+        print()
+    if disagreeing:
+        sys.exit("error: not the values of the dense form: " + "; ".join(disagreeing))
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0],
+        epilog=f"Shapes: {', '.join(NAMED_SHAPES)}, or NxMxd such as 3136x784x256.",
+    )
+
+    def choices_of(known):
+        def parse(text):
+            names = text.split(",")
+            for name in names:
+                if name not in known:
+                    raise argparse.ArgumentTypeError(
+                        f"{name!r} is none of {', '.join(known)}"
+                    )
+            return names
+
+        return parse
+
+    def shapes(text):
+        try:
+            return [parse_shape(name) for name in text.split(",")]
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    add = parser.add_argument
+    default_modes = "embedded_gaussian,dot_product,concatenation"
+    add("--shapes", type=shapes, help=f"default: {DEFAULT_SHAPES}")
+    add("--modes", type=choices_of(MODES), default=default_modes)
+    add("--peers", type=choices_of(PEERS), default=",".join(PEERS))
+    add("--algorithms", type=lambda t: t.split(","), default="auto", help="of ours")
+    add("--dtype", choices=TOLERANCE, default="float32")
+    add("--repeats", type=int, default=15, help="turns at most")
+    add("--seconds", type=float, default=5, help="per mode and direction; >= 3 turns")
+    add("--no-memory", action="store_true", help="times only")
+    add("--quick", action="store_true", help="does it work: a tiny map, three turns")
+    args = parser.parse_args()
+    args.shapes = args.shapes or shapes(QUICK_SHAPE if args.quick else DEFAULT_SHAPES)
+    if args.quick:
+        args.repeats = 3
+    return args
+
+
+def installed_peers(keys):
+    """The peers that can run here; says why the others cannot."""
+    if not machine.installed("torch"):
+        print("PyTorch is not installed (extra [backends]): its forms are left out.\n")
+        return [key for key in keys if PEERS[key].framework != "torch"]
+    reason = None
+    if any(PEERS[key].is_compiled for key in keys):
+        reason = machine.why_no_compile()
+    if reason:
+        print(f"torch.compile does not work here ({reason}): left out.\n")
+        return [key for key in keys if not PEERS[key].is_compiled]
+    return keys
+
+
+def measure_peaks(args, keys):
+    """Peak MiB by (subject, mode, shape); those that ran out of memory lack."""
+    found = {}
+    for mode in args.modes:
+        for key in keys:
+            shapes = [s for s in args.shapes if fits(key, mode, s, args.dtype)]
+            if not shapes or mode not in subject(key).modes:
+                continue
+            progress(f"memory of {subject(key).label}, {mode}")
+            for shape, peak in op_memory.peaks(key, mode, args.dtype, shapes).items():
+                found[key, mode, shape] = peak
+    return found
+
+
+def fits(key, mode, shape, dtype):
+    """Whether a form known to be huge has the memory it needs."""
+    free = machine.available_bytes()
+    return free is None or subject(key).bytes_needed(mode, shape, dtype) < free
+
+
+def measure(args, keys, mode, shape, peaks):
+    """A `Row` for each subject that has this mode and fits."""
+    keys = [k for k in keys if mode in subject(k).modes]
+    keys = [k for k in keys if fits(k, mode, shape, args.dtype)]
+    if peaks:
+        keys = [k for k in keys if (k, mode, shape) in peaks]
+    tensors, dy = operands(shape, mode)
+    steps = {k: subject(k).steps(mode, tensors, dy, args.dtype) for k in keys}
+    progress(f"{mode} at {shape}")
+    errors = errors_of(steps, mode, tensors, dy)
+    forward = {k: s.forward for k, s in steps.items()}
+    training = {k: s.forward_backward for k, s in steps.items()}
+    forward = medians(forward, args.repeats, args.seconds)
+    training = medians(training, args.repeats, args.seconds)
+    return [
+        Row(
+            k,
+            (forward[k], training[k]),
+            tuple(peaks.get((k, mode, shape), (None, None))),
+            errors[k],
+        )
+        for k in keys
+    ]
+
+
+def errors_of(steps, mode, tensors, dy):
+    """Error of y and its gradients by subject; also everyone's first call."""
+    dense = PEERS["keras"].steps(mode, tensors, dy, "float32")
+    expected = dense.to_numpy(dense.forward_backward())
+    errors = {}
+    for key, (forward, forward_backward, to_numpy) in steps.items():
+        results = to_numpy([forward()]) + to_numpy(forward_backward())
+        errors[key] = relative_error(results, [expected[0], *expected])
+    return errors
+
+
+def print_rows(mode, rows):
+    """One line per subject, in units of our first."""
+    dense = {row.key: row.peaks[1] for row in rows}
+    dense = next((dense[k] for k in BASELINES if k in dense), None)
+    ours = rows[0].times
+    for row in rows:
+        share = 100 * row.peaks[1] / dense if dense and row.peaks[1] else None
+        cells = (
+            row.times[0],
+            row.times[0] / ours[0],
+            row.times[1],
+            row.times[1] / ours[1],
+            *row.peaks,
+            share,
+        )
+        error = f"{row.error:.0e}"
+        print_row([mode, subject(row.key).label, *map(number, cells), error])
+
+
+def progress(text):
+    if sys.stderr.isatty():
+        print(f"... {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", module="torch")
+    main()
