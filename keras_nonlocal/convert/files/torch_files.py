@@ -1,0 +1,89 @@
+"""Files of `torch.save`: the zip of today and the pickle stream before 1.6."""
+
+import struct
+
+from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.files.pickle_machine import PickleMachine
+from keras_nonlocal.convert.files.plain import plain
+from keras_nonlocal.convert.files.torch_tensors import (
+    Storage,
+    find_global,
+    item_size,
+    storage_code,
+)
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_START = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little") + b"."
+LEGACY_PROTOCOL = 1001
+
+
+def read_torch_zip(archive, budget):
+    """The content of a zip of `torch.save`.
+
+    Args:
+        archive: A `ZipArchive`.
+        budget: A `Budget`.
+
+    Raises:
+        CheckpointError: Refused, damaged or truncated.
+    """
+    folder = archive.folder_of("data.pkl")
+    byte_order = ">" if archive.get(f"{folder}byteorder") == b"big" else "<"
+    storages = {}
+
+    def find_storage(identity):
+        _, kind, key, *_ = identity
+        if key not in storages:
+            data = archive.read(f"{folder}data/{key}")
+            storages[key] = Storage(storage_code(kind), data, byte_order)
+        return storages[key]
+
+    machine = PickleMachine(
+        bytes(archive.read(f"{folder}data.pkl")), find_global, budget, find_storage
+    )
+    return plain(machine.load(), budget)
+
+
+def read_torch_legacy(data, budget):
+    """The content of the pickle stream that torch wrote before 1.6.
+
+    Five pickles (magic number, version, machine, content, keys of the storages),
+    then each storage: how many numbers, and the numbers.
+
+    Args:
+        data: Bytes.
+        budget: A `Budget`.
+
+    Raises:
+        CheckpointError: Refused, damaged or truncated.
+    """
+    storages = {}
+
+    def find_storage(identity):
+        _, kind, key, _, size, *view = identity
+        if any(view):
+            raise CheckpointError(
+                "it has views of storages, as PyTorch before 0.4 wrote them: load "
+                "it with PyTorch and save it again."
+            )
+        return storages.setdefault(key, Storage(storage_code(kind)))
+
+    machine = PickleMachine(data, find_global, budget, find_storage)
+    magic, protocol, system = machine.load(), machine.load(), machine.load()
+    if (magic, protocol) != (LEGACY_MAGIC, LEGACY_PROTOCOL):
+        raise CheckpointError("its head is that of no known torch file.")
+    byte_order = "<" if system.get("little_endian", True) else ">"
+    value = machine.load()
+    for key in machine.load():
+        read_storage(machine, storages, key, byte_order)
+    return plain(value, budget)
+
+
+def read_storage(machine, storages, key, byte_order):
+    """Fills the storage `key` from where `machine` stands."""
+    if key not in storages:
+        raise CheckpointError("it has data that no tensor uses: it is damaged.")
+    storage = storages[key]
+    (count,) = struct.unpack(f"{byte_order}q", machine.read(8))
+    storage.data = machine.read(count * item_size(storage.code))
+    storage.byte_order = byte_order
