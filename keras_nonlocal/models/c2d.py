@@ -35,7 +35,8 @@ def C2D(
             from stage to the residual blocks that one follows, such as
             `{"res3": [1, 3]}`.
         non_local_options: Dict of arguments of `NonLocal3D`, above those of the
-            convention.
+            convention. Under a stage's name it may hold such a dict for that stage
+            alone: `{"mode": "dot_product", "res3": {"group_size": 4}}`.
         convention: Whose details to follow: `"video_nonlocal_net"`,
             `"pyslowfast"`, `"mmaction2"`, `"gluoncv"` or `"paper"`; see
             `Convention`.

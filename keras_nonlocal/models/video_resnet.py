@@ -57,7 +57,7 @@ def video_resnet(
             stride=1 if i == 0 else 2,
             inflation=inflation,
             non_local=placed[stage],
-            options=options,
+            options=options[stage],
             zero_init=rules.zero_init_residual,
         )
         if stage == "res2":
@@ -98,15 +98,27 @@ def _head(x, num_classes, dropout_rate):
 
 
 def _non_local_options(rules, overrides, owner):
-    """The convention's arguments for `NonLocal3D`, and above them the user's."""
+    """The arguments of `NonLocal3D` by stage: the convention's, then the user's."""
     overrides = {} if overrides is None else overrides
-    reserved = {"name", "data_format"}
-    if not isinstance(overrides, Mapping) or reserved & set(overrides):
-        expected = "a dict without 'name' and 'data_format', which the model sets"
-        raise _invalid("non_local_options", overrides, expected, owner)
-    options = {**rules.non_local_options, **overrides}
-    NonLocal3D(**options)  # mistakes show even where no block is asked for
+    if not isinstance(overrides, Mapping):
+        raise _invalid_options(overrides, owner)
+    shared = {key: x for key, x in overrides.items() if key not in STAGES}
+    options = {}
+    for stage in STAGES:
+        own = overrides.get(stage, {})
+        if not isinstance(own, Mapping) or {"name", "data_format"} & {*shared, *own}:
+            raise _invalid_options(overrides, owner)
+        options[stage] = {**rules.non_local_options, **shared, **own}
+        NonLocal3D(**options[stage])  # mistakes show even where no block is asked for
     return options
+
+
+def _invalid_options(overrides, owner):
+    expected = (
+        "a dict without 'name' and 'data_format', which the model sets; under a "
+        "stage's name a dict for that stage"
+    )
+    return _invalid("non_local_options", overrides, expected, owner)
 
 
 def _check(owner, depth, num_classes, input_shape, stem, width, dropout_rate):

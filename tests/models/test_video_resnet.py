@@ -48,6 +48,15 @@ def test_new_non_local_blocks_keep_the_logits(mode):
     assert (numpy(other(x)) != numpy(plain(x))).any()
 
 
+def test_options_of_a_stage_go_above_those_of_all():
+    options = {"mode": "dot_product", "res3": {"group_size": 2, "mode": "gaussian"}}
+    places = {"res3": [0], "res4": [0]}
+    model = I3D(input_shape=CLIP, non_local=places, non_local_options=options, **SMALL)
+    first, second = (model.get_layer(f"{stage}_0_nonlocal") for stage in places)
+    assert (first.mode, first.group_size) == ("gaussian", 2)
+    assert (second.mode, second.group_size) == ("dot_product", None)
+
+
 def test_one_set_of_weights_serves_any_clip_size():
     free = I3D(input_shape=(None, None, None, 3), non_local={"res3": [0]}, **SMALL)
     free.get_layer("res3_0_nonlocal").norm.gamma.assign(np.ones(32))
@@ -227,6 +236,15 @@ def test_channels_stay_last_under_a_channels_first_setting():
         ({"non_local_options": ["mode"]}, r"`non_local_options` of C2D. Expected a d"),
         (
             {"non_local": {"res3": [0]}, "non_local_options": {"mode": "gausian"}},
+            r"`mode` of NonLocal3D.*Did you mean 'gaussian'",
+        ),
+        (
+            {"non_local_options": {"res3": {"name": "x"}}},
+            r"`non_local_options` of C2D. .* a stage's name a dict for that stage",
+        ),
+        ({"non_local_options": {"res3": 4}}, r"`non_local_options` of C2D. Expected"),
+        (
+            {"non_local_options": {"res3": {"mode": "gausian"}}},
             r"`mode` of NonLocal3D.*Did you mean 'gaussian'",
         ),
         (
