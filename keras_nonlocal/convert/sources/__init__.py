@@ -23,7 +23,7 @@ def identify(content, source="auto"):
     """Finds the source and its weights within what a file holds.
 
     Args:
-        content: Dict, as a training program saves it.
+        content: What the file holds: a dict, as a training program saves it.
         source: Name of a source, or `"auto"`: the one whose names fit best.
 
     Returns:
@@ -39,20 +39,20 @@ def identify(content, source="auto"):
     'pyslowfast'
     """
     check_choice("source", source, ("auto", *SOURCES), owner="load_weights")
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"The file holds a {type(content).__name__}. Expected a dict of arrays by "
-            "name, as training programs save it."
-        )
     candidates = SOURCES.values() if source == "auto" else [SOURCES[source]]
     states = [(source, source.unwrap(content)) for source in candidates]
     best, state = max(states, key=lambda pair: pair[0].count_known(pair[1]))
     if not best.count_known(state):
-        raise _unknown(source, state)
+        raise _unknown(source, state, content)
     return best, state
 
 
-def _unknown(source, state):
+def _unknown(source, state, content):
+    if not isinstance(content, Mapping):
+        return CheckpointError(
+            f"The file holds a {type(content).__name__}. Expected a dict of arrays by "
+            "name, as training programs save it."
+        )
     names = ", ".join(map(repr, sorted(map(str, state))[:3])) or "nothing"
     looked = ", ".join(SOURCES) if source == "auto" else source
     return CheckpointError(

@@ -1,48 +1,24 @@
 """mmaction2 (open-mmlab): I3D with and without non-local blocks, and C2D."""
 
-import re
-
-from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
 from keras_nonlocal.convert.sources.source import Source
 from keras_nonlocal.convert.sources.torch_names import BN, DENSE, TRACKED
 
-# What a network with these in its names is, and why it cannot be loaded.
+# What a network with these in its names is.
 _OTHERS = {
     r"\.conv\.net\.": "a TSM, which shifts channels in time before convolutions",
     r"\.\d+\.block\.": "a TSM, which shifts channels in time before convolutions",
     r"\.(slow|fast)_path\.": "a SlowFast network of two pathways",
-    r"\.conv_s\.|\.conv_t\.": "an R(2+1)D, whose convolutions are split",
+    r"\.conv_(s|t)\.": "an R(2+1)D, whose convolutions are split in space and time",
 }
 
 
 def _refuse_others(state):
-    for pattern, kind in _OTHERS.items():
-        for name in state:
-            if re.search(pattern, name):
-                raise _refusal(kind, name)
-    if _is_slow_only(state):
-        raise _refusal(
-            "a SlowOnly network: it has no pooling in time, and its kernels of res2 "
-            "and res3 see one frame",
-            "backbone.conv1.conv.weight",
-        )
-    return state
-
-
-def _is_slow_only(state):
-    """Convolutions over (T, H, W), of 1 frame at first and of 3 in res4."""
-    first = state.get("backbone.conv1.conv.weight")
-    later = state.get("backbone.layer3.0.conv1.conv.weight")
-    if first is None or later is None or first.ndim != 5 or later.ndim != 5:
-        return False
-    return first.shape[2] == 1 and later.shape[2] == 3
-
-
-def _refusal(kind, name):
-    return CheckpointError(
-        f"The weights are of {kind} (weight {name!r}). C2D and I3D are other networks: "
-        "load a checkpoint of mmaction2's configs/recognition/i3d or c2d."
+    refuse_by_name(state, _OTHERS)
+    refuse_slow(
+        state, "backbone.conv1.conv.weight", "backbone.layer3.0.conv1.conv.weight"
     )
+    return state
 
 
 def _defaults(arrays):

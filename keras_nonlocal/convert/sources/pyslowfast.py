@@ -1,7 +1,57 @@
 """PySlowFast (facebookresearch/SlowFast): C2D and I3D, with non-local blocks."""
 
+import re
+
+import numpy as np
+
+from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
 from keras_nonlocal.convert.sources.source import Source
 from keras_nonlocal.convert.sources.torch_names import BN, DENSE, TRACKED
+
+_STATISTIC = re.compile(r"(?P<layer>.*bn)\.(?P<of>bn|split_bn)\.running_(mean|var)")
+
+
+def _prepare(state):
+    refuse_by_name(state, {r"\.pathway1_": "a SlowFast network of two pathways"})
+    refuse_slow(
+        state,
+        "s1.pathway0_stem.conv.weight",
+        "s4.pathway0_res0.branch2.a.weight",
+    )
+    return _merge_splits(state)
+
+
+def _merge_splits(state):
+    """Statistics of sub-batch normalisation as those of one normalisation.
+
+    While training `split_bn` keeps a mean and a variance for every part of the
+    batch; `bn` has those of the whole, aggregated before it is saved.
+    """
+    merged = {}
+    for name, array in state.items():
+        match = _STATISTIC.fullmatch(name)
+        if match is None:
+            merged[name] = array
+        elif match["of"] == "bn":
+            merged[f"{match['layer']}.running_{match[3]}"] = array
+        elif f"{match['layer']}.bn.running_{match[3]}" not in state:
+            merged[f"{match['layer']}.running_{match[3]}"] = _aggregate(
+                state, match["layer"], match[3]
+            )
+    return merged
+
+
+def _aggregate(state, layer, statistic):
+    """Mean over the parts; the variance also has that of the parts' means."""
+    num_channels = len(state[f"{layer}.weight"])
+    means, variances = (
+        np.reshape(state[f"{layer}.split_bn.running_{kind}"], (-1, num_channels))
+        for kind in ("mean", "var")
+    )
+    if statistic == "mean":
+        return means.mean(0)
+    return variances.mean(0) + means.var(0)
+
 
 SOURCE = Source(
     name="pyslowfast",
@@ -28,4 +78,5 @@ SOURCE = Source(
         "w": DENSE,
     },
     ignored=(TRACKED,),
+    prepare=_prepare,
 )

@@ -22,6 +22,8 @@ def unwrap(content):
     >>> unwrap({"epoch": 3, "model_state": {"module.conv1.weight": 0}})
     {'conv1.weight': 0}
     """
+    if not isinstance(content, Mapping):
+        return {}
     for key in WRAPPERS:
         if isinstance(content.get(key), Mapping):
             return unwrap(content[key])
@@ -53,7 +55,8 @@ class Source:
             has no use for.
         convention: Which `convention` of C2D and I3D its weights need; None: any.
         epsilon: Of its batch normalisation.
-        unwrap: What a file holds, a dict, to weights by name.
+        unwrap: What a file holds, a dict or the path of a file that Keras or
+            TensorFlow must read, to weights by name; `{}` for what is not its own.
         prepare: Weights by name to the same: to rename, to merge, or to refuse by
             a `CheckpointError` that says why.
         port: `(array, shape)` to the array in our layout, for one of our weights
@@ -61,8 +64,8 @@ class Source:
         defaults: The file's weights as `{our path: array}` to `{ending of our path:
             number}`: what stands, exactly, for weights that the source leaves out
             (`{"w_z/bias": 0}`).
-        demands: The weights by name to what they say of non-local blocks:
-            `{"sub_sample": True}`.
+        demands: The weights by name to the `non_local_options` of C2D and I3D that
+            they ask for above the convention: `{"sub_sample": True}`.
         is_image_network: Whether the weights by name are those of an image
             classifier: no convention is needed, and another number of classes
             leaves our classifier as it is.

@@ -21,6 +21,13 @@ def _defaults(arrays):
     return identity | {"/moving_mean": 0.0, "/moving_variance": 1.0 - SOURCE.epsilon}
 
 
+def _demands(state):
+    """Its affine networks attend within 4 frames in res3, as their clips are long."""
+    normalised = any(name.endswith("_bn_riv") for name in state)
+    blocks = any(name.startswith("nonlocal_conv3_") for name in state)
+    return {"res3": {"group_size": 4}} if blocks and not normalised else {}
+
+
 SOURCE = Source(
     name="video_nonlocal_net",
     convention="video_nonlocal_net",
@@ -48,6 +55,7 @@ SOURCE = Source(
     },
     ignored=(".*_momentum", "lr", "model_iter"),
     defaults=_defaults,
+    demands=_demands,
     # Its ImageNet models, from which the others start, have the same names.
     is_image_network=lambda state: np.ndim(state.get("conv1_w")) == 4,
 )
