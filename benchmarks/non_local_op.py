@@ -5,10 +5,13 @@
 Each peer is written from the published formulas and checked on the same operands
 (column "error": the largest relative error of y and of all gradients, against the
 dense form in float32). Times are medians of calls taken turn by turn in this
-process, peak memory is that of a process that runs this form alone.
+process. Peak memory is the growth of a process that runs this form alone, above
+its libraries and operands: in all, and (forward + backward) beyond y and the
+gradients, which every form ends with. "Dense" is PyTorch's dense form there.
 """
 
 import argparse
+import itertools
 import os
 import sys
 import warnings
@@ -20,7 +23,8 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 from harness import machine, op_memory
 from harness.measure import medians
 from harness.op_subjects import MODES, PEERS, subject
-from harness.operands import NAMED_SHAPES, operands, parse_shape, relative_error
+from harness.operands import NAMED_SHAPES, operands, parse_shape
+from harness.operands import relative_error, result_mib
 from harness.tables import number, print_header, print_row
 
 DEFAULT_SHAPES = "res4,res4-full,res3,res3-full,clip32"
@@ -38,6 +42,8 @@ HEADER = (
     "x ours",
     "peak MiB",
     "with backward",
+    "% of dense",
+    "beyond results",
     "% of dense",
     "error",
 )
@@ -64,7 +70,7 @@ def main():
         print_header(HEADER)
         for mode in args.modes:
             rows = measure(args, keys, mode, shape, peaks)
-            print_rows(mode, rows)
+            print_rows(mode, rows, result_mib(shape, mode, args.dtype)[1])
             disagreeing += [
                 f"{subject(row.key).label}, {mode}, {shape}: {row.error:.1e}"
                 for row in rows
@@ -132,17 +138,13 @@ def installed_peers(keys):
 
 
 def measure_peaks(args, keys):
-    """Peak MiB by (subject, mode, shape); those that ran out of memory lack."""
+    """Peak MiB by (subject, mode, shape); of those that did not run out of memory."""
     found = {}
-    for mode in args.modes:
-        for key in keys:
-            shapes = [s for s in args.shapes if fits(key, mode, s, args.dtype)]
-            if not shapes or mode not in subject(key).modes:
-                continue
-            progress(f"memory of {subject(key).label}, {mode}")
-            for shape, peak in op_memory.peaks(key, mode, args.dtype, shapes).items():
-                found[key, mode, shape] = peak
-    return found
+    for key, mode, shape in itertools.product(keys, args.modes, args.shapes):
+        if mode in subject(key).modes and fits(key, mode, shape, args.dtype):
+            progress(f"memory of {subject(key).label}, {mode}, {shape}")
+            found[key, mode, shape] = op_memory.peaks(key, mode, args.dtype, shape)
+    return {case: peak for case, peak in found.items() if peak}
 
 
 def fits(key, mode, shape, dtype):
@@ -187,23 +189,33 @@ def errors_of(steps, mode, tensors, dy):
     return errors
 
 
-def print_rows(mode, rows):
-    """One line per subject, in units of our first."""
-    dense = {row.key: row.peaks[1] for row in rows}
-    dense = next((dense[k] for k in BASELINES if k in dense), None)
+def print_rows(mode, rows, results):
+    """One line per subject, in units of our first; `results` MiB are everyone's."""
+    peaks = {row.key: row.peaks[1] for row in rows}
+    dense = next((peaks[key] for key in BASELINES if key in peaks), None)
     ours = rows[0].times
     for row in rows:
-        share = 100 * row.peaks[1] / dense if dense and row.peaks[1] else None
+        peak = row.peaks[1]
         cells = (
             row.times[0],
             row.times[0] / ours[0],
             row.times[1],
             row.times[1] / ours[1],
             *row.peaks,
-            share,
+            percent(peak, dense),
+            beyond(peak, results),
+            percent(beyond(peak, results), beyond(dense, results)),
         )
         error = f"{row.error:.0e}"
         print_row([mode, subject(row.key).label, *map(number, cells), error])
+
+
+def beyond(peak, results):
+    return None if peak is None else max(peak - results, 0.0)
+
+
+def percent(part, whole):
+    return 100 * part / whole if part is not None and whole else None
 
 
 def progress(text):

@@ -33,6 +33,7 @@ def use_all_threads(*frameworks):
     if "tensorflow" in frameworks:
         import tensorflow as tf
 
+        tf.get_logger().setLevel("ERROR")  # new functions for new shapes are meant
         tf.config.threading.set_intra_op_parallelism_threads(THREADS)
 
 

@@ -29,24 +29,25 @@ def medians(steps, repeats, seconds):
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-def peak_mib(step):
-    """MiB by which this process grows, at most, while it runs `step`.
+class PeakMemory:
+    """MiB by which this process grows, at most, from here to the end of a step.
 
-    The first call, which compiles and loads libraries, is not counted; memory
-    that it freed is handed back to the system before the second. None where the
-    system keeps no resettable peak (it is Linux's VmHWM).
+    None where the system keeps no resettable peak (it is Linux's VmHWM).
     """
-    if not _can_reset_peak():
-        return None
-    step()
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    idle = _status_mib("VmRSS")
-    _reset_peak()
-    result = step()  # what it returns counts, too
-    peak = _status_mib("VmHWM") - idle
-    del result
-    return max(peak, 0.0)
+
+    def __init__(self):
+        _hand_back_freed_memory()
+        self._idle = _status_mib("VmRSS") if _reset_peak() else None
+
+    def mib(self, step):
+        """The peak over one call of `step`, what it returns included."""
+        if self._idle is None:
+            return None
+        _reset_peak()
+        result = step()
+        peak = _status_mib("VmHWM") - self._idle
+        del result
+        return max(peak, 0.0)
 
 
 def _milliseconds(step):
@@ -55,16 +56,20 @@ def _milliseconds(step):
     return 1e3 * (time.perf_counter() - start)
 
 
-def _can_reset_peak():
-    try:
-        _reset_peak()
-    except OSError:
-        return False
-    return hasattr(ctypes.CDLL(None), "malloc_trim")
+def _hand_back_freed_memory():
+    """What was freed but is still held would be used again uncounted."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def _reset_peak():
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    try:
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def _status_mib(key):

@@ -1,9 +1,9 @@
 """Peak memory of one form of the operation, in a process that runs nothing else.
 
-    python -m harness.op_memory SUBJECT MODE DTYPE SHAPE...
+    python -m harness.op_memory SUBJECT MODE DTYPE NxMxd
 
-prints one line of JSON per shape: forward and forward + backward, MiB above idle.
-`peaks` starts it.
+prints [forward, forward + backward] as JSON, MiB above the process with its
+libraries loaded and the operands allocated. `peaks` starts it.
 """
 
 import json
@@ -15,38 +15,43 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from harness.machine import use_all_threads
-from harness.measure import peak_mib
+from harness.measure import PeakMemory
 from harness.op_subjects import subject
-from harness.operands import OpShape, operands
+from harness.operands import OpShape, operands, parse_shape
 
 ROOT = pathlib.Path(__file__).parents[1]
+SMALL = OpShape(96, 24, 16)
 
 
-def peaks(key, mode, dtype, shapes):
-    """[forward, forward + backward] MiB by shape; a shape the process died of is
-    left out."""
-    arguments = ["x".join(map(str, shape)) for shape in shapes]
+def peaks(key, mode, dtype, shape):
+    """[forward, forward + backward] MiB; None if the process ran out of memory."""
+    command = [sys.executable, "-m", "harness.op_memory", key, mode, dtype]
     done = subprocess.run(
-        [sys.executable, "-m", "harness.op_memory", key, mode, dtype, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+        [*command, "x".join(map(str, shape))], cwd=ROOT, capture_output=True, text=True
     )
-    if done.returncode > 0:  # its own error; a negative one is a signal
-        raise RuntimeError(f"op_memory {key} {mode} failed:\n{done.stderr}")
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return dict(zip(shapes, lines, strict=False))
+    if done.returncode < 0:  # by a signal
+        return None
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout)
 
 
-def main(key, mode, dtype, *shapes):
+def main(key, mode, dtype, shape):
     _be_killed_first()
     measured = subject(key)
     use_all_threads(measured.framework)
-    for text in shapes:
-        tensors, dy = operands(OpShape(*map(int, text.split("x"))), mode)
-        steps = measured.steps(mode, tensors, dy, dtype)
-        peak = [peak_mib(steps.forward), peak_mib(steps.forward_backward)]
-        print(json.dumps(peak), flush=True)
+    # Libraries and thread pools are loaded by a small problem, outside the count.
+    small = measured.steps(mode, *operands(SMALL, mode), dtype)
+    small.forward(), small.forward_backward()
+    steps = measured.steps(mode, *operands(parse_shape(shape), mode), dtype)
+    memory = PeakMemory()
+    print(json.dumps([_peak(memory, measured, step) for step in steps[:2]]))
+
+
+def _peak(memory, measured, step):
+    if measured.is_traced:
+        step()  # not what the compiler takes, but what it leaves behind is counted
+    return memory.mib(step)
 
 
 def _be_killed_first():

@@ -31,6 +31,11 @@ class Subject(NamedTuple):
     modes: tuple
     is_compiled: bool = False
 
+    @property
+    def is_traced(self):
+        """Whether the first call on new shapes builds a graph."""
+        return self.is_compiled or self.framework == "tensorflow"
+
     def steps(self, mode, tensors, dy, dtype):
         """Allocates `tensors` in the framework; returns `Steps`."""
         if self.framework == "torch":

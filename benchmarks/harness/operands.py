@@ -1,5 +1,6 @@
 """Shapes to measure at, and tensors of these shapes."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -53,12 +54,22 @@ def operands(shape, mode):
     of the ReLU's kink by rounding.
     """
     rng = np.random.default_rng(0)
+    tensors = [_eighths(rng, size) for size in _sizes(shape, mode)]
+    return tensors, _eighths(rng, (1, shape.queries, shape.channels))
+
+
+def result_mib(shape, mode, dtype):
+    """MiB of y, and of y and the gradients: what every form ends with."""
+    size = {"float32": 4, "bfloat16": 2}[dtype] / 2**20
+    y = shape.queries * shape.channels * size
+    return y, y + size * sum(math.prod(s) for s in _sizes(shape, mode))
+
+
+def _sizes(shape, mode):
     n, m, d = shape
     embedded = 2 * d if mode == "gaussian" else d  # theta and phi are x itself
     sizes = [(1, n, embedded), (1, m, embedded), (1, m, d)]
-    if mode == "concatenation":
-        sizes.append((2 * d, 1))
-    return [_eighths(rng, size) for size in sizes], _eighths(rng, (1, n, d))
+    return [*sizes, (2 * d, 1)] if mode == "concatenation" else sizes
 
 
 def relative_error(results, expected):
