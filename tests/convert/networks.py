@@ -81,18 +81,24 @@ class TorchNetwork:
         self.groups = dict(groups)
 
     def __call__(self, clips):
-        functional = self.torch.nn.functional
+        """Logits of clips (B, T, H, W, C)."""
+        x = self.torch.tensor(self.features(clips)["res5"]).mean((1, 2, 3))
+        head = self.get("pred/kernel"), self.get("pred/bias")
+        return self.torch.nn.functional.linear(x, *head).numpy()
+
+    def features(self, clips):
+        """What the stages give, (B, T, H, W, C), by name."""
+        max_pool = self.torch.nn.functional.max_pool3d
         x = self.torch.tensor(clips).permute(0, 4, 1, 2, 3)
         x = self.conv_bn(x, "conv1", (self.stride, 2, 2)).relu()
-        x = functional.max_pool3d(x, *self.pool1)
-        for stage in (2, 3, 4, 5):
-            x = self.run_stage(x, f"res{stage}", 1 if stage == 2 else 2)
-            if stage == 2:
-                x = functional.max_pool3d(x, (2, 1, 1))
-        x = functional.linear(
-            x.mean((2, 3, 4)), self.get("pred/kernel"), self.get("pred/bias")
-        )
-        return x.numpy()
+        x = max_pool(x, *self.pool1)
+        features = {}
+        for stage in ("res2", "res3", "res4", "res5"):
+            x = self.run_stage(x, stage, 1 if stage == "res2" else 2)
+            features[stage] = x.permute(0, 2, 3, 4, 1).numpy()
+            if stage == "res2":
+                x = max_pool(x, (2, 1, 1))
+        return features
 
     def get(self, path):
         return self.weights.get(self.spell(path))

@@ -106,6 +106,8 @@ def torchvision(path):
     if layer in ("conv1", "conv1_bn", "pred"):
         name = {"conv1_bn": "bn1", "pred": "fc"}.get(layer, layer)
         return f"{name}.{kind}"
+    if layer == "nonlocal":
+        return "of video networks only"
     return f"layer{stage - 1}.{block}.{_torchvision_layer(layer)}.{kind}"
 
 

@@ -10,6 +10,7 @@ from keras_nonlocal.convert.sources.names import NameTable
 
 # Where training programs keep the weights within what they save.
 WRAPPERS = ("blobs", "model_state", "state_dict", "model_state_dict", "model")
+MAX_WRAPPERS = 4  # a file may hold a dict that holds itself
 
 
 def unwrap(content):
@@ -22,13 +23,16 @@ def unwrap(content):
     >>> unwrap({"epoch": 3, "model_state": {"module.conv1.weight": 0}})
     {'conv1.weight': 0}
     """
-    if not isinstance(content, Mapping):
-        return {}
-    for key in WRAPPERS:
-        if isinstance(content.get(key), Mapping):
-            return unwrap(content[key])
+    for _ in range(MAX_WRAPPERS):
+        if not isinstance(content, Mapping):
+            return {}
+        inner = [content[key] for key in WRAPPERS if key in content]
+        inner = [value for value in inner if isinstance(value, Mapping)]
+        if not inner:
+            break
+        content = inner[0]
     if content and all(str(name).startswith("module.") for name in content):
-        return {name.removeprefix("module."): x for name, x in content.items()}
+        return {str(name)[len("module.") :]: x for name, x in content.items()}
     return dict(content)
 
 
