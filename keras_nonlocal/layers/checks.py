@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from keras_nonlocal.ops.non_local import MODES
+from keras_nonlocal.ops.algorithms import MODES
 from keras_nonlocal.validation import check_choice, check_positive_int
 
 POOL_POSITIONS = ("before", "after")

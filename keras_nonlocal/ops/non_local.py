@@ -1,11 +1,11 @@
 """The non-local operation y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j) (paper, Eq. 1)."""
 
-from keras import backend, ops
+from keras import ops
 
+from keras_nonlocal.ops import concatenation, dot_product, gaussian
+from keras_nonlocal.ops.algorithms import MODES, choose
+from keras_nonlocal.ops.half_precision import at_least_float32
 from keras_nonlocal.validation import check_choice
-
-MODES = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
-ALGORITHMS = ("auto", "dense")
 
 
 def non_local(
@@ -36,8 +36,14 @@ def non_local(
         scale: Factor inside the exponential; Gaussian modes only. None means 1,
             as in the paper; the released code uses `d ** -0.5`.
         concat_kernel: w_f, `(2 d, 1)`, theta's half first; concatenation only.
-        algorithm: `"dense"` forms the (N, M) map; `"auto"` chooses (today always
-            the dense form).
+        algorithm: How; every form gives the same numbers to rounding, and the same
+            gradients. `"dense"` builds the (N, M) map. The others never do:
+            `"chunked"` (Gaussian modes) goes through a slice of the queries at a
+            time and computes its weights again in the backward pass; `"linear"`
+            (dot product) is theta (phi^T g), linear in N and M; `"sorted"`
+            (concatenation) sorts the keys by w_f . phi_j and takes prefix sums,
+            O((N + M) log M). `"auto"` is the dense form where that is faster and its
+            maps fit into 256 MiB, else the other.
 
     Returns:
         `(batch, N, d_g)`, in the dtype of `g`.
@@ -54,13 +60,19 @@ def non_local(
 
     Reference: [Wang et al., 2018](https://arxiv.org/abs/1711.07971)
     """
-    check_choice("algorithm", algorithm, ALGORITHMS, owner="non_local")
+    check_choice("mode", mode, MODES, owner="non_local")
     theta, phi, g = (ops.convert_to_tensor(t) for t in (theta, phi, g))
     _check_shapes(theta, phi, g)
-    scores = attention_scores(
-        theta, phi, mode, scale=scale, concat_kernel=concat_kernel
-    )
-    return ops.matmul(ops.cast(scores, g.dtype), g)  # (B, N, M) (B, M, d_g)
+    _check_arguments(mode, scale, concat_kernel, channels=theta.shape[-1])
+    sizes = (*theta.shape[:2], phi.shape[1], theta.shape[2], g.shape[2])
+    algorithm = choose(algorithm, mode, *sizes)
+    if mode == "dot_product":
+        return getattr(dot_product, algorithm)(theta, phi, g)
+    if mode == "concatenation":
+        a, b = concatenation.split(theta, phi, concat_kernel)
+        return getattr(concatenation, algorithm)(a, b, g)
+    theta, phi = _prepared(theta, phi, mode)
+    return getattr(gaussian, algorithm)(theta, phi, g, scale)
 
 
 def attention_scores(
@@ -84,44 +96,20 @@ def attention_scores(
     _check_shapes(theta, phi)
     _check_arguments(mode, scale, concat_kernel, channels=theta.shape[-1])
     if mode == "dot_product":
-        return _dot_product(theta, phi)
+        return dot_product.scores(theta, phi)
     if mode == "concatenation":
-        return _concatenation(theta, phi, ops.cast(concat_kernel, theta.dtype))
-    return _gaussian(theta, phi, scale, in_full_precision=mode == "gaussian")
+        return concatenation.scores(*concatenation.split(theta, phi, concat_kernel))
+    scores = gaussian.scores(*_prepared(theta, phi, mode), scale)
+    return ops.cast(scores, theta.dtype)
 
 
-def _gaussian(theta, phi, scale, in_full_precision):
-    dtype = backend.standardize_dtype(theta.dtype)
-    softmax_dtype = "float32" if dtype in ("float16", "bfloat16") else dtype
-    if in_full_precision:
-        # Raw features are neither normalised nor scaled: their products reach
-        # thousands, which half precision rounds to whole units of the exponent.
-        theta, phi = ops.cast(theta, softmax_dtype), ops.cast(phi, softmax_dtype)
-    if scale is not None:
-        theta = theta * scale  # (B, N, d): smaller than the N x M map
-    logits = ops.matmul(theta, ops.swapaxes(phi, 1, 2))  # (B, N, M)
-    if logits.shape[-1] == 1:  # ops.softmax warns of a single key
-        return ops.cast(ops.exp(logits - logits), dtype)  # 1, with a gradient of 0
-    return ops.cast(ops.softmax(ops.cast(logits, softmax_dtype), axis=-1), dtype)
-
-
-def _dot_product(theta, phi):
-    # 1/M split in two keeps float16 sums from overflowing before the division.
-    factor = _num_keys(phi, theta.dtype) ** -0.5
-    return ops.matmul(theta * factor, ops.swapaxes(phi, 1, 2)) * factor
-
-
-def _concatenation(theta, phi, kernel):
-    channels = theta.shape[-1]
-    # w_f . [theta_i, phi_j] = a_i + b_j: the (N, M, 2 d) pairs never exist.
-    a = ops.matmul(theta, kernel[:channels])  # (B, N, 1)
-    b = ops.matmul(phi, kernel[channels:])  # (B, M, 1)
-    f = ops.relu(a + ops.swapaxes(b, 1, 2))  # (B, N, M)
-    return f / _num_keys(phi, theta.dtype)
-
-
-def _num_keys(phi, dtype):
-    return ops.cast(ops.shape(phi)[1], dtype)
+def _prepared(theta, phi, mode):
+    """Queries and keys in the precision that their products need."""
+    if mode == "embedded_gaussian":
+        return theta, phi
+    # Raw features are neither normalised nor scaled: their products reach thousands,
+    # which half precision rounds to whole units of the exponent.
+    return at_least_float32(theta), at_least_float32(phi)
 
 
 def _check_shapes(theta, phi, *g):

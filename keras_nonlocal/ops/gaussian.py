@@ -1,0 +1,87 @@
+"""f = exp(scale theta_i . phi_j), C = sum_j f (Eqs. 2 and 3): a softmax over keys."""
+
+from keras import backend, ops
+
+from keras_nonlocal.ops import chunks
+from keras_nonlocal.ops.half_precision import accumulation_dtype, at_least_float32
+
+
+def scores(theta, phi, scale=None, bias=None):
+    """softmax_j(scale (theta_i . phi_j + bias_j)): `(B, N, M)`, in theta's dtype.
+
+    `bias` is None or `(B, 1, M)`. The softmax of half precision is in float32.
+    """
+    logits = ops.matmul(theta, ops.swapaxes(_scaled(phi, scale), 1, 2))
+    logits = logits if bias is None else logits + _scaled(bias, scale)
+    if logits.shape[-1] == 1:  # ops.softmax warns of a single key
+        return ops.exp(logits - logits)  # 1, with a gradient of 0
+    return ops.cast(ops.softmax(at_least_float32(logits), axis=-1), theta.dtype)
+
+
+def dense(theta, phi, g, scale=None, bias=None):
+    """The softmax of all pairs, times g."""
+    return ops.matmul(ops.cast(scores(theta, phi, scale, bias), g.dtype), g)
+
+
+def chunked(theta, phi, g, scale=None):
+    """The same for a slice of the queries at a time, forward and backward.
+
+    Of the map only each row's log-sum-exp is kept; the backward pass computes the
+    weights of a slice again, so that memory is O(slice * M) in place of O(N * M).
+    """
+    phi = _scaled(phi, scale)
+    if backend.backend() == "torch" and theta.shape[-1] == g.shape[-1]:
+        return _fused(theta, phi, g)
+    return _chunked(theta, phi, g)
+
+
+def _scaled(x, scale):
+    return x if scale is None else x * scale
+
+
+def _fused(theta, phi, g):
+    """The backend's own kernel, which keeps no map either."""
+    heads = (t[:, :, None] for t in (theta, phi, ops.cast(g, theta.dtype)))
+    return ops.cast(ops.dot_product_attention(*heads, scale=1.0)[:, :, 0], g.dtype)
+
+
+@ops.custom_gradient
+def _chunked(theta, phi, g):
+    batch, num_queries, _ = ops.shape(theta)
+    rows = chunks.chunk_rows(batch, num_queries, ops.shape(phi)[1])
+    dtype = accumulation_dtype(theta.dtype)
+
+    def forward(sums, theta):
+        logits = at_least_float32(ops.matmul(theta, ops.swapaxes(phi, 1, 2)))
+        largest = ops.max(logits, axis=-1, keepdims=True)
+        weights = ops.exp(logits - largest)
+        total = ops.sum(weights, axis=-1, keepdims=True)
+        y = ops.matmul(ops.cast(weights, g.dtype), g) / ops.cast(total, g.dtype)
+        return sums, (y, largest + ops.log(total))
+
+    _, (y, log_sums) = chunks.loop(forward, (), [chunks.split(theta, rows)])
+    y = chunks.join(y, num_queries)
+
+    def gradient(*args, upstream=None):
+        dy = args[0] if upstream is None else upstream
+        # The softmax's gradient: ds_ij = p_ij (dy_i . g_j - dy_i . y_i).
+        means = ops.sum(at_least_float32(dy * y), axis=-1, keepdims=True)
+
+        def backward(sums, theta, dy, log_sums, means):
+            logits = at_least_float32(ops.matmul(theta, ops.swapaxes(phi, 1, 2)))
+            weights = ops.exp(logits - log_sums)
+            dweights = at_least_float32(ops.matmul(dy, ops.swapaxes(g, 1, 2)))
+            dlogits = ops.cast(weights * (dweights - means), theta.dtype)
+            dphi = ops.matmul(ops.swapaxes(dlogits, 1, 2), theta)
+            dg = ops.matmul(ops.swapaxes(ops.cast(weights, dy.dtype), 1, 2), dy)
+            sums = (sums[0] + ops.cast(dphi, dtype), sums[1] + ops.cast(dg, dtype))
+            return sums, (ops.matmul(dlogits, phi),)
+
+        slices = [chunks.split(t, rows) for t in (theta, dy, log_sums_, means)]
+        zeros = tuple(ops.zeros_like(t, dtype=dtype) for t in (phi, g))
+        (dphi, dg), (dtheta,) = chunks.loop(backward, zeros, slices)
+        dtheta = chunks.join(dtheta, num_queries)
+        return dtheta, ops.cast(dphi, phi.dtype), ops.cast(dg, g.dtype)
+
+    log_sums_ = chunks.join(log_sums, num_queries)
+    return y, gradient

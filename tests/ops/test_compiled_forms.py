@@ -1,0 +1,77 @@
+"""The forms as users run them: in graphs, under XLA, with sizes known or not."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_nonlocal.ops import chunks
+from tests.backends import FLOAT, RTOL, gradients, to_numpy
+from tests.ops.test_forms import FORMS, function, operands
+
+BACKEND = keras.backend.backend()
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 4 * 64)
+    monkeypatch.setattr(chunks, "MIN_ROWS", 3)
+
+
+def loss(call):
+    return lambda *t: keras.ops.sum(keras.ops.square(call(*t)))
+
+
+def check(compiled_gradients, mode, arrays, rtol=RTOL):
+    expected = gradients(loss(function(mode, "dense")), arrays)
+    for a, e in zip(compiled_gradients, expected, strict=True):
+        np.testing.assert_allclose(to_numpy(a), e, rtol=0, atol=rtol * np.abs(e).max())
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="graphs of TensorFlow")
+@pytest.mark.parametrize("batch", [1, None])
+@pytest.mark.parametrize(("mode", "algorithm"), [*FORMS, ("concatenation", "auto")])
+def test_graphs_of_unknown_size(mode, algorithm, batch):
+    import tensorflow as tf
+
+    arrays = operands(mode, 1 if batch else 3, 20, 70, 3, 4)
+    specs = [tf.TensorSpec((batch, None, a.shape[-1]), FLOAT) for a in arrays[:3]]
+    specs += [tf.TensorSpec(a.shape, FLOAT) for a in arrays[3:]]
+
+    @tf.function(input_signature=specs)
+    def step(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = loss(function(mode, algorithm))(*tensors)
+        return tape.gradient(value, tensors)
+
+    check(step(*arrays), mode, arrays)
+    larger = operands(mode, 1 if batch else 2, 33, 5, 3, 4)  # the same graph
+    check(step(*larger), mode, larger)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="XLA under TensorFlow")
+@pytest.mark.parametrize(("mode", "algorithm"), FORMS)
+def test_xla_from_tensorflow(mode, algorithm):
+    import tensorflow as tf
+
+    arrays = operands(mode, 2, 20, 70, 3, 4)
+
+    @tf.function(jit_compile=True)
+    def step(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = loss(function(mode, algorithm))(*tensors)
+        return tape.gradient(value, tensors)
+
+    check(step(*map(tf.constant, arrays)), mode, arrays)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="jax.jit")
+@pytest.mark.parametrize(("mode", "algorithm"), FORMS)
+def test_jit_of_jax(mode, algorithm):
+    import jax
+
+    arrays = operands(mode, 2, 20, 70, 3, 4)
+    argnums = tuple(range(len(arrays)))
+    step = jax.jit(jax.grad(loss(function(mode, algorithm)), argnums=argnums))
+    check(step(*arrays), mode, arrays)
