@@ -23,8 +23,13 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 from harness import machine, op_memory
 from harness.measure import medians
 from harness.op_subjects import MODES, PEERS, subject
-from harness.operands import NAMED_SHAPES, operands, parse_shape
-from harness.operands import relative_error, result_mib
+from harness.operands import (
+    NAMED_SHAPES,
+    operands,
+    parse_shape,
+    relative_error,
+    result_mib,
+)
 from harness.tables import number, print_header, print_row
 
 DEFAULT_SHAPES = "res4,res4-full,res3,res3-full,clip32"
