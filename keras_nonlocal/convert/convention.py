@@ -2,38 +2,57 @@
 
 import keras
 
-from keras_nonlocal.layers import NonLocal3D
+from keras_nonlocal.convert.targets import layers_of
+from keras_nonlocal.layers.base_non_local import BaseNonLocal
 from keras_nonlocal.models.conventions import CONVENTIONS
 
-# Biases are weights: where one is missing, that is reported.
-_BLOCK_OPTIONS = ("sub_sample", "pool_position", "use_scale")
+# What a block computes; biases are weights, and reported if one is missing.
+_BLOCK_OPTIONS = ("sub_sample", "pool_position", "use_scale", "scope", "group_size")
 
 
 def differences(model, name, demands):
     """How a model departs from a convention, a line each.
 
     Args:
-        model: C2D or I3D; anything else has no convention to depart from.
+        model: C2D, I3D, or a single non-local block.
         name: Key of `CONVENTIONS`.
-        demands: Mapping from options of `NonLocal3D` to what the weights say that
-            they must be, above the convention.
+        demands: Arguments of `NonLocal3D` that the weights ask for above those of
+            the convention, as in `non_local_options` of C2D and I3D.
 
     Example:
     >>> differences(C2D(14, 10, (4, 64, 64, 3), width=8), "pyslowfast", {})
     ('pool1 pads height and width by 0, not 1',)
     """
-    if not isinstance(model, keras.Model):
-        return ()
     rules = CONVENTIONS[name]
-    layers = {layer.name: layer for layer in model.layers}
+    layers = {layer.name: layer for layer in layers_of(model)}
     lines = []
     if {"conv1", "pool1", "pool2"} <= layers.keys():
         lines += _of_pools(layers["conv1"], layers["pool1"], layers["pool2"], rules)
-    options = rules.non_local_options | demands
-    for layer in model.layers:
-        if isinstance(layer, NonLocal3D):
-            lines += _of_block(layer, options)
-    return tuple(dict.fromkeys(lines))
+    options = {"scope": "spacetime", "group_size": None, **rules.non_local_options}
+    for layer in layers.values():
+        if isinstance(layer, BaseNonLocal):
+            stage = layer.name.split("_")[0]
+            lines += _of_block(layer, options | demands | demands.get(stage, {}))
+    return tuple(lines)
+
+
+def advice(model, name, demands):
+    """What to build a model, or a single non-local block, with instead.
+
+    Example:
+    >>> advice(NonLocal3D(), "paper", {"sub_sample": False})
+    "the layer with sub_sample=False, pool_position='after', use_scale=False"
+    >>> advice(C2D(), "mmaction2", {"sub_sample": False})
+    "the model with convention='mmaction2', non_local_options={'sub_sample': False}"
+    """
+    options = CONVENTIONS[name].non_local_options
+    if not isinstance(model, keras.Model):
+        options |= demands
+        chosen = [f"{x}={options[x]!r}" for x in _BLOCK_OPTIONS if x in options]
+        return f"the layer with {', '.join(chosen)}"
+    extra = {x: value for x, value in demands.items() if options.get(x) != value}
+    chosen = f", non_local_options={extra}" if extra else ""
+    return f"the model with convention={name!r}{chosen}"
 
 
 def _of_pools(conv1, pool1, pool2, rules):
@@ -49,11 +68,9 @@ def _of_pools(conv1, pool1, pool2, rules):
 
 def _of_block(layer, options):
     for name in _BLOCK_OPTIONS:
-        if getattr(layer, name) != options[name] and _matters(layer, name):
-            yield (
-                f"non-local blocks have {name}={getattr(layer, name)!r}, "
-                f"not {options[name]!r}"
-            )
+        value = getattr(layer, name)
+        if value != options[name] and _matters(layer, name):
+            yield f"{layer.name} has {name}={value!r}, not {options[name]!r}"
 
 
 def _matters(layer, name):

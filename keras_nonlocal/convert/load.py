@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 
+from keras_nonlocal.convert.files import read_checkpoint
 from keras_nonlocal.convert.plan import make_plan
 from keras_nonlocal.convert.sources import identify
 
@@ -30,6 +31,16 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
         ValueError: An unknown `source`; a model that is not built.
         CheckpointError: A file that cannot be read, names of no known source, or,
             if `strict`, a report with problems.
+
+    Example:
+    >>> model = I3D(14, 10, (4, 64, 64, 3), width=8, convention="pyslowfast")
+    >>> report = load_weights(
+    ...     model, {"head.projection.bias": np.zeros(10)}, strict=False
+    ... )
+    >>> report.matched
+    {'pred/bias': 'head.projection.bias'}
+    >>> len(report.missing)
+    86
     """
     source, state = identify(_read(path_or_dict), source)
     values, report = make_plan(model, source, state, skip_head)
@@ -43,6 +54,4 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
 def _read(path_or_dict):
     if isinstance(path_or_dict, Mapping):
         return path_or_dict
-    from keras_nonlocal.convert.files import read_checkpoint
-
     return read_checkpoint(os.fspath(path_or_dict)).content

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_nonlocal.convert.arrays import to_arrays
 from keras_nonlocal.convert.causes import causes_of
-from keras_nonlocal.convert.convention import differences
+from keras_nonlocal.convert.convention import advice, differences
 from keras_nonlocal.convert.fit import fit_arrays
 from keras_nonlocal.convert.found import find_arrays
 from keras_nonlocal.convert.report import Report
@@ -34,6 +34,7 @@ def make_plan(model, source, state, skip_head=False):
     wanted = {path: target for path, target in targets.items() if path not in new}
     fit = fit_arrays(source, found, wanted)
     tried = found.arrays.keys() | fit.filled
+    departures, advised = _convention(model, source, state, is_image)
     report = Report(
         source=source.name,
         matched={p: found.names[p] for p in fit.values if p not in fit.filled},
@@ -46,16 +47,25 @@ def make_plan(model, source, state, skip_head=False):
         + tuple(name for path, name in found.names.items() if path not in targets),
         mismatches=tuple(fit.mismatches),
         not_finite=tuple(fit.not_finite),
-        convention=_departures(model, source, state, is_image),
-        notes=causes_of(wanted, found.arrays) + _not_identities(new, targets),
+        convention=departures,
+        notes=(
+            *causes_of(wanted, found.arrays),
+            *advised,
+            *_not_normalized(fit.filled),
+            *_not_identities(new, targets),
+        ),
     )
     return [(targets[path].variable, x) for path, x in fit.values.items()], report
 
 
-def _departures(model, source, state, is_image):
+def _convention(model, source, state, is_image):
+    """Departures of the model, and the note on what to change."""
     if source.convention is None or is_image:
-        return ()
-    return differences(model, source.convention, source.demands(state))
+        return (), ()
+    demands = source.demands(state)
+    departures = differences(model, source.convention, demands)
+    note = f"build {advice(model, source.convention, demands)}"
+    return departures, (note,) if departures else ()
 
 
 def is_head(path):
@@ -79,6 +89,15 @@ def _new(found, targets, headless):
     kinds = [is_non_local, is_head] if headless else [is_non_local]
     absent = [kind for kind in kinds if not any(map(kind, found.arrays))]
     return tuple(path for path in targets if any(kind(path) for kind in absent))
+
+
+def _not_normalized(filled):
+    """A note where every normalisation is a scale and a bias."""
+    if "conv1_bn/moving_variance" in filled:
+        yield (
+            "the file has no running statistics: its scales and biases are taken for "
+            "those of affine layers, which have none"
+        )
 
 
 def _not_identities(new, targets):

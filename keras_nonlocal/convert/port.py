@@ -50,6 +50,21 @@ def port_bn(variance, epsilon, our_epsilon):
     return variance + (epsilon - our_epsilon)
 
 
+def identity_norm(epsilon):
+    """`Source.defaults` for a block that does not normalise: x to x, exactly.
+
+    Example:
+    >>> identity_norm(0.25)["norm/moving_variance"]
+    0.75
+    """
+    return {
+        "norm/gamma": 1.0,
+        "norm/beta": 0.0,
+        "norm/moving_mean": 0.0,
+        "norm/moving_variance": 1.0 - epsilon,
+    }
+
+
 def torch_to_keras(array, shape):
     """An (O, I, ...) array in the layout of a weight of ours of that `shape`.
 
@@ -59,4 +74,6 @@ def torch_to_keras(array, shape):
         return port_conv(array, shape[0])
     if len(shape) == 2 and array.ndim >= 2 and set(array.shape[2:]) <= {1}:
         return port_dense(array)
+    if len(shape) == 1 and set(array.shape[1:]) == {1}:  # (O, 1, 1, 1)
+        return array.reshape(len(array))
     return array

@@ -32,10 +32,10 @@ def find_targets(model):
     >>> list(find_targets(C2D(14, 10, (4, 64, 64, 3), width=8)))[:2]
     ['conv1/kernel', 'conv1_bn/gamma']
     """
-    if not model.weights:
+    if not isinstance(model, keras.Layer) or not model.weights:
         raise ValueError(
-            f"Model {model.name!r} has no weights yet. Build it, or call it once, "
-            "before loading any."
+            f"load_weights needs a model, or a layer, that has been built: call it "
+            f"once, or its `build`. Received: {model!r}."
         )
     epsilons = {id(x.moving_variance): x.epsilon for x in _normalizations(model)}
     prefix = "" if isinstance(model, keras.Model) else f"{model.path}/"
@@ -45,7 +45,13 @@ def find_targets(model):
     }
 
 
+def layers_of(model):
+    """The layers of a model; a layer alone is its own."""
+    return model.layers if isinstance(model, keras.Model) else [model]
+
+
 def _normalizations(model):
-    layers = model.layers if isinstance(model, keras.Model) else [model]
-    layers = [getattr(layer, "norm", None) or layer for layer in layers]
-    return [layer for layer in layers if isinstance(layer, BatchNormalization)]
+    for layer in layers_of(model):
+        layer = getattr(layer, "norm", None) or layer
+        if isinstance(layer, BatchNormalization):
+            yield layer

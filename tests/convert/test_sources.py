@@ -102,7 +102,7 @@ def test_affine_blobs_are_normalisation_by_nothing():
     state = affine(draw_state(model, spelling.video_nonlocal_net))
     # The released networks are for 16 frames in res3; this one has 4.
     report = load_weights(model, state, strict=False)
-    assert report.convention == ("non-local blocks of res3 have group_size=2, not 4",)
+    assert report.convention == ("res3_0_nonlocal has group_size=2, not 4",)
     assert "non_local_options={'res3': {'group_size': 4}}" in str(report)
     assert "no running statistics" in str(report)
     assert not report.missing and not report.unexpected

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.sources import (
+    alexhex7,
     gluoncv,
     mmaction2,
     pyslowfast,
@@ -13,7 +14,14 @@ from keras_nonlocal.convert.sources import (
 from keras_nonlocal.convert.sources.source import Source
 from keras_nonlocal.validation import check_choice
 
-_MODULES = (video_nonlocal_net, pyslowfast, mmaction2, gluoncv, torchvision)
+_MODULES = (
+    video_nonlocal_net,
+    pyslowfast,
+    mmaction2,
+    gluoncv,
+    torchvision,
+    alexhex7,
+)
 SOURCES = {module.SOURCE.name: module.SOURCE for module in _MODULES}
 
 __all__ = ["SOURCES", "Source", "identify"]
@@ -57,5 +65,6 @@ def _unknown(source, state, content):
     looked = ", ".join(SOURCES) if source == "auto" else source
     return CheckpointError(
         f"None of the {len(state)} names in the file is one of {looked}'s. The first "
-        f"are {names}. Expected the weights of a video or image ResNet."
+        f"are {names}. Expected the weights of a "
+        "ResNet for video or images, or of a non-local block."
     )

@@ -1,5 +1,6 @@
 """mmaction2 (open-mmlab): I3D with and without non-local blocks, and C2D."""
 
+from keras_nonlocal.convert.port import identity_norm
 from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
 from keras_nonlocal.convert.sources.source import Source
 from keras_nonlocal.convert.sources.torch_names import BN, DENSE, TRACKED
@@ -26,12 +27,7 @@ def _defaults(arrays):
     blocks = [path for path in arrays if "_nonlocal/" in path]
     if any("/norm/" in path for path in blocks):
         return {"w_z/bias": 0.0}
-    return {
-        "norm/gamma": 1.0,
-        "norm/beta": 0.0,
-        "norm/moving_mean": 0.0,
-        "norm/moving_variance": 1.0 - SOURCE.epsilon,
-    }
+    return identity_norm(SOURCE.epsilon)
 
 
 def _demands(state):

@@ -5,6 +5,7 @@ Also of projects that grew from it and kept its names.
 
 import numpy as np
 
+from keras_nonlocal.convert.port import identity_norm
 from keras_nonlocal.convert.sources.source import Source
 
 
@@ -15,10 +16,10 @@ def _defaults(arrays):
     """
     if any(path.endswith("/moving_variance") for path in arrays):
         return {}
-    identity = {"norm/gamma": 1.0, "norm/beta": 0.0}
+    statistics = {"/moving_mean": 0.0, "/moving_variance": 1.0 - SOURCE.epsilon}
     if any("_nonlocal/norm/" in path for path in arrays):
-        identity = {}
-    return identity | {"/moving_mean": 0.0, "/moving_variance": 1.0 - SOURCE.epsilon}
+        return statistics
+    return identity_norm(SOURCE.epsilon) | statistics
 
 
 def _demands(state):

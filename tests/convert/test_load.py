@@ -1,0 +1,330 @@
+"""`load_weights` as a user meets it: what it does, and refuses to do."""
+
+import pathlib
+import pickle
+
+import keras
+import numpy as np
+import pytest
+
+from keras_nonlocal import NonLocal1D, NonLocal2D, NonLocal3D
+from keras_nonlocal.convert import CheckpointError, load_weights
+from keras_nonlocal.models import C2D, I3D
+from tests.convert import spelling
+from tests.convert.networks import draw_state, numpy
+
+CLIP = (4, 48, 48, 3)
+
+
+def build(architecture=I3D, depth=26, classes=7, convention="pyslowfast", **options):
+    options = {"non_local": {"res3": [0]}, "width": 4} | options
+    return architecture(depth, classes, CLIP, convention=convention, **options)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def state(model):
+    return draw_state(model, spelling.pyslowfast)
+
+
+def weights(model):
+    return {weight.path: numpy(weight).copy() for weight in model.weights}
+
+
+def assert_same(weights, others):
+    assert weights.keys() == others.keys()
+    for path, value in weights.items():
+        np.testing.assert_array_equal(value, others[path], path)
+
+
+def check_refused(model, content, message, **options):
+    """An error that says `message`, and a model that is as it was."""
+    before = weights(model)
+    with pytest.raises(CheckpointError, match=f"(?s){message}"):
+        load_weights(model, content, **options)
+    assert_same(weights(model), before)
+
+
+def test_a_missing_weight_is_an_error(model, state):
+    bias = "s3.pathway0_nonlocal0.conv_theta.bias"
+    content = {name: x for name, x in state.items() if name != bias}
+    check_refused(model, content, "missing +1  res3_0_nonlocal/theta/bias")
+
+
+def test_an_unexpected_weight_is_an_error(model, state):
+    content = state | {"s6.conv.weight": np.ones(3)}
+    check_refused(model, content, "unexpected +1  s6.conv.weight")
+
+
+def test_another_depth_is_named(state):
+    message = (
+        r"the file has \(2, 2, 2, 2\) residual blocks in res2 to res5, the model "
+        r"\(1, 1, 1, 1\): build the model with depth=26"
+    )
+    check_refused(build(depth=14), state, message)
+    check_refused(build(depth=50), state, r"the model \(3, 4, 6, 3\): .* depth=26")
+
+
+def test_another_number_of_classes_is_named(state):
+    model = build(classes=5)
+    message = r"pred/bias \(5,\) <- head.projection.bias \(7,\): 7 classes, not 5: skip"
+    check_refused(model, state, message)
+    before = weights(model)
+    report = load_weights(model, state, skip_head=True)
+    after = weights(model)
+    assert report.ok and report.new == ("pred/kernel", "pred/bias")
+    for path in report.new:
+        np.testing.assert_array_equal(after.pop(path), before.pop(path))
+    assert all((after[path] != before[path]).any() for path in after)
+
+
+def test_a_file_without_a_classifier_says_so(model, state):
+    content = {name: x for name, x in state.items() if "head" not in name}
+    check_refused(model, content, "the file has no classifier: skip_head=True")
+    assert load_weights(build(), content, skip_head=True).ok
+
+
+def test_a_model_without_classifier_ignores_the_files(state):
+    report = load_weights(build(include_top=False), state)
+    assert report.ignored == ("head.projection.weight", "head.projection.bias")
+
+
+def test_kernels_of_a_c2d_do_not_fit_an_i3d(model, state):
+    content = draw_state(build(C2D), spelling.pyslowfast)
+    check_refused(model, content, r"conv1/kernel \(5, 7, 7, 3, 4\) .* 1 tap in time, n")
+    check_refused(build(C2D), state, "3 taps in time, not 1: weights of an I3D")
+
+
+def test_another_width_is_named(state):
+    check_refused(build(width=8), state, r"other channels, \(3, 4\) not \(3, 8\)")
+
+
+def test_other_places_of_non_local_blocks_are_named(state):
+    other = build(non_local={"res3": [1]})
+    message = (
+        r"after \{'res3': \[0\]\}, the model after \{'res3': \[1\]\}: build the mo"
+    )
+    check_refused(other, state, message)
+    check_refused(
+        build(non_local=0), state, r"the model after none: build .* non_local="
+    )
+
+
+def test_another_mode_is_named(state):
+    other = build(non_local_options={"mode": "gaussian"})
+    check_refused(
+        other, state, "embedded_gaussian or dot_product, the model's gaussian"
+    )
+
+
+@pytest.mark.parametrize(
+    "convention, message",
+    [
+        ("video_nonlocal_net", "pool1 pads height and width by 0, not 1"),
+        ("gluoncv", "res3_0_nonlocal has sub_sample=False, not True"),
+        ("mmaction2", "res3_0_nonlocal has pool_position='after', not 'before'"),
+        ("paper", "pool2 looks at 3 frames, not 2"),
+    ],
+)
+def test_a_model_of_another_convention_is_told_what_to_change(
+    state, convention, message
+):
+    options = {"use_output_bias": True}
+    other = build(convention=convention, non_local_options=options)
+    advice = r"! build the model with convention='pyslowfast'"
+    check_refused(other, state, f"{message}.*{advice}")
+    report = load_weights(other, state, strict=False)
+    assert message in report.convention and len(report.matched) == len(state)
+
+
+def test_what_does_not_matter_is_no_matter_of_convention():
+    options = {"mode": "dot_product", "use_scale": False}
+    model = build(non_local_options=options)
+    assert load_weights(model, draw_state(model, spelling.pyslowfast)).ok
+
+
+def test_non_local_blocks_added_to_a_trained_network_are_new():
+    plain = build(non_local=0)
+    state = draw_state(plain, spelling.pyslowfast)
+    load_weights(plain, state)
+    model = build(non_local={"res3": [0], "res4": [1]})
+    report = load_weights(model, state)
+    assert {path.split("/")[0] for path in report.new} == {
+        "res3_0_nonlocal",
+        "res4_1_nonlocal",
+    }
+    assert not report.notes
+    clips = np.random.default_rng(0).normal(size=(1, *CLIP))
+    np.testing.assert_array_equal(numpy(model(clips)), numpy(plain(clips)))
+
+
+@pytest.mark.parametrize("normalization", ["batch", None])
+def test_new_blocks_that_are_no_identity_are_noted(normalization):
+    state = draw_state(build(non_local=0), spelling.pyslowfast)
+    model = build(non_local_options={"normalization": normalization})
+    block = model.get_layer("res3_0_nonlocal")
+    last = block.norm.gamma if normalization else block.w_z.kernel
+    assert "identity" not in str(load_weights(model, state))
+    last.assign(np.ones(last.shape))
+    message = "res3_0_nonlocal is new, and does not start as an identity"
+    assert message in load_weights(model, state).notes
+
+
+def test_without_strict_what_fits_is_loaded(state):
+    model = build(classes=5)
+    before = weights(model)
+    content = {name: x for name, x in state.items() if "stem.conv" not in name}
+    report = load_weights(model, content | {"x": np.ones(1)}, strict=False)
+    assert not report.ok
+    assert report.missing == ("conv1/kernel",) and report.unexpected == ("x",)
+    assert [m.path for m in report.mismatches] == ["pred/kernel", "pred/bias"]
+    after = weights(model)
+    untouched = {"conv1/kernel", "pred/kernel", "pred/bias"}
+    assert untouched == {p for p in after if (after[p] == before[p]).all()}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
+def test_other_floats_become_float32(model, state, dtype):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    dtype = getattr(ml_dtypes, dtype, dtype)
+    load_weights(model, {name: x.astype(dtype) for name, x in state.items()})
+    for weight in model.weights:
+        theirs = state[spelling.pyslowfast(weight.path)].astype(dtype)
+        assert weight.dtype == "float32"
+        assert np.isclose(
+            numpy(weight).sum(), theirs.astype("float64").sum(), atol=1e-2
+        )
+    bias = state["head.projection.bias"].astype(dtype).astype("float32")
+    np.testing.assert_array_equal(numpy(model.get_layer("pred").bias), bias)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_none_are_reported(model, state, value):
+    name = "s2.pathway0_res1.branch2.b_bn.running_var"
+    array = state[name].copy()
+    array[1] = value
+    check_refused(model, state | {name: array}, f"not finite +1  {name}")
+    before = weights(model)
+    report = load_weights(model, state | {name: array}, strict=False)
+    assert report.not_finite == (name,)
+    path = "res2_1_branch2b_bn/moving_variance"
+    np.testing.assert_array_equal(weights(model)[path], before[path])
+
+
+def test_a_double_too_large_for_a_float_is_not_finite(model, state):
+    array = np.full(7, 1e300)
+    check_refused(model, state | {"head.projection.bias": array}, "not finite +1  head")
+
+
+@pytest.mark.parametrize(
+    "array, message",
+    [
+        (np.array(["a"] * 7), "holds <U1, not numbers"),
+        (np.array([None] * 7), "holds object, not numbers"),
+        (np.zeros((7, 1, 2)), "another kind of layer"),
+        (np.zeros(()), "another kind of layer"),
+    ],
+)
+def test_arrays_of_anything_else_do_not_fit(model, state, array, message):
+    check_refused(model, state | {"head.projection.bias": array}, message)
+
+
+def test_pytorchs_own_tensors_load(model, state):
+    torch = pytest.importorskip("torch")
+    content = {
+        name: torch.nn.Parameter(torch.tensor(x).bfloat16())
+        for name, x in state.items()
+    }
+    load_weights(model, content)
+    bias = content["head.projection.bias"].detach().float().numpy()
+    np.testing.assert_array_equal(numpy(model.get_layer("pred").bias), bias)
+
+
+def test_a_file_loads_as_its_dict_does(model, state, tmp_path):
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps({"epoch": 3, "model_state": state}, protocol=2))
+    load_weights(model, path)
+    expected = weights(model)
+    for weight in model.weights:
+        weight.assign(np.zeros(weight.shape))
+    assert load_weights(model, str(path), source="pyslowfast").ok
+    load_weights(model, state)
+    assert_same(weights(model), expected)
+
+
+def test_a_dict_that_holds_itself_ends(model):
+    content = {}
+    content["state_dict"] = content
+    check_refused(model, content, "None of the 1 names")
+
+
+def test_a_variance_keeps_its_sum_with_another_epsilon():
+    options = {"normalization_options": {"epsilon": 1e-3}}
+    model = build(non_local_options=options)
+    state = draw_state(model, spelling.pyslowfast)
+    load_weights(model, state)
+    ours = numpy(model.get_layer("res3_0_nonlocal").norm.moving_variance) + 1e-3
+    theirs = state["s3.pathway0_nonlocal0.bn.running_var"] + 1e-5
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("thing", [NonLocal3D(), None, "model.keras", C2D])
+def test_what_is_no_built_model_is_refused(thing, state):
+    with pytest.raises(ValueError, match="needs a model, or a layer, that has been b"):
+        load_weights(thing, state)
+
+
+def alexhex7_cases():
+    path = pathlib.Path(__file__).parents[1] / "parity" / "alexhex7.npz"
+    with np.load(path) as file:
+        return {name: file[name] for name in file}
+
+
+@pytest.mark.parametrize("mode", ["gaussian", "concatenation"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_a_single_block_loads_alexhex7s(mode, rank):
+    prefix = f"{mode}/{rank}/True/True/"
+    case = {
+        name.removeprefix(prefix): array
+        for name, array in alexhex7_cases().items()
+        if name.startswith(prefix)
+    }
+    content = {n.split("/")[1]: x for n, x in case.items() if n.startswith("weight/")}
+    x = np.moveaxis(case["x"], 1, -1)
+    options = {"mode": mode, "pool_position": "after", "use_scale": False}
+    layer = (NonLocal1D, NonLocal2D, NonLocal3D)[rank - 1](**options)
+    layer.build(x.shape)
+    report = load_weights(layer, content)
+    assert report.source == "alexhex7" and len(report.matched) == len(layer.weights)
+    np.testing.assert_allclose(
+        numpy(layer(x)), np.moveaxis(case["y"], 1, -1), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_single_block_that_pools_first_is_told():
+    layer = NonLocal3D(use_scale=False)
+    layer.build((None, 4, 8, 8, 6))
+    state = draw_state(layer, lambda path: path)
+    names = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
+    content = {}
+    for path, array in state.items():
+        part, kind = path.split("/")
+        part = {"w_z": "W.0", "norm": "W.1", "g": "g.0", "phi": "phi.0"}.get(part, part)
+        kind = names.get(kind) or spelling.TORCH_BN[kind]
+        content[f"{part}.{kind}"] = array
+    message = (
+        "pool_position='before', not 'after'.*build the layer with sub_sample=True"
+    )
+    check_refused(layer, content, message)
+
+
+def test_works_with_a_saved_and_loaded_model(state, tmp_path):
+    path = tmp_path / "model.keras"
+    build().save(path)
+    model = keras.models.load_model(path)
+    assert load_weights(model, state).ok
+    assert model.get_layer("res3_0_nonlocal").pool_position == "before"
