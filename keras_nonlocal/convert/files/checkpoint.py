@@ -148,7 +148,7 @@ def read_zip(archive, budget, path, depth):
         )
     if any(re.fullmatch(r"([^/]*/)?data.pkl", name) for name in names):
         return Checkpoint("torch_zip", read_torch_zip(archive, budget))
-    files = {name: bytes(archive.read(name)) for name in names}
+    files = {name: archive.copy(name) for name in names}
     return read_only_checkpoint(files, "zip", budget, depth)
 
 

@@ -252,7 +252,10 @@ def hashable(key):
     if isinstance(key, tuple) and len(key) <= 8:
         if not any(isinstance(part, tuple) for part in key):
             return tuple(map(hashable, key))
-    raise CheckpointError(f"a {type(key).__name__} is used as the key of a dict.")
+    raise CheckpointError(
+        f"its pickle has a {type(key).__name__} as the key of a dict or the member of "
+        "a set; only texts, numbers and short tuples of them are read."
+    )
 
 
 def integer(data):

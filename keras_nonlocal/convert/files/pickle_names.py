@@ -133,7 +133,7 @@ def find_global(module, name, names=NAMES):
     Raises:
         CheckpointError: It is in no table: the checkpoint is refused.
     """
-    full_name = f"{module}.{name}"
+    full_name = f"{module}.{name}"[:200]
     if (module, name) not in names:
         raise CheckpointError(
             f"it is refused, because its pickle asks for {full_name!r}: code, not "

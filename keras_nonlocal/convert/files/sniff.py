@@ -1,5 +1,6 @@
 """Which format a file has, by its content: suffixes lie."""
 
+import codecs
 import re
 
 from keras_nonlocal.convert.files.archives import GZIP_START, is_tar
@@ -74,7 +75,10 @@ def describe(data):
 
 
 def is_text(head):
+    if re.search(rb"[\0-\x08]", head):
+        return False
     try:
-        return head[:-4].decode() is not None and not re.search(rb"[\0-\x08]", head)
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # may end in a character
     except UnicodeDecodeError:
         return False
+    return True

@@ -28,18 +28,19 @@ def read_torch_zip(archive, budget):
         CheckpointError: Refused, damaged or truncated.
     """
     folder = archive.folder_of("data.pkl")
-    byte_order = ">" if archive.get(f"{folder}byteorder") == b"big" else "<"
+    order = f"{folder}byteorder"  # there since torch 2.1
+    big = order in archive.names() and archive.read(order) == b"big"
     storages = {}
 
     def find_storage(identity):
         _, kind, key, *_ = identity
         if key not in storages:
             data = archive.read(f"{folder}data/{key}")
-            storages[key] = Storage(storage_code(kind), data, byte_order)
+            storages[key] = Storage(storage_code(kind), data, ">" if big else "<")
         return storages[key]
 
     machine = PickleMachine(
-        bytes(archive.read(f"{folder}data.pkl")), find_global, budget, find_storage
+        archive.copy(f"{folder}data.pkl"), find_global, budget, find_storage
     )
     return plain(machine.load(), budget)
 
