@@ -7,10 +7,17 @@ from keras_nonlocal.layers.base_non_local import BaseNonLocal
 from keras_nonlocal.models.conventions import CONVENTIONS
 
 # What a block computes; biases are weights, and reported if one is missing.
-_BLOCK_OPTIONS = ("sub_sample", "pool_position", "use_scale", "scope", "group_size")
+_BLOCK_OPTIONS = (
+    "mode",
+    "sub_sample",
+    "pool_position",
+    "use_scale",
+    "scope",
+    "group_size",
+)
 
 
-def differences(model, name, demands):
+def differences(model, name, demands, new=()):
     """How a model departs from a convention, a line each.
 
     Args:
@@ -18,6 +25,7 @@ def differences(model, name, demands):
         name: Key of `CONVENTIONS`.
         demands: Arguments of `NonLocal3D` that the weights ask for above those of
             the convention, as in `non_local_options` of C2D and I3D.
+        new: Names of non-local blocks that the weights know nothing of.
 
     Example:
     >>> differences(C2D(14, 10, (4, 64, 64, 3), width=8), "pyslowfast", {})
@@ -30,7 +38,7 @@ def differences(model, name, demands):
         lines += _of_pools(layers["conv1"], layers["pool1"], layers["pool2"], rules)
     options = {"scope": "spacetime", "group_size": None, **rules.non_local_options}
     for layer in layers.values():
-        if isinstance(layer, BaseNonLocal):
+        if isinstance(layer, BaseNonLocal) and layer.name not in new:
             stage = layer.name.split("_")[0]
             lines += _of_block(layer, options | demands | demands.get(stage, {}))
     return tuple(lines)
@@ -69,7 +77,7 @@ def _of_pools(conv1, pool1, pool2, rules):
 def _of_block(layer, options):
     for name in _BLOCK_OPTIONS:
         value = getattr(layer, name)
-        if value != options[name] and _matters(layer, name):
+        if value != options.get(name, value) and _matters(layer, name):
             yield f"{layer.name} has {name}={value!r}, not {options[name]!r}"
 
 

@@ -42,8 +42,10 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
     >>> len(report.missing)
     86
     """
-    source, state = identify(_read(path_or_dict), source)
-    values, report = make_plan(model, source, state, skip_head)
+    content = _read(path_or_dict)
+    source, state = identify(content, source)
+    demands = source.demands(state, content)
+    values, report = make_plan(model, source, state, demands, skip_head)
     if strict:
         report.raise_if_wrong()
     for variable, value in values:

@@ -12,13 +12,14 @@ from keras_nonlocal.convert.report import Report
 from keras_nonlocal.convert.targets import find_targets
 
 
-def make_plan(model, source, state, skip_head=False):
+def make_plan(model, source, state, demands, skip_head=False):
     """Matches a model with the weights of a file; changes neither.
 
     Args:
         model: Built model or layer.
         source: `Source`.
         state: Dict of arrays by the source's names.
+        demands: What they ask of non-local blocks above the source's convention.
         skip_head: Leave the classifier as it is.
 
     Returns:
@@ -34,7 +35,9 @@ def make_plan(model, source, state, skip_head=False):
     wanted = {path: target for path, target in targets.items() if path not in new}
     fit = fit_arrays(source, found, wanted)
     tried = found.arrays.keys() | fit.filled
-    departures, advised = _convention(model, source, state, is_image)
+    departures, advised = (), ()
+    if source.convention and not is_image:
+        departures, advised = _check(model, source.convention, demands, new)
     report = Report(
         source=source.name,
         matched={p: found.names[p] for p in fit.values if p not in fit.filled},
@@ -53,18 +56,16 @@ def make_plan(model, source, state, skip_head=False):
             *advised,
             *_not_normalized(fit.filled),
             *_not_identities(new, targets),
+            *filter(None, [source.remark]),
         ),
     )
     return [(targets[path].variable, x) for path, x in fit.values.items()], report
 
 
-def _convention(model, source, state, is_image):
+def _check(model, convention, demands, new):
     """Departures of the model, and the note on what to change."""
-    if source.convention is None or is_image:
-        return (), ()
-    demands = source.demands(state)
-    departures = differences(model, source.convention, demands)
-    note = f"build {advice(model, source.convention, demands)}"
+    departures = differences(model, convention, demands, _layers(new))
+    note = f"build {advice(model, convention, demands)}"
     return departures, (note,) if departures else ()
 
 
@@ -102,12 +103,16 @@ def _not_normalized(filled):
 
 def _not_identities(new, targets):
     """Notes on new non-local blocks that change what a trained network computes."""
-    blocks = dict.fromkeys(path.split("/")[0] for path in new if is_non_local(path))
     return tuple(
         f"{block} is new, and does not start as an identity"
-        for block in blocks
+        for block in _layers(path for path in new if is_non_local(path))
         if any(map(_is_set, _outputs(block, targets)))
     )
+
+
+def _layers(paths):
+    """Names of the layers that weights belong to, in order."""
+    return list(dict.fromkeys(path.split("/")[0] for path in paths))
 
 
 def _outputs(block, targets):

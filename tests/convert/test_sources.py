@@ -91,6 +91,15 @@ def test_caffe2_blobs_with_what_training_saves():
     assert len(report.ignored) == len(state) + 2
 
 
+def test_caffe2_blobs_of_pyslowfasts_zoo_keep_its_convention():
+    model = build("pyslowfast", C2D, depth=14, non_local={"res3": [0]})
+    state = draw_state(model, spelling.video_nonlocal_net)
+    with pytest.raises(CheckpointError, match="needs source='pyslowfast_caffe2'"):
+        load_weights(model, state)
+    assert load_weights(model, state, source="pyslowfast_caffe2").ok
+    assert_logits(model, TorchNetwork(state, spelling.video_nonlocal_net, PADDED))
+
+
 def affine(state):
     """Running statistics folded away, as `convert_to_finetune.py` does it."""
     return {n: x for n, x in state.items() if not n.endswith(("_rm", "_riv"))}
@@ -169,6 +178,15 @@ def test_pyslowfast_with_split_batch_normalisation(keep_aggregated):
             np.testing.assert_allclose(numpy(variable), theirs, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("parts", [(3,), ()])
+def test_parts_that_make_no_whole_are_refused(parts):
+    name = "s1.pathway0_stem.bn.split_bn.running_mean"
+    state = {"s1.pathway0_stem.bn.weight": np.ones(4), name: np.zeros(parts)}
+    model = build("pyslowfast", C2D, depth=14, non_local=0)
+    with pytest.raises(CheckpointError, match="stem.bn' do not make one normalisation"):
+        load_weights(model, state)
+
+
 @pytest.mark.parametrize(
     "mode", ["gaussian", "embedded_gaussian", "dot_product", "concatenation"]
 )
@@ -196,6 +214,49 @@ def test_sub_sampling_that_mmaction2s_names_deny_is_an_error():
     message = r"sub_sample=True, not False(.|\n)*non_local_options={'sub_sample': False"
     with pytest.raises(CheckpointError, match=message):
         load_weights(model, state)
+
+
+@pytest.mark.parametrize("name", VIDEO_SOURCES)
+def test_options_of_blocks_that_are_new_are_free(name):
+    spell, _ = VIDEO_SOURCES[name]
+    state = draw_state(build(name, depth=14, non_local=0), spell)
+    options = {"scope": "space", "sub_sample": True, "use_scale": False}
+    places = {"res3": [0]}
+    model = build(name, depth=14, non_local=places, non_local_options=options)
+    assert load_weights(model, state).ok
+
+
+MMACTION2_CONFIG = """model = dict(backbone=dict(
+    non_local_cfg=dict(
+        norm_cfg=dict(requires_grad=True, type='BN3d'),
+        mode='dot_product', sub_sample=True, use_scale=False),
+    type='ResNet3d'))"""
+
+
+@pytest.mark.parametrize(
+    "name, key, content",
+    [
+        ("mmaction2", "state_dict", {"meta": {"cfg": MMACTION2_CONFIG}}),
+        ("mmaction2", "state_dict", {"meta": {"config": MMACTION2_CONFIG}}),
+        (
+            "pyslowfast",
+            "model_state",
+            {"cfg": "NONLOCAL:\n  GROUP: [[1]]\n  INSTANTIATION: dot_product\nBN:"},
+        ),
+    ],
+)
+def test_the_mode_in_a_config_beside_the_weights_must_be_the_models(name, key, content):
+    spell, _ = VIDEO_SOURCES[name]
+    model = build(name, depth=14, non_local={"res3": [0]})
+    content = content | {key: draw_state(model, spell)}
+    message = (
+        "mode='embedded_gaussian', not 'dot_product'(.|\n)*{'mode': 'dot_product'}"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(model, content)
+    options = {"mode": "dot_product"}
+    model = build(name, depth=14, non_local={"res3": [0]}, non_local_options=options)
+    assert load_weights(model, content).ok
 
 
 def test_the_bias_that_mmaction2_has_not_is_zero():
@@ -262,6 +323,8 @@ def test_aliases_of_gluoncv_are_equal_and_ignored():
             "backbone.slow_path.conv1.conv.weight",
             "a SlowFast network of two",
         ),
+        (spelling.mmaction2, "backbone.layer2.net.0.conv1.conv.weight", "a TSM"),
+        (spelling.video_nonlocal_net, "t_conv1_w", "a SlowFast network of two"),
         (
             spelling.pyslowfast,
             "s1.pathway1_stem.conv.weight",
@@ -276,7 +339,9 @@ def test_other_networks_are_refused_by_name(spell, name, message):
         load_weights(model, state, strict=False)
 
 
-@pytest.mark.parametrize("spell", [spelling.mmaction2, spelling.pyslowfast])
+@pytest.mark.parametrize(
+    "spell", [spelling.mmaction2, spelling.pyslowfast, spelling.video_nonlocal_net]
+)
 def test_slow_networks_are_refused(spell):
     model = build("mmaction2", depth=14, non_local=0)
     state = draw_state(model, spell)

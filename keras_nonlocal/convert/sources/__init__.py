@@ -14,15 +14,17 @@ from keras_nonlocal.convert.sources import (
 from keras_nonlocal.convert.sources.source import Source
 from keras_nonlocal.validation import check_choice
 
-_MODULES = (
-    video_nonlocal_net,
-    pyslowfast,
-    mmaction2,
-    gluoncv,
-    torchvision,
-    alexhex7,
+# Of two that fit as well, the first is found.
+_ALL = (
+    video_nonlocal_net.SOURCE,
+    video_nonlocal_net.PYSLOWFAST,
+    pyslowfast.SOURCE,
+    mmaction2.SOURCE,
+    gluoncv.SOURCE,
+    torchvision.SOURCE,
+    alexhex7.SOURCE,
 )
-SOURCES = {module.SOURCE.name: module.SOURCE for module in _MODULES}
+SOURCES = {source.name: source for source in _ALL}
 
 __all__ = ["SOURCES", "Source", "identify"]
 

@@ -4,7 +4,7 @@ from keras_nonlocal.convert.sources.source import Source
 from keras_nonlocal.convert.sources.torch_names import BN, DENSE, TRACKED
 
 
-def _demands(state):
+def _demands(state, _):
     """With sub-sampling g and its pooling are a pair: `g.0` and `g.1`."""
     return {"sub_sample": any(name.startswith("g.0.") for name in state)}
 

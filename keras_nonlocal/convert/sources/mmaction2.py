@@ -1,5 +1,7 @@
 """mmaction2 (open-mmlab): I3D with and without non-local blocks, and C2D."""
 
+import re
+
 from keras_nonlocal.convert.port import identity_norm
 from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
 from keras_nonlocal.convert.sources.source import Source
@@ -7,7 +9,7 @@ from keras_nonlocal.convert.sources.torch_names import BN, DENSE, TRACKED
 
 # What a network with these in its names is.
 _OTHERS = {
-    r"\.conv\.net\.": "a TSM, which shifts channels in time before convolutions",
+    r"\.net\.": "a TSM, which shifts channels in time before convolutions",
     r"\.\d+\.block\.": "a TSM, which shifts channels in time before convolutions",
     r"\.(slow|fast)_path\.": "a SlowFast network of two pathways",
     r"\.conv_(s|t)\.": "an R(2+1)D, whose convolutions are split in space and time",
@@ -30,9 +32,27 @@ def _defaults(arrays):
     return identity_norm(SOURCE.epsilon)
 
 
-def _demands(state):
-    """With sub-sampling g and its pooling are a pair: `g.0` and `g.1`."""
-    return {"sub_sample": any(".non_local_block.g.0." in name for name in state)}
+def _demands(state, content):
+    """From the names, and from the config that training saves beside the weights.
+
+    With sub-sampling g and its pooling are a pair: `g.0` and `g.1`.
+    """
+    demands = {"sub_sample": any(".non_local_block.g.0." in name for name in state)}
+    options = _OPTIONS.search(_config(content))
+    mode = options and _MODE.search(options[1])
+    return demands | ({"mode": mode[1]} if mode else {})
+
+
+_OPTIONS = re.compile(r"\bnon_local_cfg=dict\(((?:[^()]|\([^()]*\))*)\)")
+_MODE = re.compile(r"\bmode='(\w+)'")
+
+
+def _config(content):
+    meta = content.get("meta")
+    texts = (
+        [meta.get(key) for key in ("cfg", "config")] if isinstance(meta, dict) else []
+    )
+    return next((text for text in texts if isinstance(text, str)), "")
 
 
 SOURCE = Source(

@@ -42,7 +42,7 @@ class NameTable:
     def _group(self, field):
         choices = self._fields[field]
         if choices is NUMBER:
-            return rf"(?P<{field}>[0-9]+)"
+            return rf"(?P<{field}>[0-9]{{1,3}})"
         return rf"(?P<{field}>{'|'.join(map(re.escape, choices))})"
 
     def _ours(self, found):

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 
+from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
 from keras_nonlocal.convert.sources.source import Source
 from keras_nonlocal.convert.sources.torch_names import BN, DENSE, TRACKED
@@ -43,14 +44,31 @@ def _merge_splits(state):
 
 def _aggregate(state, layer, statistic):
     """Mean over the parts; the variance also has that of the parts' means."""
-    num_channels = len(state[f"{layer}.weight"])
-    means, variances = (
-        np.reshape(state[f"{layer}.split_bn.running_{kind}"], (-1, num_channels))
-        for kind in ("mean", "var")
-    )
+    names = (f"{layer}.split_bn.running_mean", f"{layer}.split_bn.running_var")
+    num_channels = np.size(state.get(f"{layer}.weight", ()))
+    try:
+        means, variances = (np.reshape(state[x], (-1, num_channels)) for x in names)
+    except (KeyError, ValueError):
+        raise CheckpointError(
+            f"The parts of {layer!r} do not make one normalisation. Expected "
+            f"{names[0]!r} and {names[1]!r}, of a whole number of times the "
+            f"{num_channels} channels of {layer + '.weight'!r}."
+        ) from None
     if statistic == "mean":
         return means.mean(0)
     return variances.mean(0) + means.var(0)
+
+
+_MODES = {"softmax": "embedded_gaussian", "dot_product": "dot_product"}
+
+
+def _demands(state, content):
+    """The mode, from the config that training saves beside the weights."""
+    config = content.get("cfg")
+    found = re.search(
+        r"\bINSTANTIATION: (\w+)", config if isinstance(config, str) else ""
+    )
+    return {"mode": _MODES[found[1]]} if found and found[1] in _MODES else {}
 
 
 SOURCE = Source(
@@ -79,4 +97,5 @@ SOURCE = Source(
     },
     ignored=(TRACKED,),
     prepare=_prepare,
+    demands=_demands,
 )

@@ -68,11 +68,13 @@ class Source:
         defaults: The file's weights as `{our path: array}` to `{ending of our path:
             number}`: what stands, exactly, for weights that the source leaves out
             (`{"w_z/bias": 0}`).
-        demands: The weights by name to the `non_local_options` of C2D and I3D that
-            they ask for above the convention: `{"sub_sample": True}`.
+        demands: The weights by name, and all that the file holds, to the
+            `non_local_options` of C2D and I3D that they ask for above the
+            convention: `{"mode": "dot_product"}`.
         is_image_network: Whether the weights by name are those of an image
             classifier: no convention is needed, and another number of classes
             leaves our classifier as it is.
+        remark: What else a user must know; in every report.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Source:
     defaults: Callable = nothing
     demands: Callable = nothing
     is_image_network: Callable = nothing
+    remark: str | None = None
 
     @functools.cached_property
     def _table(self):

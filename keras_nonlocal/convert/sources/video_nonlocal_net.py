@@ -1,11 +1,15 @@
 """video-nonlocal-net, the authors' release: blobs of Caffe2.
 
-Also of projects that grew from it and kept its names.
+PySlowFast's model zoo has them too, of networks with PySlowFast's convention: no
+name tells the two apart.
 """
+
+import dataclasses
 
 import numpy as np
 
 from keras_nonlocal.convert.port import identity_norm
+from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
 from keras_nonlocal.convert.sources.source import Source
 
 
@@ -22,7 +26,13 @@ def _defaults(arrays):
     return identity_norm(SOURCE.epsilon) | statistics
 
 
-def _demands(state):
+def _refuse_others(state):
+    refuse_by_name(state, {r"^t_": "a SlowFast network of two pathways"})
+    refuse_slow(state, "conv1_w", "res4_0_branch2a_w")
+    return state
+
+
+def _demands(state, _):
     """Its affine networks attend within 4 frames in res3, as their clips are long."""
     normalised = any(name.endswith("_bn_riv") for name in state)
     blocks = any(name.startswith("nonlocal_conv3_") for name in state)
@@ -55,8 +65,14 @@ SOURCE = Source(
         "w": {"w": "kernel", "b": "bias"},
     },
     ignored=(".*_momentum", "lr", "model_iter"),
+    prepare=_refuse_others,
     defaults=_defaults,
     demands=_demands,
     # Its ImageNet models, from which the others start, have the same names.
     is_image_network=lambda state: np.ndim(state.get("conv1_w")) == 4,
+    remark="a file of PySlowFast's model zoo needs source='pyslowfast_caffe2'",
+)
+
+PYSLOWFAST = dataclasses.replace(
+    SOURCE, name="pyslowfast_caffe2", convention="pyslowfast", remark=None
 )
