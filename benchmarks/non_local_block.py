@@ -1,111 +1,168 @@
-"""Time of one non-local block, forward and backward, beside the same in PyTorch.
+"""Time of whole non-local blocks, in training and inference, beside PyTorch's.
 
-    python benchmarks/non_local_block.py [--repeats 15]
+    python benchmarks/non_local_block.py [--maps res3] [--modes dot_product]
 
-The PyTorch block is written from the published formulas of PySlowFast's (pool
-before phi and g, 1x1x1 Conv3d, the whole attention map, batch norm). Both run in
-this process, turn by turn, on the same cores; the figure is the ratio of medians.
+A block is theta, phi, g, pooling, the operation, W_z, batch normalisation and the
+sum. The peers are written from the published formulas of PySlowFast, AlexHex7's
+Non-local_pytorch and mmcv; our layer takes each one's conventions and weights, and
+the values are compared (errors of z, dx and all weight gradients, against the peer
+in float32; the peer's own is that of its channels-last form). Times are medians, in
+ms, of calls taken turn by turn in this process.
 """
 
 import argparse
+import itertools
 import os
-import statistics
-import time
+import sys
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-import keras
 import numpy as np
-import tensorflow as tf
+from harness import block_subjects, machine, op_peers
+from harness.block_conventions import CONVENTIONS
+from harness.measure import medians
+from harness.op_subjects import MODES
+from harness.operands import OpShape, eighths, relative_error
+from harness.options import choices_of
+from harness.tables import number, print_header, print_row, scientific
 
-from keras_nonlocal import NonLocal3D
-
-# The maps of an 8x8 clip at 224x224: name, frames, side, channels.
-SHAPES = [("res3", 4, 28, 512), ("res4", 4, 14, 1024)]
-MODES = ("embedded_gaussian", "dot_product")
-
-
-def keras_step(mode, shape):
-    layer = NonLocal3D(mode=mode)
-    layer.build((None, *shape[1:]))
-    x = tf.Variable(keras.random.normal(shape))
-    weights = [v.value for v in layer.trainable_variables]
-
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(layer(x, training=True))
-        return tape.gradient(loss, [x, *weights])
-
-    return lambda: [g.numpy()[:1] for g in step()[:1]]
+TOLERANCE = {"float32": 1e-3, "bfloat16": 1e-1}
+FORMS = ("ours", "contiguous", "channels last", "compiled")
+HEADER = (
+    "map",
+    "mode",
+    "block of",
+    "step",
+    *FORMS,
+    "best / ours",
+    "our error",
+    "peer's",
+)
 
 
-def torch_step(mode, shape):
-    import torch
+class Map(NamedTuple):
+    """What the block is put on; an 8x8 clip of 224x224 has these at res3 and res4."""
 
-    batch, frames, height, width, channels = shape
-    d = channels // 2
-    conv = {n: torch.nn.Conv3d(channels, d, 1) for n in ("theta", "phi", "g")}
-    w_z = torch.nn.Conv3d(d, channels, 1)
-    norm = torch.nn.BatchNorm3d(channels)
-    pool = torch.nn.MaxPool3d((1, 2, 2))
-    x = torch.randn((batch, channels, frames, height, width), requires_grad=True)
-    weights = [p for m in (*conv.values(), w_z, norm) for p in m.parameters()]
+    frames: int
+    side: int
+    channels: int
 
-    def block():
-        theta = conv["theta"](x).flatten(2).transpose(1, 2)  # (B, N, d)
-        keys = pool(x)
-        phi = conv["phi"](keys).flatten(2)  # (B, d, M)
-        g = conv["g"](keys).flatten(2).transpose(1, 2)  # (B, M, d)
-        f = theta @ phi  # (B, N, M)
-        if mode == "dot_product":
-            f = f / f.shape[-1]
-        else:
-            f = torch.softmax(f * d**-0.5, dim=-1)
-        y = (f @ g).transpose(1, 2).reshape(batch, d, frames, height, width)
-        return x + norm(w_z(y))
-
-    return lambda: torch.autograd.grad(block().sum(), [x, *weights])
+    def op_shape(self):
+        keys = self.frames * (self.side // 2) ** 2
+        return OpShape(self.frames * self.side**2, keys, self.channels // 2)
 
 
-def medians(steps, repeats):
-    """Median milliseconds of each step, run turn by turn."""
-    times = {name: [] for name in steps}
-    for turn in range(repeats + 2):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if turn >= 2:  # the first turns trace and warm up
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(t) for name, t in times.items()}
+MAPS = {"res3": Map(4, 28, 512), "res4": Map(4, 14, 1024), "tiny": Map(2, 6, 16)}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--repeats", type=int, default=15)
-    repeats = parser.parse_args().repeats
-    try:
-        import torch
-    except ImportError:
-        torch = None
+    args = parse_arguments()
+    machine.use_all_threads("tensorflow", *("torch",) * machine.installed("torch"))
+    args.compile = args.compile and can_compile()
+    if not machine.installed("torch"):
         print("PyTorch is not installed (extra [backends]): our times only.\n")
-    np.random.seed(0)
-    print("| map | mode | ours, ms | PyTorch, ms | PyTorch / ours |")
-    print("|---|---|---|---|---|")
-    for name, frames, side, channels in SHAPES:
-        for mode in MODES:
-            shape = (1, frames, side, side, channels)
-            steps = {"ours": keras_step(mode, shape)}
-            if torch:
-                steps["torch"] = torch_step(mode, shape)
-            ms = medians(steps, repeats)
-            row = f"| {name} | {mode} | {ms['ours']:.0f} |"
-            if torch:
-                ratio = ms["torch"] / ms["ours"]
-                row += f" {ms['torch']:.0f} | {ratio:.2f} |"
-            else:
-                row += " - | - |"
-            print(row)
+    disagreeing = []
+    for dtype in args.dtypes:
+        print(f"{machine.machine_line()} {dtype}, batch 1.\n")
+        print_header(HEADER)
+        for case in cases(args, dtype):
+            error = measure(args, dtype, *case)
+            if error is not None and not error < TOLERANCE[dtype]:
+                disagreeing.append(f"{', '.join(case)}, {dtype}: {error:.1e}")
+        print()
+    if disagreeing:
+        sys.exit("error: not the values of the peer: " + "; ".join(disagreeing))
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--maps", type=choices_of(MAPS), default="res3,res4")
+    add("--modes", type=choices_of(MODES), default=",".join(MODES))
+    add("--peers", type=choices_of(CONVENTIONS), default=",".join(CONVENTIONS))
+    add("--dtypes", type=choices_of(TOLERANCE), default="float32,bfloat16")
+    add("--repeats", type=int, default=15, help="turns at most")
+    add("--seconds", type=float, default=3, help="per line; three turns at least")
+    add("--compile", action="store_true", help="torch.compile, channels last, too")
+    add("--quick", action="store_true", help="does it work: a tiny map, three turns")
+    args = parser.parse_args()
+    if args.quick:
+        args.maps, args.repeats = ["tiny"], 3
+    return args
+
+
+def can_compile():
+    if not machine.installed("torch"):
+        return False
+    reason = machine.why_no_compile()
+    if reason:
+        print(f"torch.compile does not work here ({reason}): left out.\n")
+    return not reason
+
+
+def cases(args, dtype):
+    """(map, mode, peer), without what does not fit."""
+    for name, mode, peer in itertools.product(args.maps, args.modes, args.peers):
+        fits = op_peers.pairs_fit(mode, MAPS[name].op_shape(), dtype)
+        if mode in CONVENTIONS[peer].modes and fits:
+            yield name, mode, peer
+
+
+def measure(args, dtype, name, mode, peer):
+    """Prints the lines of one case; returns the largest error of ours."""
+    steps, expected = build(args, dtype, name, mode, CONVENTIONS[peer])
+    errors = {form: error_of(s, expected) for form, s in steps.items()}
+    for step in ("inference", "training"):
+        run = {form: getattr(s, step) for form, s in steps.items()}
+        ms = medians(run, args.repeats, args.seconds)
+        peers = [ms[form] for form in ms if form != "ours"]
+        ratio = min(peers) / ms["ours"] if peers else None
+        cells = [number(value) for value in (*map(ms.get, FORMS), ratio)]
+        cells += [scientific(errors.get(form)) for form in ("ours", "channels last")]
+        print_row([name, mode, peer, step, *cells])
+    return errors["ours"]
+
+
+def build(args, dtype, name, mode, convention):
+    """Steps by form, all of the same weights; and the values to expect."""
+    frames, side, channels = MAPS[name]
+    shape = (1, frames, side, side, channels)
+    rng = np.random.default_rng(0)
+    clip = [eighths(rng, shape) for _ in ("x", "dz")]
+    layer = block_subjects.our_layer(mode, convention, shape, dtype)
+    if not machine.installed("torch"):
+        weights = layer.trainable_variables
+        return {"ours": block_subjects.keras_steps(layer, weights, *clip, dtype)}, None
+    from harness.block_peers import seeded_block
+
+    def peer(dtype="float32", **options):
+        block = seeded_block(channels, mode, convention)
+        return block_subjects.torch_steps(block, *clip, dtype, **options)
+
+    weights = block_subjects.load_weights(
+        layer, seeded_block(channels, mode, convention)
+    )
+    steps = {
+        "ours": block_subjects.keras_steps(layer, weights, *clip, dtype),
+        "contiguous": peer(dtype),
+        "channels last": peer(dtype, channels_last=True),
+    }
+    if args.compile:
+        steps["compiled"] = peer(dtype, channels_last=True, compiled=True)
+    return steps, values(peer())
+
+
+def values(steps):
+    """Of inference and training, as a list; also the first call of both."""
+    inference = steps.to_numpy([steps.inference()])
+    return inference + steps.to_numpy(steps.training())
+
+
+def error_of(steps, expected):
+    found = values(steps)
+    return None if expected is None else relative_error(found, expected)
 
 
 if __name__ == "__main__":

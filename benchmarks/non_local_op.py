@@ -20,7 +20,7 @@ from typing import NamedTuple
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-from harness import machine, op_memory
+from harness import machine, op_memory, op_peers
 from harness.measure import medians
 from harness.op_subjects import MODES, PEERS, subject
 from harness.operands import (
@@ -30,7 +30,8 @@ from harness.operands import (
     relative_error,
     result_mib,
 )
-from harness.tables import number, print_header, print_row
+from harness.options import choices_of
+from harness.tables import number, print_header, print_row, scientific
 
 DEFAULT_SHAPES = "res4,res4-full,res3,res3-full,clip32"
 QUICK_SHAPE = "98x24x16"
@@ -92,18 +93,6 @@ def parse_arguments():
         epilog=f"Shapes: {', '.join(NAMED_SHAPES)}, or NxMxd such as 3136x784x256.",
     )
 
-    def choices_of(known):
-        def parse(text):
-            names = text.split(",")
-            for name in names:
-                if name not in known:
-                    raise argparse.ArgumentTypeError(
-                        f"{name!r} is none of {', '.join(known)}"
-                    )
-            return names
-
-        return parse
-
     def shapes(text):
         try:
             return [parse_shape(name) for name in text.split(",")]
@@ -154,8 +143,7 @@ def measure_peaks(args, keys):
 
 def fits(key, mode, shape, dtype):
     """Whether a form known to be huge has the memory it needs."""
-    free = machine.available_bytes()
-    return free is None or subject(key).bytes_needed(mode, shape, dtype) < free
+    return key != "published" or op_peers.pairs_fit(mode, shape, dtype)
 
 
 def measure(args, keys, mode, shape, peaks):
@@ -211,8 +199,8 @@ def print_rows(mode, rows, results):
             beyond(peak, results),
             percent(beyond(peak, results), beyond(dense, results)),
         )
-        error = f"{row.error:.0e}"
-        print_row([mode, subject(row.key).label, *map(number, cells), error])
+        label = subject(row.key).label
+        print_row([mode, label, *map(number, cells), scientific(row.error)])
 
 
 def beyond(peak, results):

@@ -5,6 +5,8 @@ Each takes theta (B, N, d), phi, g (B, M, d) and, for the concatenation, w_f
 convolution leaves it so (`KEYS_LAST`).
 """
 
+from harness import machine
+
 SCALED = "embedded_gaussian"
 
 
@@ -69,3 +71,13 @@ def naive_keras(mode, theta, phi, g, kernel=None):
 
 
 KEYS_LAST = (published, broadcast)
+
+
+def pairs_fit(mode, shape, dtype):
+    """Whether `published` has the memory it needs: the pairs of the concatenation,
+    as repeated and as joined, and their gradients."""
+    free = machine.available_bytes()
+    if mode != "concatenation" or free is None:
+        return True
+    pairs = 2 * shape.channels * shape.queries * shape.keys
+    return 5 * pairs * (4 if dtype == "float32" else 2) < free

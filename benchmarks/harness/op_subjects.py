@@ -42,14 +42,6 @@ class Subject(NamedTuple):
             return _torch_steps(self, mode, tensors, dy, dtype)
         return _tensorflow_steps(self, mode, tensors, dy, dtype)
 
-    def bytes_needed(self, mode, shape, dtype):
-        """Estimate for forms that may not fit: the pairs, repeated, joined, and
-        their gradients."""
-        if self.label != "PyTorch, published" or mode != "concatenation":
-            return 0
-        size = 4 if dtype == "float32" else 2
-        return 5 * size * 2 * shape.channels * shape.queries * shape.keys
-
 
 def ours(algorithm, mode, theta, phi, g, kernel=None):
     from keras_nonlocal.ops import non_local

@@ -54,8 +54,14 @@ def operands(shape, mode):
     of the ReLU's kink by rounding.
     """
     rng = np.random.default_rng(0)
-    tensors = [_eighths(rng, size) for size in _sizes(shape, mode)]
-    return tensors, _eighths(rng, (1, shape.queries, shape.channels))
+    tensors = [eighths(rng, size) for size in _sizes(shape, mode)]
+    return tensors, eighths(rng, (1, shape.queries, shape.channels))
+
+
+def eighths(rng, size):
+    """Normal values, rounded to multiples of 1/8: exact in bfloat16, too."""
+    normal = rng.standard_normal(size, dtype="float32")
+    return np.clip(np.round(8 * normal) / 8, -4, 4)
 
 
 def result_mib(shape, mode, dtype):
@@ -78,8 +84,3 @@ def relative_error(results, expected):
         float(np.linalg.norm(r - e) / np.linalg.norm(e))
         for r, e in zip(results, expected, strict=True)
     )
-
-
-def _eighths(rng, size):
-    normal = rng.standard_normal(size, dtype="float32")
-    return np.clip(np.round(8 * normal) / 8, -4, 4)

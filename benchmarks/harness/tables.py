@@ -16,3 +16,8 @@ def number(value):
     if value is None:
         return "-"
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def scientific(value):
+    """One figure: for errors."""
+    return "-" if value is None else f"{value:.0e}"

@@ -1,0 +1,18 @@
+"""Command-line values."""
+
+import argparse
+
+
+def choices_of(known):
+    """An argparse type: names out of `known`, joined by commas."""
+
+    def parse(text):
+        names = text.split(",")
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(
+                    f"{name!r} is none of {', '.join(known)}"
+                )
+        return names
+
+    return parse
