@@ -1,0 +1,60 @@
+"""The same logits as dmlc/gluon-cv's PyTorch networks, weights moved across.
+
+`gluoncv.npz` holds what that project computed; `make_gluoncv_values.py` beside it
+says how it was made.
+"""
+
+import pytest
+
+from keras_nonlocal.models import I3D
+from tests.parity import comparing, seeded
+
+NETWORKS = {
+    "i3d_resnet50_v1_kinetics400": {},
+    "i3d_nl5_resnet50_v1_kinetics400": {"non_local": 5},
+    "i3d_nl10_resnet50_v1_kinetics400": {"non_local": 10},
+    "i3d_nl5_resnet101_v1_kinetics400": {"depth": 101, "non_local": 5},
+}
+# Their own 32 frames take longer, and so do the larger networks.
+QUICK = ["i3d_resnet50_v1_kinetics400", "i3d_nl5_resnet50_v1_kinetics400"]
+
+
+def build(name, size):
+    options = {"stem": "32x2", "convention": "gluoncv"} | NETWORKS[name]
+    return I3D(input_shape=comparing.frames(size), **options)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_logits_are_the_same(name):
+    check_logits(name, "8x224x224")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["8x224x224", "32x224x224"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_of_all_networks_are_the_same(name, size):
+    check_logits(name, size)
+
+
+def check_logits(name, size):
+    network = seeded.read("gluoncv", name)
+    comparing.assert_same_logits(build(name, size), network, size)
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["zoo", "training"])
+def test_files(tmp_path, trained):
+    """Of the model zoo, the weights alone; of its distributed training."""
+    torch = pytest.importorskip("torch")
+    name = "i3d_nl5_resnet50_v1_kinetics400"
+    state = seeded.read("gluoncv", name).state
+    content = comparing.tensors(state)
+    if trained:
+        content = {
+            "epoch": 100,
+            "state_dict": {f"module.{name}": x for name, x in content.items()},
+            "best_acc1": None,
+            "optimizer": {"state": {}, "param_groups": [{"lr": 0.0001}]},
+        }
+    path = tmp_path / "f32_s2_ckpt_epoch99.pth"
+    torch.save(content, path)
+    comparing.assert_file_gives_the_same(build(name, "8x224x224"), state, path)
