@@ -124,7 +124,9 @@ def test_images_under_caffe2s_names_need_no_convention():
         ("conv1.0.weight", (32, 3, 3, 3), "a stem of several convolutions"),
         ("layer1.0.se.fc1.weight", (16, 64, 1, 1), "squeeze-and-excitation"),
         ("layer2.0.downsample.2.weight", (512,), "average pooling in its shortcuts"),
-        ("layer1.0.conv2.weight", (64, 32, 3, 3), "in groups, as ResNeXt's"),
+        ("layer1.0.conv2.weight", (64, 32, 3, 3), "convolutions are in groups"),
+        ("layer1.0.conv2.weight", (16, 16, 3, 3), "its blocks are wide"),
+        ("layer1.0.conv2.weight", (8, 8, 3, 3, 3), r"not \(O, I, H, W\)"),
     ],
 )
 def test_variants_of_resnet_are_refused_with_the_reason(

@@ -17,22 +17,32 @@ _OTHERS = {
     r".*\.(attn|eca|cbam)\..*": "attention within its residual blocks",
 }
 
+_CONV2 = "layer1.0.conv2.weight"
+
 
 def _refuse_others(state):
     for pattern, what in _OTHERS.items():
         for name in state:
             if re.fullmatch(pattern, name):
                 raise _refusal(f"it has {what}: weight {name!r}")
-    if "layer1.0.conv2.weight" in state and "layer1.0.conv3.weight" not in state:
-        raise _refusal("its blocks have two convolutions, as ResNet-18 and -34 have")
-    for name, array in state.items():
-        if re.fullmatch(r"layer\d\.\d+\.conv2\.weight", name):
-            if array.ndim > 1 and array.shape[0] != array.shape[1]:
-                raise _refusal(
-                    f"its 3x3 convolutions are in groups, as ResNeXt's: {name!r} has "
-                    f"shape {array.shape}"
-                )
+    if _CONV2 in state:
+        _refuse_blocks(state, state[_CONV2].shape)
     return state
+
+
+def _refuse_blocks(state, shape):
+    """By the shape of the 3x3 convolutions of res2, (width, width, 3, 3)."""
+    if "layer1.0.conv3.weight" not in state:
+        raise _refusal("its blocks have two convolutions, as ResNet-18 and -34 have")
+    if len(shape) != 4:
+        raise _refusal(
+            f"{_CONV2!r} has shape {shape}, not (O, I, H, W). Of video networks only "
+            "those of the known projects can be loaded"
+        )
+    if shape[0] != shape[1]:
+        raise _refusal(f"its convolutions are in groups: {_CONV2!r} has shape {shape}")
+    if "conv1.weight" in state and state["conv1.weight"].shape[:1] != shape[:1]:
+        raise _refusal(f"its blocks are wide: {_CONV2!r} has shape {shape}")
 
 
 def _refusal(reason):
