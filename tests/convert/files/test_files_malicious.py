@@ -1,0 +1,348 @@
+"""No pickle runs code, however it asks: a file that would appear does not."""
+
+import gzip
+import io
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.files import read_checkpoint
+from keras_nonlocal.convert.files.pickle_names import NAMES
+from tests.convert.files import samples
+from tests.convert.files.limits import limited
+from tests.convert.files.pickle_writer import (
+    Call,
+    Name,
+    Persistent,
+    Raw,
+    pickled,
+    unicode,
+)
+
+HARMLESS = "argparse.Namespace"
+
+
+@pytest.fixture
+def canary(tmp_path):
+    return tmp_path / "canary"
+
+
+def command(canary):
+    return f"touch {canary}"
+
+
+def protocol4(value):
+    """The protocol in which Python follows dots in names."""
+    return b"\x80\x04" + pickled(value)[2:]
+
+
+def stack_global(module, name):
+    """Protocol 4's way to name something."""
+    return Raw(unicode(module) + unicode(name) + b"\x93")
+
+
+def called(function, *arguments):
+    """REDUCE of a function given by opcodes."""
+    parts = b"".join(pickled(part)[2:-1] for part in arguments)
+    return Raw(function.opcodes + b"(" + parts + b"tR")
+
+
+def attacks(canary):
+    """`{description: value}`: each makes the canary if Python's pickle reads it."""
+    shell, code = command(canary), f"open({str(canary)!r}, 'w').close()"
+    text, posix = unicode(shell), Name("posix.system")
+    return {
+        "os.system": Call("os.system", (shell,)),
+        "posix.system": Call("posix.system", (shell,)),
+        "eval": Call("builtins.eval", (code,)),
+        "exec of Python 2's name": Call("__builtin__.eval", (code,)),
+        "subprocess": Call("subprocess.check_call", (shell.split(),)),
+        "runpy": Call("runpy._run_code", (code, {})),
+        "getattr": Raw(
+            b"cbuiltins\ngetattr\n(cos\n__dict__\n"
+            + unicode("get")
+            + b"tR("
+            + unicode("system")
+            + b"tR("
+            + text
+            + b"tR"
+        ),
+        "dotted name": called(stack_global("numpy", "f2py.os.system"), shell),
+        "dotted name in an allowed class": called(
+            stack_global("collections", "abc.sys.modules.get"), "os"
+        ),
+        "INST": Raw(b"(" + text + b"iposix\nsystem\n"),
+        "OBJ": Raw(b"(cposix\nsystem\n" + text + b"o"),
+        "NEWOBJ": Raw(
+            b"csubprocess\nPopen\n(" + pickled(shell.split())[2:-1] + b"t\x81"
+        ),
+        "NEWOBJ_EX": Raw(
+            b"csubprocess\nPopen\n(" + pickled(shell.split())[2:-1] + b"t}\x92"
+        ),
+        "deep inside": {"blobs": {"a": [(1, Call("os.system", (shell,)))]}},
+        "as a dict's key": Raw(
+            b"}" + pickled(Call("os.system", (shell,)))[2:-1] + b"Ns"
+        ),
+        "through map": Call("builtins.list", (Call("builtins.map", (posix, [shell])),)),
+        "through defaultdict": Call("functools.partial", (posix, shell)),
+        "nested pickle": Call("pickle.loads", (pickled(Call("os.system", (shell,))),)),
+        "in an array of objects": np_objects(Call("os.system", (shell,))),
+        "in a state": Call(HARMLESS, (), {"a": Call("os.system", (shell,))}),
+        "torch's rebuild": Call(
+            "torch._tensor._rebuild_from_type_v2", (posix, Name(HARMLESS), (shell,), {})
+        ),
+        "torch.load": Call("torch.load", (str(canary),)),
+        "numpy.load": Call("numpy.load", (str(canary), None, True)),
+        "written by numpy": Call("numpy.savetxt", (str(canary), [1, 2])),
+    }
+
+
+def np_objects(value):
+    return Call(
+        "numpy.core.multiarray._reconstruct",
+        (Name("numpy.ndarray"), (0,), b"b"),
+        (1, (1,), Call("numpy.dtype", ("O8", False, True)), False, [value]),
+    )
+
+
+ATTACKS = sorted(attacks("x"))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("kind", ["pickle", "torch_zip", "torch_legacy"])
+def test_attacks_are_refused_and_nothing_runs(attack, kind, canary, tmp_path):
+    value = attacks(canary)[attack]
+    data = {
+        "pickle": lambda: protocol4(value),
+        "torch_zip": lambda: samples.torch_zip({}, value),
+        "torch_legacy": lambda: samples.torch_legacy({}, value),
+    }[kind]()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="refused|unknown function") as error:
+        read_checkpoint(path)
+    assert "model.safetensors" in str(error.value)
+    assert not canary.exists()
+
+
+RUN_BY_PYTHON = ["os.system", "eval", "INST", "OBJ", "deep inside", "dotted name"]
+
+
+@pytest.mark.parametrize("attack", RUN_BY_PYTHON)
+def test_the_same_attacks_succeed_against_python(attack, canary):
+    """Else the tests above would prove nothing."""
+    pickle.loads(protocol4(attacks(canary)[attack]))
+    assert canary.exists()
+
+
+class Exploit:
+    """As a user's own malicious class is pickled."""
+
+    def __init__(self, shell):
+        self.shell = shell
+
+    def __reduce__(self):
+        import os
+
+        return os.system, (self.shell,)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_reduce_of_a_class_is_refused_and_named(protocol, canary, tmp_path):
+    data = pickle.dumps({"blobs": [Exploit(command(canary))]}, protocol)
+    (tmp_path / "x.pkl").write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"'(posix|nt)\.system'"):
+        read_checkpoint(tmp_path / "x.pkl")
+    assert not canary.exists()
+
+
+def wrappings(data):
+    return {
+        "gzip": gzip.compress(data),
+        "gzip of gzip": gzip.compress(gzip.compress(data)),
+        "tar": samples.tarred({"../../x.pkl": data}),
+        "tar.gz": samples.tarred({"x.pkl": data}, "w:gz"),
+        "zip": samples.zipped({"x.pkl": data}),
+    }
+
+
+@pytest.mark.parametrize("wrapping", wrappings(b""))
+def test_wrapped_attacks_are_refused(wrapping, canary, tmp_path):
+    data = pickled(Call("os.system", (command(canary),)))
+    (tmp_path / "x").write_bytes(wrappings(data)[wrapping])
+    with pytest.raises(CheckpointError, match=r"'os\.system'"):
+        read_checkpoint(tmp_path / "x")
+    assert not canary.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]  # nothing unpacked
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_every_part_of_a_legacy_file_is_guarded(part, canary, tmp_path):
+    exploit = pickled(Call("os.system", (command(canary),)))
+    parts = [pickled(part) for part in (1001, {}, {}, [])]
+    parts[part] = exploit
+    magic = samples.torch_legacy({})[:15]
+    (tmp_path / "x").write_bytes(magic + b"".join(parts))
+    with pytest.raises(CheckpointError, match=r"'os\.system'"):
+        read_checkpoint(tmp_path / "x")
+    assert not canary.exists()
+
+
+def test_nothing_can_be_imported_by_name():
+    """The tables hold functions of ours, and no name of theirs has a way around."""
+    for call in NAMES.values():
+        assert call is None or call.__module__.startswith("keras_nonlocal.convert")
+
+
+STATES = {
+    "setstate": {"__setstate__": Name("argparse.Namespace"), "__class__": 1},
+    "items": {"update": 1, "build": 2, "call": 3, "__reduce__": 4},
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_states_cannot_change_what_a_stand_in_does(state, tmp_path):
+    """BUILD fills dict entries, never attributes, so a second BUILD is as before."""
+    record = Call(HARMLESS, (), STATES[state])
+    again = Raw(pickled(record)[2:-1] + pickled({"lr": 1})[2:-1] + b"b")
+    (tmp_path / "x").write_bytes(pickled(again))
+    content = read_checkpoint(tmp_path / "x").content
+    assert content["lr"] == 1 and set(STATES[state]) < set(content)
+
+
+REFUSED = {
+    "called number": Raw(b"K\x01)R"),
+    "called type that may only be named": Raw(b"cnumpy\nndarray\n)R"),
+    "state of a list": Raw(b"]}b"),
+    "getattr of a dict": Call("builtins.getattr", ({}, "get")),
+    "encode by another codec": Call("_codecs.encode", ("x", "rot13")),
+    "extension": Raw(b"\x82\x01"),
+    "buffer outside": Raw(b"\x97"),
+    "persistent id": Persistent(("storage", 1)),
+    "keywords": Raw(b"cargparse\nNamespace\n)}" + unicode("a") + b"K\x01s\x92"),
+    "structured array": Call("numpy.dtype", ("V8", False, True)),
+    "sparse tensor": Call("torch._utils._rebuild_sparse_tensor", ()),
+    "reconstructed object": Call(
+        "copyreg._reconstructor", (Name("collections.OrderedDict"), None, None)
+    ),
+    "list as a key": Raw(b"}]Ns"),
+    "colliding keys": Raw(b"}L" + str(2**61 - 1).encode() + b"L\nNs"),
+    "bare array": Call("numpy.core.multiarray._reconstruct", ()),
+    "underflow": Raw(b"0"),
+    "mark underflow": Raw(b"t"),
+    "memo": Raw(b"h\x07"),
+    "itself": Raw(b"]q\x00h\x00a"),
+    "leaves a dtype": Call("numpy.dtype", ("f4", 0, 1)),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_odd_pickles_are_refused(name, tmp_path):
+    (tmp_path / "x").write_bytes(pickled(REFUSED[name]))
+    with pytest.raises(CheckpointError):
+        read_checkpoint(tmp_path / "x")
+
+
+# === Memory and time ===
+
+
+def array_of(shape, data=b""):
+    dtype = Call("numpy.dtype", ("f4", 0, 1), (3, "<", None, None, None, -1, -1, 0))
+    return Call("numpy.core.multiarray._reconstruct", (), (1, shape, dtype, 0, data))
+
+
+def laughs(depth=200):
+    """[[x, x], [x, x]] with 2^200 leaves in 1 KB."""
+    return Raw(b"K\x01" + b"".join(b"q%c0](h%ch%ce" % (i, i, i) for i in range(depth)))
+
+
+def tensor_zip(**changes):
+    array = np.zeros(4, "f4")
+    return samples.torch_zip({"x": array}, {"x": samples.tensor("0", array, **changes)})
+
+
+def deflated(name, size):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, bytes(size))
+    return file.getvalue()
+
+
+def lying_tar(size):
+    data = bytearray(samples.tarred({"x": b""}))
+    data[124:136] = b"\x80" + size.to_bytes(11, "big")
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    return bytes(data)
+
+
+def shared_bytes(copies=200_000):
+    """One megabyte, encoded anew by every five bytes of pickle."""
+    encode = b"c_codecs\nencode\nq\x000" + unicode("x" * 2**20) + b"\x85q\x010]("
+    return b"\x80\x02" + encode + b"h\x00h\x01R" * copies + b"e."
+
+
+BOMBS = {
+    "array": lambda: pickled(array_of((10**6, 10**6))),
+    "array of 10^400": lambda: pickled(array_of((10**400,))),
+    "long string": lambda: b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"x.",
+    "long bytes": lambda: b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.",
+    "long bytearray": lambda: b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x.",
+    "long number": lambda: b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"1.",
+    "decimal number": lambda: b"\x80\x02L" + b"9" * 10**6 + b"L\n.",
+    "frame": lambda: b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"]" * 5000,
+    "memo": lambda: b"\x80\x02]r\xff\xff\xff\x7fj\xff\xff\xff\x7e.",
+    "billion laughs": lambda: pickled(laughs()),
+    "deep nesting": lambda: b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".",
+    "deep tuple as a key": lambda: b"\x80\x02})" + b"\x85" * 10**5 + b"Ns.",
+    "marks": lambda: b"\x80\x02" + b"(" * 10**7 + b".",
+    "sets": lambda: b"\x80\x04" + b"\x8f" * 15 * 10**5 + b".",
+    "copies": shared_bytes,
+    "expanded tensor": lambda: tensor_zip(shape=(10**6, 10**6), strides=(0, 0)),
+    "tensor beyond": lambda: tensor_zip(shape=(2, 2), strides=(2, 2)),
+    "tensor before": lambda: tensor_zip(offset=-4),
+    "negative strides": lambda: tensor_zip(strides=(-1,)),
+    "gzip": lambda: gzip.compress(bytes(4 * 10**8), 1),
+    "gzip twice": lambda: gzip.compress(gzip.compress(bytes(4 * 10**8), 1)),
+    "gzip streams": lambda: gzip.compress(b"", mtime=0) * 10**6,
+    "zip": lambda: deflated("x.pkl", 4 * 10**8),
+    "torch zip": lambda: deflated("archive/data.pkl", 4 * 10**8),
+    "tar": lambda: lying_tar(2**60),
+    "legacy": lambda: (
+        samples.torch_legacy({})[:-8] + pickled(["0"]) + struct.pack("<q", 2**60)
+    ),
+    "safetensors": lambda: samples.safetensors(
+        {"x": np.zeros(2, "f4")}, shape=[10**12]
+    ),
+    "safetensors header": lambda: struct.pack("<Q", 10**8) + b"{" + b"[" * 10**5,
+    "hdf5": lambda: hollow_hdf5(),
+    "archives": lambda: nested_gzip(),
+}
+
+
+def hollow_hdf5():
+    import h5py
+
+    file = io.BytesIO()
+    with h5py.File(file, "w") as root:
+        root.create_dataset("x", (10**6, 10**6), "f4", chunks=(1000, 1000))
+    return file.getvalue()
+
+
+def nested_gzip():
+    data = pickled({})
+    for _ in range(20):
+        data = gzip.compress(data)
+    return data
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_end_in_an_error_soon(name, tmp_path):
+    (tmp_path / "x").write_bytes(BOMBS[name]())
+    with limited(seconds=20), pytest.raises(CheckpointError) as error:
+        read_checkpoint(tmp_path / "x")
+    assert "fit into memory" not in str(error.value)
