@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 
+from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.files import read_checkpoint
 from keras_nonlocal.convert.plan import make_plan
 from keras_nonlocal.convert.sources import identify
@@ -42,7 +43,17 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
     >>> len(report.missing)
     86
     """
-    content = _read(path_or_dict)
+    if isinstance(path_or_dict, Mapping):
+        return _load(model, path_or_dict, source, strict, skip_head)
+    path = os.fspath(path_or_dict)
+    content = read_checkpoint(path).content
+    try:
+        return _load(model, content, source, strict, skip_head)
+    except CheckpointError as error:
+        raise CheckpointError(f"Cannot load {path!r}. {error}") from error
+
+
+def _load(model, content, source, strict, skip_head):
     source, state = identify(content, source)
     demands = source.demands(state, content)
     values, report = make_plan(model, source, state, demands, skip_head)
@@ -51,9 +62,3 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
     for variable, value in values:
         variable.assign(value)
     return report
-
-
-def _read(path_or_dict):
-    if isinstance(path_or_dict, Mapping):
-        return path_or_dict
-    return read_checkpoint(os.fspath(path_or_dict)).content

@@ -256,6 +256,13 @@ def test_a_file_loads_as_its_dict_does(model, state, tmp_path):
     assert_same(weights(model), expected)
 
 
+def test_an_error_names_the_file(model, state, tmp_path):
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps(state | {"x.y": np.zeros(2)}, protocol=2))
+    message = rf"Cannot load {str(path)!r}. The weights do not fit, .* unexpected +1"
+    check_refused(model, path, message)
+
+
 def test_a_dict_that_holds_itself_ends(model):
     content = {}
     content["state_dict"] = content
