@@ -119,7 +119,7 @@ class ZipArchive:
     def copy(self, name):
         """The bytes of one file, of their own."""
         data = self.read(name)
-        self.budget.charge(len(data), "files")  # the same bytes may have many names
+        self.budget.charge(len(data), "files")
         return bytes(data)
 
     def read(self, name):
@@ -128,6 +128,7 @@ class ZipArchive:
             raise CheckpointError(f"its zip has no file {name!r}: it is damaged.")
         info = self.infos[name]
         packed = self.packed(info)
+        self.budget.charge(len(packed), "files")  # many names may share their bytes
         if info.flag_bits & 1 or info.compress_type not in (0, zipfile.ZIP_DEFLATED):
             raise CheckpointError(
                 f"{name!r} in its zip is encrypted or compressed in a rare way. "

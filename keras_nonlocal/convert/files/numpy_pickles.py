@@ -21,7 +21,9 @@ class PickledDtype:
     def __init__(self, budget, code, *_):
         code = code.name.removeprefix("ml_dtypes.") if is_global(code) else code
         code = "b1" if code == "?" else code
-        if code not in (*NUMBERS, BFLOAT16) and not re.fullmatch(r"O\d?|[SU]\d+", code):
+        if code not in (*NUMBERS, BFLOAT16) and not re.fullmatch(
+            r"O\d?|[SU]\d{1,9}", code
+        ):
             raise CheckpointError(
                 f"it holds an array of dtype {code!r}; only numbers, booleans and "
                 "texts are read."

@@ -1,8 +1,8 @@
 """Plain pickles: Caffe2 blobs of video-nonlocal-net, Detectron and others."""
 
 from keras_nonlocal.convert.errors import CheckpointError
-from keras_nonlocal.convert.files.pickle_machine import PickleMachine
 from keras_nonlocal.convert.files.pickle_names import find_global
+from keras_nonlocal.convert.files.pickle_opcodes import PickleReader
 from keras_nonlocal.convert.files.plain import plain
 
 
@@ -16,11 +16,11 @@ def read_pickle(data, budget):
     Raises:
         CheckpointError: Refused, damaged or truncated.
     """
-    machine = PickleMachine(data, find_global, budget)
-    value = machine.load()
-    if data[machine.position :].strip(b"\0\r\n "):
+    reader = PickleReader(data, find_global, budget)
+    value = reader.load()
+    if data[reader.position :].strip(b"\0\r\n "):
         raise CheckpointError(
-            f"its pickle ends at byte {machine.position} of {len(data)}: it holds "
+            f"its pickle ends at byte {reader.position} of {len(data)}: it holds "
             "several, or is damaged."
         )
     return plain(value, budget)

@@ -3,7 +3,7 @@
 import struct
 
 from keras_nonlocal.convert.errors import CheckpointError
-from keras_nonlocal.convert.files.pickle_machine import PickleMachine
+from keras_nonlocal.convert.files.pickle_opcodes import PickleReader
 from keras_nonlocal.convert.files.plain import plain
 from keras_nonlocal.convert.files.torch_tensors import (
     Storage,
@@ -39,10 +39,10 @@ def read_torch_zip(archive, budget):
             storages[key] = Storage(storage_code(kind), data, ">" if big else "<")
         return storages[key]
 
-    machine = PickleMachine(
+    reader = PickleReader(
         archive.copy(f"{folder}data.pkl"), find_global, budget, find_storage
     )
-    return plain(machine.load(), budget)
+    return plain(reader.load(), budget)
 
 
 def read_torch_legacy(data, budget):
@@ -69,22 +69,22 @@ def read_torch_legacy(data, budget):
             )
         return storages.setdefault(key, Storage(storage_code(kind)))
 
-    machine = PickleMachine(data, find_global, budget, find_storage)
-    magic, protocol, system = machine.load(), machine.load(), machine.load()
+    reader = PickleReader(data, find_global, budget, find_storage)
+    magic, protocol, system = reader.load(), reader.load(), reader.load()
     if (magic, protocol) != (LEGACY_MAGIC, LEGACY_PROTOCOL):
         raise CheckpointError("its head is that of no known torch file.")
     byte_order = "<" if system.get("little_endian", True) else ">"
-    value = machine.load()
-    for key in machine.load():
-        read_storage(machine, storages, key, byte_order)
+    value = reader.load()
+    for key in reader.load():
+        read_storage(reader, storages, key, byte_order)
     return plain(value, budget)
 
 
-def read_storage(machine, storages, key, byte_order):
-    """Fills the storage `key` from where `machine` stands."""
+def read_storage(reader, storages, key, byte_order):
+    """Fills the storage `key` from where `reader` stands."""
     if key not in storages:
         raise CheckpointError("it has data that no tensor uses: it is damaged.")
     storage = storages[key]
-    (count,) = struct.unpack(f"{byte_order}q", machine.read(8))
-    storage.data = machine.read(count * item_size(storage.code))
+    (count,) = struct.unpack(f"{byte_order}q", reader.read(8))
+    storage.data = reader.read(count * item_size(storage.code))
     storage.byte_order = byte_order

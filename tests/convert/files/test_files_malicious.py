@@ -286,7 +286,24 @@ def shared_bytes(copies=200_000):
     return b"\x80\x02" + encode + b"h\x00h\x01R" * copies + b"e."
 
 
+def again(call, times=10**6):
+    """A large tuple, given to the same call over and over."""
+    argument = b"(" + b"N" * 10**6 + b"tq\x000"
+    return b"\x80\x02" + argument + call + b"q\x010](" + b"h\x01h\x00R" * times + b"e."
+
+
+def strided_copies(count=5000):
+    """A megabyte, transposed by each of many tensors."""
+    array = np.zeros((512, 512), "f4")
+    one = samples.tensor("0", array, strides=(1, 512))
+    opcodes = pickled(one)[2:-1]
+    return samples.torch_zip({"x": array}, [Raw(opcodes)] * count)
+
+
 BOMBS = {
+    "many arguments": lambda: again(b"cargparse\nNamespace\n"),
+    "many parts": lambda: again(b"cpathlib\nPosixPath\n"),
+    "strided copies": strided_copies,
     "array": lambda: pickled(array_of((10**6, 10**6))),
     "array of 10^400": lambda: pickled(array_of((10**400,))),
     "long string": lambda: b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"x.",
@@ -306,11 +323,11 @@ BOMBS = {
     "tensor beyond": lambda: tensor_zip(shape=(2, 2), strides=(2, 2)),
     "tensor before": lambda: tensor_zip(offset=-4),
     "negative strides": lambda: tensor_zip(strides=(-1,)),
-    "gzip": lambda: gzip.compress(bytes(4 * 10**8), 1),
-    "gzip twice": lambda: gzip.compress(gzip.compress(bytes(4 * 10**8), 1)),
+    "gzip": lambda: gzip.compress(bytes(3 * 10**8), 1),
+    "gzip twice": lambda: gzip.compress(gzip.compress(bytes(3 * 10**8), 1)),
     "gzip streams": lambda: gzip.compress(b"", mtime=0) * 10**6,
-    "zip": lambda: deflated("x.pkl", 4 * 10**8),
-    "torch zip": lambda: deflated("archive/data.pkl", 4 * 10**8),
+    "zip": lambda: deflated("x.pkl", 3 * 10**8),
+    "torch zip": lambda: deflated("archive/data.pkl", 3 * 10**8),
     "tar": lambda: lying_tar(2**60),
     "legacy": lambda: (
         samples.torch_legacy({})[:-8] + pickled(["0"]) + struct.pack("<q", 2**60)
