@@ -259,6 +259,22 @@ def test_the_mode_in_a_config_beside_the_weights_must_be_the_models(name, key, c
     assert load_weights(model, content).ok
 
 
+@pytest.mark.parametrize("stated", ["use_scale=True", "sub_sample=True"])
+def test_the_scale_in_mmaction2s_config_must_be_the_models(stated):
+    """It is on unless the config turns it off, as it does for I3D."""
+    spell, _ = VIDEO_SOURCES["mmaction2"]
+    model = build("mmaction2", depth=14, non_local={"res3": [0]})
+    config = f"backbone=dict(non_local_cfg=dict(norm_cfg=dict(type='BN3d'), {stated}))"
+    content = {"meta": {"cfg": config}, "state_dict": draw_state(model, spell)}
+    with pytest.raises(CheckpointError, match="use_scale=False, not True"):
+        load_weights(model, content)
+    options = {"use_scale": True}
+    model = build(
+        "mmaction2", depth=14, non_local={"res3": [0]}, non_local_options=options
+    )
+    assert load_weights(model, content).ok
+
+
 def test_the_bias_that_mmaction2_has_not_is_zero():
     options = {"use_output_bias": True}
     model = build(

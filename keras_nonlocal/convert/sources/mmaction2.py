@@ -39,8 +39,16 @@ def _demands(state, content):
     """
     demands = {"sub_sample": any(".non_local_block.g.0." in name for name in state)}
     options = _OPTIONS.search(_config(content))
-    mode = options and _MODE.search(options[1])
-    return demands | ({"mode": mode[1]} if mode else {})
+    return demands | (_stated(options[1]) if options else {})
+
+
+def _stated(options):
+    """What a config says of blocks; where it says nothing, its block's defaults."""
+    mode = _MODE.search(options)
+    return {
+        "mode": mode[1] if mode else "embedded_gaussian",
+        "use_scale": "use_scale=False" not in options,
+    }
 
 
 _OPTIONS = re.compile(r"\bnon_local_cfg=dict\(((?:[^()]|\([^()]*\))*)\)")
