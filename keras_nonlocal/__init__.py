@@ -1,6 +1,6 @@
 """Non-local neural networks for Keras 3 (Wang, Girshick, Gupta, He, CVPR 2018)."""
 
-from keras_nonlocal import layers, models, ops
+from keras_nonlocal import convert, layers, models, ops
 from keras_nonlocal._version import __version__
 from keras_nonlocal.layers import NonLocal1D, NonLocal2D, NonLocal3D, NonLocalBlock
 from keras_nonlocal.models import C2D, I3D
@@ -13,6 +13,7 @@ __all__ = [
     "NonLocal3D",
     "NonLocalBlock",
     "__version__",
+    "convert",
     "layers",
     "models",
     "ops",

@@ -65,21 +65,18 @@ def _fill(defaults, arrays, targets):
 def _fit_one(fit, source, path, found, target):
     array, name = found.arrays[path], found.names[path]
     numbers = to_float32(array)
-    if numbers is None:
-        cause = f"holds {array.dtype}, not numbers"
-        fit.mismatches.append(Mismatch(path, name, array.shape, target.shape, cause))
-        return
-    value = source.port(numbers, target.shape)
-    if value.shape != target.shape:
+    value = array if numbers is None else source.port(numbers, target.shape)
+    if numbers is None or value.shape != target.shape:
         cause = cause_of(path, value.shape, target.shape)
+        if numbers is None:
+            cause = f"holds {array.dtype}, not numbers"
         fit.mismatches.append(Mismatch(path, name, value.shape, target.shape, cause))
-        return
-    if not np.isfinite(value).all():
+    elif not np.isfinite(value).all():
         fit.not_finite.append(name)
-        return
-    if array.ndim == 4 and value.ndim == 5 and value.shape[0] > 1:
-        fit.inflated.append(path)
-    fit.values[path] = _for_our_epsilon(value, source, target)
+    else:
+        fit.values[path] = _for_our_epsilon(value, source, target)
+        if array.ndim == 4 and value.ndim == 5 and value.shape[0] > 1:
+            fit.inflated.append(path)
 
 
 def _for_our_epsilon(value, source, target):

@@ -34,39 +34,40 @@ def make_plan(model, source, state, demands, skip_head=False):
     new = _new(found, targets, skip_head or is_image)
     wanted = {path: target for path, target in targets.items() if path not in new}
     fit = fit_arrays(source, found, wanted)
-    tried = found.arrays.keys() | fit.filled
-    departures, advised = (), ()
+    departures = ()
     if source.convention and not is_image:
-        departures, advised = _check(model, source.convention, demands, new)
-    report = Report(
+        departures = differences(model, source.convention, demands, _layers(new))
+    notes = [
+        *causes_of(wanted, found.arrays),
+        *_not_normalized(fit.filled),
+        *_not_identities(new, targets),
+    ]
+    if departures:
+        notes.append(f"build {advice(model, source.convention, demands)}")
+    if source.remark:
+        notes.append(source.remark)
+    report = _report(source, found, targets, new, fit, departures, notes)
+    return [(targets[path].variable, x) for path, x in fit.values.items()], report
+
+
+def _report(source, found, targets, new, fit, departures, notes):
+    """What became of each path of ours and of each name in the file."""
+    known = {*found.arrays, *fit.filled, *new}
+    surplus = [name for path, name in found.names.items() if path not in targets]
+    return Report(
         source=source.name,
         matched={p: found.names[p] for p in fit.values if p not in fit.filled},
         inflated=tuple(fit.inflated),
         filled=fit.filled,
         new=new,
         ignored=found.ignored,
-        missing=tuple(path for path in wanted if path not in tried),
-        unexpected=found.unexpected
-        + tuple(name for path, name in found.names.items() if path not in targets),
+        missing=tuple(path for path in targets if path not in known),
+        unexpected=(*found.unexpected, *surplus),
         mismatches=tuple(fit.mismatches),
         not_finite=tuple(fit.not_finite),
         convention=departures,
-        notes=(
-            *causes_of(wanted, found.arrays),
-            *advised,
-            *_not_normalized(fit.filled),
-            *_not_identities(new, targets),
-            *filter(None, [source.remark]),
-        ),
+        notes=tuple(notes),
     )
-    return [(targets[path].variable, x) for path, x in fit.values.items()], report
-
-
-def _check(model, convention, demands, new):
-    """Departures of the model, and the note on what to change."""
-    departures = differences(model, convention, demands, _layers(new))
-    note = f"build {advice(model, convention, demands)}"
-    return departures, (note,) if departures else ()
 
 
 def is_head(path):
@@ -103,11 +104,9 @@ def _not_normalized(filled):
 
 def _not_identities(new, targets):
     """Notes on new non-local blocks that change what a trained network computes."""
-    return tuple(
-        f"{block} is new, and does not start as an identity"
-        for block in _layers(path for path in new if is_non_local(path))
-        if any(map(_is_set, _outputs(block, targets)))
-    )
+    for block in _layers(filter(is_non_local, new)):
+        if any(map(_is_set, _outputs(block, targets))):
+            yield f"{block} is new, and does not start as an identity"
 
 
 def _layers(paths):
