@@ -24,7 +24,6 @@ DAMAGE = (
     ArithmeticError,
     AttributeError,
     LookupError,
-    OSError,
     RecursionError,
     TypeError,
     ValueError,
@@ -75,8 +74,9 @@ def read_checkpoint(path):
     """
     path = pathlib.Path(path)
     with explained(path):
-        if path.with_name(f"{path.name}.index").is_file() and not path.is_file():
-            return Checkpoint("tf_checkpoint", str(path))
+        prefix = tf_checkpoint_prefix(path)
+        if prefix:
+            return Checkpoint("tf_checkpoint", prefix)
         data = read_file(path)
         return read_data(data, Budget(len(data)), path)
 
@@ -93,10 +93,21 @@ def explained(path):
             f"Cannot read {str(path)!r}: it is damaged ({type(error).__name__}: "
             f"{str(error)[:200]}). Download it again."
         ) from error
+    except OSError as error:
+        raise CheckpointError(f"Cannot read {str(path)!r}: {error}.") from error
     except MemoryError as error:
         raise CheckpointError(
             f"Cannot read {str(path)!r}: it does not fit into memory."
         ) from error
+
+
+def tf_checkpoint_prefix(path):
+    """The prefix of a `tf.train` checkpoint that `path` names; None if it is none."""
+    prefix, files = re.subn(r"\.(index|data-\d+-of-\d+)$", "", str(path))
+    index = pathlib.Path(f"{prefix}.index")
+    if (path.is_file() and not files) or not index.is_file():
+        return None
+    return prefix if sniff(index.read_bytes()) == "tf_index" else None
 
 
 def read_file(path):
@@ -133,14 +144,17 @@ def read_data(data, budget, path=None, depth=0):
     if name == "zip":
         return read_zip(ZipArchive(data, budget), budget, path, depth)
     if name == "tf_index":
-        return by_its_path("tf_checkpoint", path, path and path.with_suffix(""))
+        raise CheckpointError(
+            "it is the index of a tf.train checkpoint. Unpack or rename it, so that "
+            "'x.index' and 'x.data-...' lie together, and give their prefix 'x'."
+        )
     raise CheckpointError(f"it is {describe(data)}.")
 
 
 def read_zip(archive, budget, path, depth):
     names = archive.names()
     if {"config.json", "model.weights.h5"} <= set(names):
-        return by_its_path("keras", path, path)
+        return read_keras(path)
     if any(re.fullmatch(r"[^/]*/constants.pkl", name) for name in names):
         raise CheckpointError(
             "it is a TorchScript program, not weights. Load it with PyTorch and "
@@ -152,11 +166,11 @@ def read_zip(archive, budget, path, depth):
     return read_only_checkpoint(files, "zip", budget, depth)
 
 
-def by_its_path(name, path, content):
-    """A `Checkpoint` that Keras or TensorFlow loads from where it lies."""
+def read_keras(path):
+    """Keras loads its own archives, from where they lie."""
     if path is None:
-        raise CheckpointError("it holds a model of Keras or TensorFlow: unpack it.")
-    return Checkpoint(name, str(content))
+        raise CheckpointError("it is an archive of a .keras file: unpack it first.")
+    return Checkpoint("keras", str(path))
 
 
 def read_only_checkpoint(files, archive, budget, depth):

@@ -35,12 +35,11 @@ def run_process(data, budget):
     seconds = SECONDS + SECONDS_PER_BYTE * len(data)
     try:
         result = subprocess.run(
-            [sys.executable, "-P", str(PROCESS), str(budget.left)],
+            [sys.executable or "python3", "-P", str(PROCESS), str(budget.left)],
             input=data,
             capture_output=True,
             timeout=seconds,
-            env=os.environ
-            | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
+            env=os.environ | environment(),
         )
     except subprocess.TimeoutExpired as error:
         raise CheckpointError(
@@ -49,11 +48,17 @@ def run_process(data, budget):
         ) from error
     if result.returncode:
         reason = result.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        reason = reason or "it crashes the HDF5 library"
+        reason = reason[:300] or "it crashes the HDF5 library"
         raise CheckpointError(
             f"its HDF5 is damaged or refused ({reason}). Download it again."
         )
     return result.stdout
+
+
+def environment():
+    """The same packages, and few threads: they count as memory."""
+    paths = os.pathsep.join(filter(None, sys.path))
+    return {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def nested(arrays):

@@ -2,7 +2,8 @@
 
 The HDF5 library loops for ever or crashes on some damaged files, which no `try`
 stops; a process can be ended, and its memory limited. It imports neither Keras nor
-this package, so it starts quickly.
+this package, so it starts quickly. Groups that Keras numbers by class, such as
+`batch_normalization_3`, go by the names of their layers, which it notes beside.
 
     python hdf5_process.py BYTES < weights.h5 > weights.safetensors
 """
@@ -52,9 +53,10 @@ class Walk:
         """Yields `(path, dtype name, array)`."""
         if depth > MAX_DEPTH:
             raise ValueError("its groups are nested without end")
+        names = layer_names(group)
         for name in group:
             self.charge(MEMBER)
-            path = f"{prefix}{name}"
+            path = f"{prefix}{names.get(name, name)}"
             if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
                 raise ValueError(f"{path!r} is a link to another file")
             member = group[name]
@@ -72,6 +74,27 @@ class Walk:
         self.charge(dataset.size * dataset.dtype.itemsize)
         array = np.asarray(dataset[()])
         yield path, kind, array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def layer_names(group):
+    """Names of the layers in a group by their places, unless two are the same."""
+    names = {place: layer_name(group, place) for place in group}
+    known = [name for name in names.values() if name]
+    taken = {name for name in known if known.count(name) > 1} | set(group)
+    return {place: x for place, x in names.items() if x and x not in taken}
+
+
+def layer_name(group, place):
+    """What Keras notes at `vars`, where a layer's own weights are."""
+    if group.get(place, getclass=True) is not h5py.Group:
+        return None
+    if not isinstance(group.get(place, getlink=True), h5py.HardLink):
+        return None
+    own = group[place].get("vars", getlink=True)
+    if not isinstance(own, h5py.HardLink):
+        return None
+    name = group[place]["vars"].attrs.get("name")
+    return name if isinstance(name, str) and "/" not in name else None
 
 
 def dtype_name(dtype):

@@ -58,7 +58,6 @@ class Storage:
         code: Dtype code (see `arrays`); the data's type.
         data: Bytes, or None until they are known (legacy files hold them last).
         byte_order: Of the data.
-        start: Byte of the file's storage at which this one begins.
     """
 
     def __init__(self, code, data=None, byte_order="<"):
@@ -176,7 +175,7 @@ NAMES = (
         ("torch", "Size"): pickle_names.make_tuple,
         ("torch", "Tensor"): None,
         ("torch", "device"): pickle_names.make_path,
-        ("torch.nn.parameter", "Parameter"): None,
+        ("torch.nn.parameter", "Parameter"): rebuild_parameter,  # before 0.4
         ("torch.storage", "UntypedStorage"): None,
         ("torch.torch_version", "TorchVersion"): pickle_names.make_text,
     }

@@ -93,6 +93,23 @@ def test_folders_missing_files_and_devices(tmp_path):
             read_checkpoint(path)
 
 
+def test_files_without_permission_are_not_called_damaged(tmp_path, monkeypatch):
+    def forbidden(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    (tmp_path / "x").write_bytes(BLOB)
+    monkeypatch.setattr("pathlib.Path.read_bytes", forbidden)
+    with pytest.raises(CheckpointError, match="Permission denied") as error:
+        read_checkpoint(tmp_path / "x")
+    assert "damaged" not in str(error.value)
+
+
+@pytest.mark.parametrize("path", [".", "/", ".."])
+def test_folders_without_a_name(path):
+    with pytest.raises(CheckpointError, match="is a folder"):
+        read_checkpoint(path)
+
+
 def test_sparse_and_quantised_tensors_are_named(tmp_path):
     for kind, what in (
         ("_rebuild_sparse_tensor", "a sparse tensor"),

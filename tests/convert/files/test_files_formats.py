@@ -54,10 +54,16 @@ def test_keras_archive_and_tf_checkpoint_are_named(tmp_path):
         b"\0" * 40 + bytes.fromhex("57fb808b247547db")
     )
     prefix = tmp_path / "ckpt-1"
-    for path in (prefix, tmp_path / "ckpt-1.index"):
+    shard = tmp_path / "ckpt-1.data-00000-of-00001"
+    shard.write_bytes(bytes(9))
+    for path in (prefix, tmp_path / "ckpt-1.index", shard):
         assert read_checkpoint(path) == ("tf_checkpoint", str(prefix))
-    with pytest.raises(CheckpointError, match="unpack it"):
+    with pytest.raises(CheckpointError, match="unpack it first"):
         read(gzip.compress(archive), tmp_path / "model.gz")
+    renamed = tmp_path / "weights.bin"
+    renamed.write_bytes((tmp_path / "ckpt-1.index").read_bytes())
+    with pytest.raises(CheckpointError, match="give their prefix"):
+        read_checkpoint(renamed)
 
 
 def test_tf_checkpoints_of_tensorflow_are_named(tmp_path):
@@ -227,6 +233,17 @@ def read_bytes(data):
     from keras_nonlocal.convert.files.checkpoint import read_data
 
     return read_data(data, Budget(len(data)))
+
+
+def test_parameters_of_early_torch():
+    """As in the first files of torchvision: `Parameter(tensor)` and its state."""
+    array = np.arange(6, dtype="f4")
+    part = samples.tensor("0", array, kind="torch._utils._rebuild_tensor")
+    state = (True, False, Call("collections.OrderedDict"))
+    value = {"fc.bias": Call("torch.nn.parameter.Parameter", (part,), state)}
+    samples.legacy({"fc.bias": part})
+    _, content = read_bytes(samples.torch_legacy({"fc.bias": array}, value))
+    np.testing.assert_array_equal(content["fc.bias"], array, strict=True)
 
 
 @pytest.mark.parametrize("new", [True, False])
