@@ -28,7 +28,7 @@ from harness.operands import (
     operands,
     parse_shape,
     relative_error,
-    result_mib,
+    tensors_mib,
 )
 from harness.options import choices_of
 from harness.tables import number, print_header, print_row, scientific
@@ -76,7 +76,7 @@ def main():
         print_header(HEADER)
         for mode in args.modes:
             rows = measure(args, keys, mode, shape, peaks)
-            print_rows(mode, rows, result_mib(shape, mode, args.dtype)[1])
+            print_rows(mode, rows, tensors_mib(shape, mode, args.dtype))
             disagreeing += [
                 f"{subject(row.key).label}, {mode}, {shape}: {row.error:.1e}"
                 for row in rows

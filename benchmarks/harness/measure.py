@@ -8,6 +8,7 @@ import time
 
 PAUSE = 0.005  # seconds; OpenMP threads spin on for about a millisecond
 BURST = 3  # calls timed in a turn, after one that refills the caches
+LONG = 200  # milliseconds; a call of this length is timed alone, caches or not
 
 
 def medians(steps, repeats, seconds):
@@ -26,28 +27,38 @@ def medians(steps, repeats, seconds):
             break
         for name, step in steps.items():
             time.sleep(PAUSE)
-            step()  # a network runs one framework's kernels, one after another
-            times[name] += [_milliseconds(step) for _ in range(BURST)]
+            times[name] += _turn(step)
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-class PeakMemory:
-    """MiB by which this process grows, at most, from here to the end of a step.
+def _turn(step):
+    first = _milliseconds(step)
+    if first > LONG:
+        return [first]
+    # A network runs one framework's kernels, one after another.
+    return [_milliseconds(step) for _ in range(BURST)]
 
-    None where the system keeps no resettable peak (it is Linux's VmHWM).
+
+class PeakMemory:
+    """MiB by which this process has grown, at most, while it runs a step.
+
+    Counted from where this is made, which is before any operand is allocated: a
+    framework may keep what it needed meanwhile, and use it again unseen. None where
+    the system keeps no resettable peak (it is Linux's VmHWM).
     """
 
     def __init__(self):
         _hand_back_freed_memory()
         self._idle = _status_mib("VmRSS") if _reset_peak() else None
 
-    def mib(self, step):
-        """The peak over one call of `step`, what it returns included."""
+    def mib(self, step, operands):
+        """The peak over one call, what it returns included, `operands` MiB not."""
         if self._idle is None:
             return None
+        _hand_back_freed_memory()
         _reset_peak()
         result = step()
-        peak = _status_mib("VmHWM") - self._idle
+        peak = _status_mib("VmHWM") - self._idle - operands
         del result
         return max(peak, 0.0)
 
@@ -59,7 +70,6 @@ def _milliseconds(step):
 
 
 def _hand_back_freed_memory():
-    """What was freed but is still held would be used again uncounted."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:

@@ -17,9 +17,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from harness.machine import use_all_threads
 from harness.measure import PeakMemory
 from harness.op_subjects import subject
-from harness.operands import OpShape, operands, parse_shape
+from harness.operands import OpShape, operands, parse_shape, tensors_mib
 
 ROOT = pathlib.Path(__file__).parents[1]
+# Freed blocks of 128 KiB and more go back to the system (glibc): what is counted is
+# what is in use, not what an earlier call has left in the heap.
+RETURN_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 SMALL = OpShape(96, 24, 16)
 
 
@@ -27,7 +30,11 @@ def peaks(key, mode, dtype, shape):
     """[forward, forward + backward] MiB; None if the process ran out of memory."""
     command = [sys.executable, "-m", "harness.op_memory", key, mode, dtype]
     done = subprocess.run(
-        [*command, "x".join(map(str, shape))], cwd=ROOT, capture_output=True, text=True
+        [*command, "x".join(map(str, shape))],
+        cwd=ROOT,
+        env={**os.environ, **RETURN_AT_ONCE},
+        capture_output=True,
+        text=True,
     )
     if done.returncode < 0:  # by a signal
         return None
@@ -43,15 +50,17 @@ def main(key, mode, dtype, shape):
     # Libraries and thread pools are loaded by a small problem, outside the count.
     small = measured.steps(mode, *operands(SMALL, mode), dtype)
     small.forward(), small.forward_backward()
-    steps = measured.steps(mode, *operands(parse_shape(shape), mode), dtype)
     memory = PeakMemory()
-    print(json.dumps([_peak(memory, measured, step) for step in steps[:2]]))
+    shape = parse_shape(shape)
+    steps = measured.steps(mode, *operands(shape, mode), dtype)
+    mib = tensors_mib(shape, mode, dtype)
+    print(json.dumps([_peak(memory, measured, step, mib) for step in steps[:2]]))
 
 
-def _peak(memory, measured, step):
+def _peak(memory, measured, step, operands_mib):
     if measured.is_traced:
         step()  # not what the compiler takes, but what it leaves behind is counted
-    return memory.mib(step)
+    return memory.mib(step, operands_mib)
 
 
 def _be_killed_first():

@@ -129,10 +129,11 @@ def _torch_steps(subject, mode, tensors, dy, dtype):
 
 
 def _tensorflow_steps(subject, mode, tensors, dy, dtype):
+    import keras  # noqa: F401  here, not while a graph is traced
     import tensorflow as tf
 
-    tensors = [tf.cast(tf.constant(t), dtype) for t in tensors]
-    dy = tf.cast(tf.constant(dy), dtype)
+    as_dtype = tf.as_dtype(dtype).as_numpy_dtype
+    *tensors, dy = (tf.constant(t.astype(as_dtype)) for t in (*tensors, dy))
     run = tf.function(functools.partial(subject.function, mode))
 
     @tf.function

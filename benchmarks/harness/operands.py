@@ -64,11 +64,11 @@ def eighths(rng, size):
     return np.clip(np.round(8 * normal) / 8, -4, 4)
 
 
-def result_mib(shape, mode, dtype):
-    """MiB of y, and of y and the gradients: what every form ends with."""
-    size = {"float32": 4, "bfloat16": 2}[dtype] / 2**20
-    y = shape.queries * shape.channels * size
-    return y, y + size * sum(math.prod(s) for s in _sizes(shape, mode))
+def tensors_mib(shape, mode, dtype):
+    """MiB of the operands and dy; as many as of the gradients and y."""
+    numbers = shape.queries * shape.channels
+    numbers += sum(math.prod(size) for size in _sizes(shape, mode))
+    return numbers * {"float32": 4, "bfloat16": 2}[dtype] / 2**20
 
 
 def _sizes(shape, mode):
