@@ -1,5 +1,7 @@
 """The logic that NonLocal1D, 2D, 3D and NonLocalBlock share."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -7,7 +9,9 @@ from keras_nonlocal.layers import checks
 from keras_nonlocal.layers.batch_normalization import BatchNormalization
 from keras_nonlocal.layers.folding import TokenFolding
 from keras_nonlocal.layers.initializers import clone_for
-from keras_nonlocal.ops import attention_scores, non_local, spatial_max_pool
+from keras_nonlocal.layers.mixing import embed, kernel_of, mix, project
+from keras_nonlocal.layers.order import Sizes, cheapest_order
+from keras_nonlocal.ops import attention_scores, spatial_max_pool
 
 POOL_SIZE = 2
 
@@ -28,6 +32,7 @@ class BaseNonLocal(keras.layers.Layer):
         normalization="batch",
         scope="spacetime",
         group_size=None,
+        algorithm="auto",
         use_output_bias=None,
         normalization_options=None,
         kernel_initializer=None,
@@ -52,6 +57,7 @@ class BaseNonLocal(keras.layers.Layer):
         self.normalization_options = normalization_options
         self.scope = scope
         self.group_size = group_size
+        self.algorithm = algorithm
         self.data_format = keras.config.image_data_format()
         if data_format is not None:
             self.data_format = data_format
@@ -93,7 +99,7 @@ class BaseNonLocal(keras.layers.Layer):
                 "concat_projection", 2 * width, 1, use_bias=False
             )
         embeds = self.mode == "embedded_gaussian"
-        self._scale = width**-0.5 if embeds and self.use_scale else None
+        self.scale = width**-0.5 if embeds and self.use_scale else None
 
     def _build_output(self, output_shape, width):
         channels = output_shape[-1]
@@ -133,37 +139,77 @@ class BaseNonLocal(keras.layers.Layer):
         layer.build((None, None, input_channels))
         return layer
 
-    def call(self, inputs, training=None, return_attention_scores=False):
-        checks.check_call_shape(self, inputs.shape)
+    def call(
+        self,
+        inputs,
+        training=None,
+        return_attention_scores=False,
+        query_indices=None,
+    ):
+        self._check_call(inputs.shape, return_attention_scores, query_indices)
         x = self._to_channels_last(inputs)
         fold = TokenFolding(ops.shape(x), self.scope, self.group_size)
-        theta, phi, g = (fold(t) for t in self._embed(x))
-        options = {
-            "scale": self._scale,
-            "concat_kernel": self.concat_projection and self.concat_projection.kernel,
-        }
-        if return_attention_scores:
-            scores = attention_scores(theta, phi, self.mode, **options)
-            y = ops.matmul(scores, g)
-        else:
-            y = non_local(theta, phi, g, self.mode, **options)
-        z = self.w_z(fold.undo(y))
-        if self.norm is not None:
-            z = self.norm(z, training=training)
+        z = self._mix(x, fold, self._order(inputs.shape), training)
         z = self._from_channels_last(x + z)
-        if return_attention_scores:
-            return z, fold.split_groups(scores)
-        return z
+        if not return_attention_scores:
+            return z
+        return z, fold.split_groups(self._scores(x, fold, query_indices))
 
-    def _embed(self, x):
-        """theta, phi and g before flattening; phi and g hold the pooled keys."""
+    def _mix(self, x, fold, order, training):
+        """The map of W_z y, normalised."""
+        kernel, bias, norm = self._output_weights(training)
+        phi, g = self._embed_keys(x, with_phi=not self.splits_keys)
+        y = fold.undo(mix(self, *(fold(t) for t in (x, phi, g)), kernel, order))
+        z = y if order.fold_w_z else project(y, kernel)
+        z = z if bias is None else z + bias
+        return z if norm is None else norm(z, training=training)
+
+    def _output_weights(self, training):
+        """W_z, its bias, and the normalisation unless it is in them already."""
+        kernel = kernel_of(self.w_z)
+        bias = self.w_z.bias if self.w_z.use_bias else None
+        if self.norm is None or (training and self.norm.trainable):
+            return kernel, bias, self.norm
+        scale, offset = self.norm.scale_and_offset()
+        bias = offset if bias is None else scale * bias + offset
+        return (
+            ops.cast(kernel * scale, kernel.dtype),
+            ops.cast(bias, kernel.dtype),
+            None,
+        )
+
+    def _scores(self, x, fold, query_indices):
+        """f / C of all queries, or of those asked for."""
+        phi, _ = self._embed_keys(x)
+        queries = fold(x)
+        if query_indices is not None:
+            queries = ops.take(queries, query_indices, axis=1)
+        theta = embed(self.theta, queries) if self.theta else queries
+        kernel = self.concat_projection and kernel_of(self.concat_projection)
+        return attention_scores(
+            theta, fold(phi), self.mode, scale=self.scale, concat_kernel=kernel
+        )
+
+    def _order(self, input_shape):
+        *groups, num_queries, num_keys = self._scores_shape(input_shape)
+        groups = None if None in groups else math.prod(groups)
+        channels, width = self.g.input_spec.axes[-1], self.g.units
+        sizes = Sizes(groups, num_queries, num_keys, channels, width)
+        return cheapest_order(self.mode, self.algorithm, sizes)
+
+    @property
+    def splits_keys(self):
+        """Whether w_f . phi is taken from the keys, without embedding them."""
+        return self.mode == "concatenation" and self.pool_position == "before"
+
+    def _embed_keys(self, x, with_phi=True):
+        """phi and g before flattening; both hold the pooled keys."""
         pool = spatial_max_pool if self.pools_keys else lambda t: t
-        phi = self.phi or (lambda t: t)
-        theta = self.theta(x) if self.theta else x
+        keys = x
         if self.pool_position == "before":
-            keys = pool(x)
-            return theta, phi(keys), self.g(keys)
-        return theta, pool(phi(x)), pool(self.g(x))
+            keys, pool = pool(x), lambda t: t
+        phi = embed(self.phi, keys) if self.phi and with_phi else keys
+        return pool(phi), pool(embed(self.g, keys))
 
     @property
     def _channel_axis(self):
@@ -182,14 +228,26 @@ class BaseNonLocal(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def compute_output_spec(self, inputs, training=None, return_attention_scores=False):
-        checks.check_call_shape(self, inputs.shape)
+    def compute_output_spec(
+        self, inputs, training=None, return_attention_scores=False, query_indices=None
+    ):
+        self._check_call(inputs.shape, return_attention_scores, query_indices)
         z = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
         if not return_attention_scores:
             return z
-        return z, keras.KerasTensor(
-            self._scores_shape(inputs.shape), dtype=self.compute_dtype
-        )
+        *groups, num_queries, num_keys = self._scores_shape(inputs.shape)
+        if query_indices is not None:
+            num_queries = len(query_indices)
+        shape = (*groups, num_queries, num_keys)
+        return z, keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def _check_call(self, input_shape, return_attention_scores, query_indices):
+        checks.check_call_shape(self, input_shape)
+        if query_indices is not None:
+            num_queries = self._scores_shape(input_shape)[-2]
+            checks.check_query_indices(
+                self, query_indices, num_queries, return_attention_scores
+            )
 
     def _scores_shape(self, input_shape):
         shape = list(input_shape)
@@ -216,6 +274,7 @@ class BaseNonLocal(keras.layers.Layer):
             "normalization_options",
             "scope",
             "group_size",
+            "algorithm",
             "data_format",
         ):
             config[name] = getattr(self, name)

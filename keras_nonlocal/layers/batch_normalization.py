@@ -1,6 +1,7 @@
 """Batch normalisation whose running statistics survive distributed training."""
 
 import keras
+from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="keras_nonlocal")
@@ -26,3 +27,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if kwargs.get("name") in ("moving_mean", "moving_variance"):
             kwargs["aggregation"] = "mean"
         return super().add_weight(*args, **kwargs)
+
+    def scale_and_offset(self):
+        """What inference applies: y = scale x + offset.
+
+        scale = gamma / sqrt(moving_variance + epsilon), offset = beta - scale
+        moving_mean; `(channels,)` each, in float32 at least.
+        """
+        scale = ops.rsqrt(self.moving_variance + self.epsilon)
+        if self.scale:
+            scale = scale * self.gamma
+        offset = -scale * self.moving_mean
+        return scale, offset + self.beta if self.center else offset

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-from keras_nonlocal.ops.algorithms import MODES
+import numpy as np
+
+from keras_nonlocal.ops.algorithms import MODES, check_algorithm
 from keras_nonlocal.validation import check_choice, check_positive_int
 
 POOL_POSITIONS = ("before", "after")
@@ -20,6 +22,7 @@ def check_arguments(layer):
     """Raises a `ValueError` for arguments that no input could fit."""
     owner = type(layer).__name__
     check_choice("mode", layer.mode, MODES, owner=owner)
+    check_algorithm(layer.algorithm, layer.mode, owner=owner)
     check_choice("pool_position", layer.pool_position, POOL_POSITIONS, owner=owner)
     check_choice("normalization", layer.normalization, NORMALIZATIONS, owner=owner)
     check_choice("scope", layer.scope, SCOPES, owner=owner)
@@ -93,6 +96,24 @@ def check_call_shape(layer, input_shape):
             f"{_where(layer)}: the number of frames, {axes[0]}, is not a multiple of "
             f"group_size={layer.group_size}. Use a group_size that divides it, or "
             f"another number of frames. {received}"
+        )
+
+
+def check_query_indices(layer, indices, num_queries, return_attention_scores):
+    """Raises a `ValueError` for rows of the attention map that there are not."""
+    if not return_attention_scores:
+        raise ValueError(
+            f"{_where(layer)}: `query_indices` chooses rows of the attention scores. "
+            "Pass return_attention_scores=True with it."
+        )
+    indices = np.asarray(indices)
+    end = np.inf if num_queries is None else num_queries
+    whole = indices.ndim == 1 and indices.size and indices.dtype.kind in "iu"
+    if not whole or indices.min() < 0 or indices.max() >= end:
+        raise ValueError(
+            f"{_where(layer)}: expected `query_indices` as a list of whole numbers "
+            f"from 0 to {'N - 1' if num_queries is None else num_queries - 1}, "
+            f"positions in row-major order. Received: query_indices={indices.tolist()}."
         )
 
 

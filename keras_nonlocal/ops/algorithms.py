@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_nonlocal.ops import chunks
+from keras_nonlocal.ops import chunks, prefix_sums
 from keras_nonlocal.validation import check_choice
 
 MODES = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
@@ -25,66 +25,73 @@ MULTIPLY_ADDS_PER_NUMBER = 50
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one form of the operation takes, forward and backward.
+    """What a computation takes, forward and backward; costs add up.
 
     Attributes:
-        forward_multiply_adds: Of the forward pass.
-        multiply_adds: Of both passes.
-        numbers_moved: Numbers read and written beside the matrix products.
-        peak_numbers: Numbers in memory at once, beside operands and results.
+        multiply_adds: Of the forward pass.
+        again: Multiply-adds that the backward pass repeats of the forward pass.
+        moved: Numbers read and written beside the matrix products.
+        peak: Numbers in memory at once, beside operands and results.
     """
 
-    forward_multiply_adds: int
-    multiply_adds: int
-    numbers_moved: int
-    peak_numbers: int
+    multiply_adds: int = 0
+    again: int = 0
+    moved: int = 0
+    peak: int = 0
+
+    def __add__(self, other):
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Cost(*map(sum, pairs))
+
+    @property
+    def training_multiply_adds(self):
+        """Of both passes: each product has two gradients of its own size."""
+        return 3 * self.multiply_adds + self.again
 
     @property
     def time(self):
-        """In multiply-adds."""
-        return self.multiply_adds + MULTIPLY_ADDS_PER_NUMBER * self.numbers_moved
+        """Of both passes, in multiply-adds."""
+        return self.training_multiply_adds + MULTIPLY_ADDS_PER_NUMBER * self.moved
+
+    @property
+    def peak_bytes(self):
+        """In float32."""
+        return 4 * self.peak
 
 
 def cost(algorithm, mode, batch, num_queries, num_keys, channels, value_channels):
     """`Cost` of `(B, N, d)` queries on `(B, M, d)` keys with `(B, M, d_g)` values."""
-    form = _COSTS[algorithm]
-    b, n, m, d, d_g = batch, num_queries, num_keys, channels, value_channels
     if mode == "concatenation":
-        d = 0  # f needs a_i and b_j alone
-    return form(b, n, m, d, d_g)
+        channels = 0  # f needs a_i and b_j alone
+    form = _COSTS[algorithm]
+    return form(batch, num_queries, num_keys, channels, value_channels)
 
 
 def _dense(b, n, m, d, d_g):
-    products = b * n * m * (d + d_g)
-    # The map, its activation and, backward, the gradient of both.
-    return Cost(products, 3 * products, 8 * b * n * m, 3 * b * n * m)
+    # Three maps: the logits and the scores, and backward the gradient of one.
+    return Cost(b * n * m * (d + d_g), moved=8 * b * n * m, peak=3 * b * n * m)
 
 
 def _chunked(b, n, m, d, d_g):
-    products = b * n * m * (d + d_g)
-    rows = chunks.chunk_rows(b, n, m)
-    again = b * n * m * d  # the weights, computed once more
-    peak = 3 * b * rows * m + b * n * (d + 2) + b * m * (d + d_g)
-    return Cost(products, 3 * products + again, 8 * b * n * m, peak)
+    slices = 3 * b * chunks.chunk_rows(b, n, m) * m
+    return Cost(
+        b * n * m * (d + d_g),
+        again=b * n * m * d,
+        moved=8 * b * n * m,
+        peak=slices + b * (2 * n + m * (d + d_g)),
+    )
 
 
 def _linear(b, n, m, d, d_g):
-    products = b * (n + m) * d * d_g
-    return Cost(products, 3 * products, 0, 2 * b * d * d_g)
+    return Cost(b * (n + m) * d * d_g, peak=2 * b * d * d_g)
 
 
 def _sorted(b, n, m, d, d_g):
-    products = 2 * 64 * b * m * d_g  # prefix sums in blocks
-    moved = b * d_g * (12 * n + 16 * m)
-    return Cost(products, 2 * products, moved, b * d_g * (3 * n + 8 * m))
+    sums = 2 * prefix_sums.BLOCK * b * m * d_g
+    return Cost(sums, moved=b * d_g * (12 * n + 16 * m), peak=b * d_g * (3 * n + 8 * m))
 
 
-_COSTS = {
-    "dense": _dense,
-    "chunked": _chunked,
-    "linear": _linear,
-    "sorted": _sorted,
-}
+_COSTS = {"dense": _dense, "chunked": _chunked, "linear": _linear, "sorted": _sorted}
 
 
 def choose(algorithm, mode, batch, num_queries, num_keys, channels, value_channels):
@@ -109,7 +116,7 @@ def choose(algorithm, mode, batch, num_queries, num_keys, channels, value_channe
         form: cost(form, mode, *sizes, channels, value_channels)
         for form in ("dense", lean)
     }
-    too_large = 4 * costs["dense"].peak_numbers > MEMORY_BUDGET
+    too_large = costs["dense"].peak_bytes > MEMORY_BUDGET
     if too_large or costs[lean].time < costs["dense"].time:
         return lean
     return "dense"

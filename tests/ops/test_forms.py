@@ -7,7 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_nonlocal.ops import chunks, non_local, prefix_sums
+from keras_nonlocal.ops import chunks, non_local
+from keras_nonlocal.ops.prefix_sums import prefix_sums
 from tests import reference
 from tests.backends import FLOAT, RTOL, assert_close, gradients, to_numpy
 
