@@ -84,7 +84,7 @@ def parse_arguments():
     add("--peers", type=choices_of(CONVENTIONS), default=",".join(CONVENTIONS))
     add("--dtypes", type=choices_of(TOLERANCE), default="float32,bfloat16")
     add("--repeats", type=int, default=15, help="turns at most")
-    add("--seconds", type=float, default=3, help="per line; three turns at least")
+    add("--seconds", type=float, default=2, help="per line; three turns at least")
     add("--compile", action="store_true", help="torch.compile, channels last, too")
     add("--quick", action="store_true", help="does it work: a tiny map, three turns")
     args = parser.parse_args()
