@@ -3,16 +3,19 @@
 from keras_nonlocal import convert, layers, models, ops
 from keras_nonlocal._version import __version__
 from keras_nonlocal.layers import NonLocal1D, NonLocal2D, NonLocal3D, NonLocalBlock
+from keras_nonlocal.layers.estimation import Estimate, estimate
 from keras_nonlocal.models import C2D, I3D
 
 __all__ = [
     "C2D",
     "I3D",
+    "Estimate",
     "NonLocal1D",
     "NonLocal2D",
     "NonLocal3D",
     "NonLocalBlock",
     "__version__",
+    "estimate",
     "convert",
     "layers",
     "models",

@@ -149,7 +149,7 @@ class BaseNonLocal(keras.layers.Layer):
         self._check_call(inputs.shape, return_attention_scores, query_indices)
         x = self._to_channels_last(inputs)
         fold = TokenFolding(ops.shape(x), self.scope, self.group_size)
-        z = self._mix(x, fold, self._order(inputs.shape), training)
+        z = self._mix(x, fold, self.order_for(inputs.shape), training)
         z = self._from_channels_last(x + z)
         if not return_attention_scores:
             return z
@@ -190,12 +190,17 @@ class BaseNonLocal(keras.layers.Layer):
             theta, fold(phi), self.mode, scale=self.scale, concat_kernel=kernel
         )
 
-    def _order(self, input_shape):
+    def order_for(self, input_shape):
+        """The `Order` in which a call on this shape multiplies its matrices."""
+        return cheapest_order(self.mode, self.algorithm, self.sizes_of(input_shape))
+
+    def sizes_of(self, input_shape):
+        """`Sizes` of a call on this shape."""
         *groups, num_queries, num_keys = self._scores_shape(input_shape)
         groups = None if None in groups else math.prod(groups)
         channels, width = self.g.input_spec.axes[-1], self.g.units
-        sizes = Sizes(groups, num_queries, num_keys, channels, width)
-        return cheapest_order(self.mode, self.algorithm, sizes)
+        embedded = num_keys if self.pool_position == "before" else num_queries
+        return Sizes(groups, num_queries, num_keys, channels, width, embedded)
 
     @property
     def splits_keys(self):

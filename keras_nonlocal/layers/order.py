@@ -22,6 +22,8 @@ class Sizes(NamedTuple):
         num_keys: M, or None.
         channels: C.
         width: d, of theta, phi and g.
+        num_embedded: Positions that phi and g embed, before pooling if that comes
+            after them; None where unknown.
     """
 
     groups: int | None
@@ -29,6 +31,7 @@ class Sizes(NamedTuple):
     num_keys: int | None
     channels: int
     width: int
+    num_embedded: int | None
 
 
 class Order(NamedTuple):
@@ -75,23 +78,33 @@ def possible_orders(mode, algorithm):
 
 
 def _rank(mode, order, sizes):
-    cost = mixing_cost(mode, order, sizes)
+    cost = block_cost(mode, order, sizes)
     has_maps = order.algorithm == "dense"
     return has_maps and cost.peak_bytes > algorithms.MEMORY_BUDGET, cost.time
 
 
-def mixing_cost(mode, order, sizes):
-    """`Cost` from x, phi and g (before W_theta) to W_z y (after it)."""
-    groups, n, m, c, d = sizes
+def block_cost(mode, order, sizes):
+    """`Cost` of the block: embeddings, pairwise product and W_z."""
+    groups, n, m, c, d, embedded = sizes
     values = c if order.fold_w_z else d
-    one = _queries(mode, order, n, m, c, d, values) + _outputs(order, n, m, c, d)
+    one = _keys(mode, m, c, d, embedded) + _outputs(order, n, m, c, d)
+    one += _queries(mode, order, n, m, c, d, values)
     if order.algorithm == "linear":
-        embedded = c if order.fold_theta else d
-        one += Cost(m * d * d + n * embedded * values, peak=2 * embedded * values)
+        width = c if order.fold_theta else d
+        one += Cost(m * d * d + n * width * values, peak=2 * width * values)
     else:
-        embedded = c if order.fold_theta or mode == "gaussian" else d
-        one += algorithms.cost(order.algorithm, mode, 1, n, m, embedded, values)
-    return sum([one] * (groups or 1), Cost())
+        width = c if order.fold_theta or mode == "gaussian" else d
+        one += algorithms.cost(order.algorithm, mode, 1, n, m, width, values)
+    return one.times(groups or 1)
+
+
+def _keys(mode, m, c, d, embedded):
+    """phi, where there is one, and g."""
+    if mode == "gaussian":
+        return Cost(embedded * c * d, peak=m * (c + d))
+    if mode == "concatenation" and embedded == m:
+        return Cost(m * c + embedded * c * d, peak=m * (c + d))
+    return Cost(2 * embedded * c * d, peak=2 * m * d)
 
 
 def _queries(mode, order, n, m, c, d, values):

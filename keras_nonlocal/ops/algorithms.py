@@ -43,6 +43,10 @@ class Cost:
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
         return Cost(*map(sum, pairs))
 
+    def times(self, count):
+        """Of `count` such computations, all in memory at once."""
+        return Cost(*(count * number for number in dataclasses.astuple(self)))
+
     @property
     def training_multiply_adds(self):
         """Of both passes: each product has two gradients of its own size."""

@@ -1,0 +1,114 @@
+"""What a non-local block costs, before it is run."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from keras_nonlocal.layers.base_non_local import BaseNonLocal
+from keras_nonlocal.layers.non_local_block import NonLocalBlock
+from keras_nonlocal.layers.order import block_cost, possible_orders
+from keras_nonlocal.ops.algorithms import LEAN
+
+
+@dataclasses.dataclass(frozen=True)
+class FormEstimate:
+    """One form of the block, its matrices multiplied in the cheapest order.
+
+    Attributes:
+        algorithm: `"dense"`, `"linear"`, `"sorted"` or `"chunked"`.
+        multiply_adds: Of a forward pass, projections included.
+        training_multiply_adds: Of a forward and a backward pass.
+        peak_bytes: Memory in training in float32, beside x, z and the normalisation.
+    """
+
+    algorithm: str
+    multiply_adds: int
+    training_multiply_adds: int
+    peak_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What each form of a block costs on one input shape; `str()` is a table.
+
+    Attributes:
+        input_shape: Of the block.
+        num_queries: N, of each group of positions that attend to one another.
+        num_keys: M.
+        forms: A `FormEstimate` of each form that the mode has.
+        chosen: The algorithm that the block uses on this shape.
+    """
+
+    input_shape: tuple
+    num_queries: int
+    num_keys: int
+    forms: tuple[FormEstimate, ...]
+    chosen: str
+
+    def __str__(self):
+        lines = [
+            f"{self.input_shape}: {self.num_queries} queries, {self.num_keys} keys",
+            f"{'':2}{'algorithm':10}{'forward':>10}{'training':>10}{'peak memory':>14}",
+        ]
+        for form in self.forms:
+            lines.append(
+                f"{'*' if form.algorithm == self.chosen else '':2}{form.algorithm:10}"
+                f"{form.multiply_adds / 1e9:8.2f} G"
+                f"{form.training_multiply_adds / 1e9:8.2f} G"
+                f"{form.peak_bytes / 2**20:10.0f} MiB"
+            )
+        return "\n".join([*lines, "* the one used; multiply-adds of the whole block"])
+
+
+def estimate(layer_or_options, input_shape):
+    """Multiply-adds and peak memory of each form of a non-local block.
+
+    Args:
+        layer_or_options: A non-local layer, or a dict of its arguments.
+        input_shape: Of the layer, `(batch, ..., channels)`; no axis may be None.
+
+    Returns:
+        `Estimate`.
+
+    Raises:
+        ValueError: An undefined axis, or a shape that the layer refuses.
+        TypeError: Neither a non-local layer nor a dict.
+
+    Example:
+    >>> estimate({"mode": "dot_product"}, (1, 32, 28, 28, 512)).chosen
+    'linear'
+    >>> estimate({}, (1, 4, 14, 14, 1024)).num_keys
+    196
+    """
+    layer = _layer(layer_or_options)
+    shape = tuple(input_shape)
+    if None in shape:
+        raise ValueError(
+            "estimate: every axis of `input_shape` must be known. Received: "
+            f"input_shape={shape}."
+        )
+    if not layer.built:
+        layer = type(layer).from_config(layer.get_config())  # yours stays unbuilt
+        layer.build(shape)
+    sizes = layer.sizes_of(shape)
+    forms = tuple(_form(layer.mode, a, sizes) for a in ("dense", LEAN[layer.mode]))
+    chosen = layer.order_for(shape).algorithm
+    return Estimate(shape, sizes.num_queries, sizes.num_keys, forms, chosen)
+
+
+def _layer(layer_or_options):
+    if isinstance(layer_or_options, BaseNonLocal):
+        return layer_or_options
+    if isinstance(layer_or_options, Mapping):
+        return NonLocalBlock(**layer_or_options)
+    raise TypeError(
+        "estimate: expected a non-local layer or a dict of its arguments. Received: "
+        f"{layer_or_options!r}."
+    )
+
+
+def _form(mode, algorithm, sizes):
+    orders = possible_orders(mode, algorithm)
+    cost = min((block_cost(mode, o, sizes) for o in orders), key=lambda c: c.time)
+    return FormEstimate(
+        algorithm, cost.multiply_adds, cost.training_multiply_adds, cost.peak_bytes
+    )
