@@ -31,6 +31,10 @@ class PickledDtype:
         self.code = code
         self.byte_order = "="
 
+    def resolve(self, budget):
+        """A dtype among the content: its name."""
+        return self.code
+
     def build(self, state, budget):
         self.byte_order = state[1] if state[1] in ("<", ">", "=", "|") else "="
 

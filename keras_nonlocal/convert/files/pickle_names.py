@@ -49,7 +49,9 @@ def make_default_dict(budget, factory=None, items=()):
 
 
 def make_record(budget, *arguments):
-    return Record()
+    record = Record()
+    record.build(arguments, budget)
+    return record
 
 
 def make_text(budget, text=""):

@@ -1,9 +1,13 @@
 """Plain pickles: Caffe2 blobs of video-nonlocal-net, Detectron and others."""
 
 from keras_nonlocal.convert.errors import CheckpointError
-from keras_nonlocal.convert.files.pickle_names import find_global
+from keras_nonlocal.convert.files import pickle_names, torch_tensors
 from keras_nonlocal.convert.files.pickle_opcodes import PickleReader
 from keras_nonlocal.convert.files.plain import plain
+from keras_nonlocal.convert.files.torch_files import load_storage
+
+# `pickle.dump` of tensors, where `torch.save` was meant.
+NAMES = torch_tensors.NAMES | {("torch.storage", "_load_from_bytes"): load_storage}
 
 
 def read_pickle(data, budget):
@@ -24,3 +28,8 @@ def read_pickle(data, budget):
             "several, or is damaged."
         )
     return plain(value, budget)
+
+
+def find_global(module, name):
+    """The `Global` that stands for what a plain pickle names."""
+    return pickle_names.find_global(module, name, NAMES)

@@ -58,6 +58,11 @@ def read_torch_legacy(data, budget):
     Raises:
         CheckpointError: Refused, damaged or truncated.
     """
+    return plain(load_legacy(data, budget), budget)
+
+
+def load_legacy(data, budget):
+    """What the stream's fourth pickle builds, its storages filled."""
     storages = {}
 
     def find_storage(identity):
@@ -77,7 +82,7 @@ def read_torch_legacy(data, budget):
     value = reader.load()
     for key in reader.load():
         read_storage(reader, storages, key, byte_order)
-    return plain(value, budget)
+    return value
 
 
 def read_storage(reader, storages, key, byte_order):
@@ -88,3 +93,12 @@ def read_storage(reader, storages, key, byte_order):
     (count,) = struct.unpack(f"{byte_order}q", reader.read(8))
     storage.data = reader.read(count * item_size(storage.code))
     storage.byte_order = byte_order
+
+
+def load_storage(budget, data):
+    """`torch.storage._load_from_bytes`: a legacy file that holds one storage."""
+    budget.charge(len(data), "a storage")
+    storage = load_legacy(data, budget)
+    if not isinstance(storage, Storage):
+        raise CheckpointError("its pickle has a tensor without a storage.")
+    return storage

@@ -182,6 +182,8 @@ def test_settings_and_logs_become_dicts():
             (Name("yacs.config.CfgNode"), Name("__builtin__.dict"), {"A": 1}),
         ),
         "path": Call("pathlib.PosixPath", ("a", "b")),
+        "model": Call("mmengine.config.config.ConfigDict", ({"depth": 50},)),
+        "dtype": Call("numpy.dtype", ("f4", 0, 1)),
     }
     data = pickled(value)
     assert read_pickle(data, Budget(len(data))) == {
@@ -193,6 +195,8 @@ def test_settings_and_logs_become_dicts():
         "schedule": {30: 1},
         "old": {"A": 1},
         "path": "a/b",
+        "model": {"depth": 50},
+        "dtype": "f4",
     }
 
 
@@ -300,6 +304,16 @@ def test_files_of_torch(new, tmp_path):
         "device": "cpu",
         "version": str(torch.__version__),
     }
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_tensors_pickled_without_torch_save(protocol):
+    torch = pytest.importorskip("torch")
+    weight = torch.arange(6.0).reshape(2, 3)
+    data = pickle.dumps({"weight": weight.t(), "bias": weight[0]}, protocol)
+    content = read_pickle(data, Budget(len(data)))
+    np.testing.assert_array_equal(content["weight"], weight.t().numpy())
+    np.testing.assert_array_equal(content["bias"], weight[0].numpy())
 
 
 def test_torch_files_without_checksums(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.files import read_checkpoint
-from keras_nonlocal.convert.files.pickle_names import NAMES
+from keras_nonlocal.convert.files.pickles import NAMES
 from tests.convert.files import samples
 from tests.convert.files.limits import limited
 from tests.convert.files.pickle_writer import (
@@ -180,6 +180,15 @@ def test_wrapped_attacks_are_refused(wrapping, canary, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["x"]  # nothing unpacked
 
 
+def test_a_storage_within_a_pickle_is_guarded(canary, tmp_path):
+    exploit = samples.torch_legacy({}, Call("os.system", (command(canary),)))
+    call = Call("torch.storage._load_from_bytes", (exploit,))
+    (tmp_path / "x").write_bytes(pickled(call))
+    with pytest.raises(CheckpointError, match=r"'os\.system'"):
+        read_checkpoint(tmp_path / "x")
+    assert not canary.exists()
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_every_part_of_a_legacy_file_is_guarded(part, canary, tmp_path):
     exploit = pickled(Call("os.system", (command(canary),)))
@@ -236,7 +245,9 @@ REFUSED = {
     "mark underflow": Raw(b"t"),
     "memo": Raw(b"h\x07"),
     "itself": Raw(b"]q\x00h\x00a"),
-    "leaves a dtype": Call("numpy.dtype", ("f4", 0, 1)),
+    "leaves a storage": Call(
+        "torch.storage._load_from_bytes", (samples.torch_legacy({}, {}),)
+    ),
 }
 
 
