@@ -51,7 +51,8 @@ class Checkpoint(typing.NamedTuple):
 def read_checkpoint(path):
     """Reads any checkpoint file, by its content and without running code in it.
 
-    Memory stays below 256 MiB and 20 times the file's size.
+    A file may unpack to 256 MiB and 20 times its own size, more is refused; the
+    memory in use stays below twice that. HDF5 is read by a process of its own.
 
     Args:
         path: File, or the prefix of a `tf.train` checkpoint.

@@ -39,6 +39,8 @@ OTHERS = {
 
 def sniff(data):
     """The format's name, or None if it is not one that is read."""
+    if is_safetensors(data):  # first: a length of 640 looks like a pickle's start
+        return "safetensors"
     for start, name in STARTS.items():
         if data.startswith(start):
             return name
@@ -46,8 +48,6 @@ def sniff(data):
         return "pickle"
     if is_tar(data):
         return "tar"
-    if is_safetensors(data):
-        return "safetensors"
     if data.endswith(TABLE_END):
         return "tf_index"
     return "pickle" if TEXT_PICKLE.match(data) else None

@@ -1,11 +1,13 @@
 """Reading under limits of time and memory: a hang or a bomb becomes a failure."""
 
 import contextlib
+import pathlib
 import resource
 import signal
 import tracemalloc
 
 HEADROOM = 2**30
+STATUS = "/proc/self/statm"  # Linux; elsewhere only time is limited
 
 
 class TookTooLong(BaseException):
@@ -22,7 +24,9 @@ def limited(seconds=20, headroom=HEADROOM):
     before = resource.getrlimit(resource.RLIMIT_AS)
     handler = signal.signal(signal.SIGALRM, stop)
     signal.alarm(seconds)
-    resource.setrlimit(resource.RLIMIT_AS, (address_space() + headroom, before[1]))
+    if pathlib.Path(STATUS).exists():
+        limit = address_space() + headroom
+        resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
     try:
         yield
     finally:
@@ -32,8 +36,8 @@ def limited(seconds=20, headroom=HEADROOM):
 
 
 def address_space():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
+    pages = pathlib.Path(STATUS).read_text().split()[0]
+    return int(pages) * resource.getpagesize()
 
 
 @contextlib.contextmanager

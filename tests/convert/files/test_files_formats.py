@@ -342,6 +342,14 @@ def test_safetensors_in_bfloat16(tmp_path):
     np.testing.assert_array_equal(content["x"], numbers.astype(np.float32))
 
 
+@pytest.mark.parametrize("length", [0x280, 0x380, 0x480, 0x580, 0x8B1F])
+def test_safetensors_whose_length_looks_like_another_format(length, tmp_path):
+    header = json.dumps({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
+    data = length.to_bytes(8, "little") + header.encode().ljust(length)
+    checkpoint = read(data + np.float32(1.5).tobytes(), tmp_path / "x")
+    assert checkpoint == ("safetensors", {"x": 1.5})
+
+
 def test_hdf5_leading_out_of_the_file_is_refused(tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(os.urandom(64))
