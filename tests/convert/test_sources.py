@@ -9,7 +9,7 @@ from keras_nonlocal.models import C2D, I3D
 from tests.convert import spelling
 from tests.convert.networks import TorchNetwork, draw_state, numpy
 
-CLIP = (4, 48, 48, 3)
+CLIP = (8, 48, 48, 3)
 PLACES = {"res2": [0], "res3": [0], "res4": [1]}
 UNPADDED = ((1, 3, 3), (1, 2, 2), (0, 0, 0))
 PADDED = ((1, 3, 3), (1, 2, 2), (0, 1, 1))
@@ -19,10 +19,14 @@ VIDEO_SOURCES = {
     "pyslowfast": (spelling.pyslowfast, {"pool1": PADDED}),
     "mmaction2": (
         spelling.mmaction2,
-        {"pool1": PADDED, "pool_position": "after", "scaled": False},
+        {"pool1": HALVING, "stride": 2, "pool_position": "after", "scaled": False},
     ),
-    "gluoncv": (spelling.gluoncv, {"pool1": PADDED, "pool_position": None}),
+    "gluoncv": (
+        spelling.gluoncv,
+        {"pool1": HALVING, "stride": 2, "pool_position": None},
+    ),
 }
+LONG_STEMS = {("mmaction2", I3D), ("gluoncv", I3D)}
 
 
 def build(convention, architecture=I3D, depth=26, clip=CLIP, non_local=None, **options):
@@ -33,7 +37,8 @@ def build(convention, architecture=I3D, depth=26, clip=CLIP, non_local=None, **o
         width=4,
         non_local=PLACES if non_local is None else non_local,
         convention=convention,
-        **options,
+        **{"stem": "32x2" if (convention, architecture) in LONG_STEMS else "8x8"}
+        | options,
     )
 
 
@@ -205,7 +210,7 @@ def test_modes_of_mmaction2(mode, sub_sample):
     assert report.ok and report.source == "mmaction2"
     position = "after" if sub_sample else None
     options = {"mode": mode, "pool_position": position, "scaled": False}
-    assert_logits(model, TorchNetwork(state, spell, PADDED, **options))
+    assert_logits(model, TorchNetwork(state, spell, HALVING, stride=2, **options))
 
 
 def test_sub_sampling_that_mmaction2s_names_deny_is_an_error():
@@ -273,6 +278,23 @@ def test_the_scale_in_mmaction2s_config_must_be_the_models(stated):
         "mmaction2", depth=14, non_local={"res3": [0]}, non_local_options=options
     )
     assert load_weights(model, content).ok
+
+
+@pytest.mark.parametrize(
+    "name, wrong, right",
+    [
+        ("gluoncv", "8x8", "32x2"),
+        ("mmaction2", "8x8", "32x2"),
+        ("pyslowfast", "32x2", "8x8"),
+    ],
+)
+def test_a_stem_that_no_network_of_the_project_has_is_an_error(name, wrong, right):
+    model = build(name, depth=14, non_local=0, stem=wrong)
+    state = draw_state(model, VIDEO_SOURCES[name][0])
+    message = rf"conv1 and pool1 have stride . in time, not .(.|\n)*stem='{right}'"
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(model, state)
+    assert load_weights(build(name, depth=14, non_local=0, stem=right), state).ok
 
 
 def test_the_bias_that_mmaction2_has_not_is_zero():
