@@ -1,7 +1,8 @@
 """Weights from other projects."""
 
+from keras_nonlocal.convert.batch_norm import fold_batch_norm
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.load import load_weights
 from keras_nonlocal.convert.report import Report
 
-__all__ = ["CheckpointError", "Report", "load_weights"]
+__all__ = ["CheckpointError", "Report", "fold_batch_norm", "load_weights"]

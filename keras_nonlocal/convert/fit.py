@@ -80,6 +80,6 @@ def _fit_one(fit, source, path, found, target):
 
 
 def _for_our_epsilon(value, source, target):
-    if target.epsilon is None:
+    if target.epsilon is None or source.epsilon is None:
         return value
     return port_bn(value, source.epsilon, target.epsilon)

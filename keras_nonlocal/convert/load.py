@@ -3,8 +3,11 @@
 import os
 from collections.abc import Mapping
 
+import keras
+from keras import ops
+
 from keras_nonlocal.convert.errors import CheckpointError
-from keras_nonlocal.convert.files import read_checkpoint
+from keras_nonlocal.convert.files import read_weights
 from keras_nonlocal.convert.plan import make_plan
 from keras_nonlocal.convert.sources import identify
 
@@ -18,7 +21,8 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
     Args:
         model: A built `C2D` or `I3D`.
         path_or_dict: A file, or what it would hold: a dict of arrays by the
-            source's names.
+            source's names, or a Keras model (of ours, of `keras.applications` or of
+            KerasHub).
         source: Name of the source, or `"auto"`: found by the names.
         strict: Whether weights that are missing, unexpected or of another shape, and
             a model of another convention, are errors. Otherwise what fits is
@@ -43,10 +47,12 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
     >>> len(report.missing)
     86
     """
+    if isinstance(path_or_dict, keras.Model):
+        path_or_dict = {x.path: ops.convert_to_numpy(x) for x in path_or_dict.weights}
     if isinstance(path_or_dict, Mapping):
         return _load(model, path_or_dict, source, strict, skip_head)
     path = os.fspath(path_or_dict)
-    content = read_checkpoint(path).content
+    content = read_weights(path)
     try:
         return _load(model, content, source, strict, skip_head)
     except CheckpointError as error:

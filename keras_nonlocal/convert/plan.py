@@ -5,7 +5,11 @@ from keras import ops
 
 from keras_nonlocal.convert.arrays import to_arrays
 from keras_nonlocal.convert.causes import causes_of
-from keras_nonlocal.convert.convention import advice, differences
+from keras_nonlocal.convert.convention import (
+    advice,
+    differences,
+    differences_in_strides,
+)
 from keras_nonlocal.convert.fit import fit_arrays
 from keras_nonlocal.convert.found import find_arrays
 from keras_nonlocal.convert.report import Report
@@ -34,6 +38,7 @@ def make_plan(model, source, state, demands, skip_head=False):
     new = _new(found, targets, skip_head or is_image)
     wanted = {path: target for path, target in targets.items() if path not in new}
     fit = fit_arrays(source, found, wanted)
+    strides = differences_in_strides(model, source.stride_in_1x1)
     departures = ()
     if source.convention and not is_image:
         departures = differences(model, source.convention, demands, _layers(new))
@@ -44,9 +49,11 @@ def make_plan(model, source, state, demands, skip_head=False):
     ]
     if departures:
         notes.append(f"build {advice(model, source.convention, demands)}")
+    if strides:
+        notes.append(f"build the model with stride_in_1x1={source.stride_in_1x1}")
     if source.remark:
         notes.append(source.remark)
-    report = _report(source, found, targets, new, fit, departures, notes)
+    report = _report(source, found, targets, new, fit, departures + strides, notes)
     return [(targets[path].variable, x) for path, x in fit.values.items()], report
 
 

@@ -50,6 +50,16 @@ def port_bn(variance, epsilon, our_epsilon):
     return variance + (epsilon - our_epsilon)
 
 
+def port_biased_bn(mean, bias):
+    """The mean for a convolution that has lost its bias: BN(x + b - m) is the same.
+
+    Example:
+    >>> port_biased_bn(np.array([3.0]), np.array([1.0]))
+    array([2.])
+    """
+    return mean - bias
+
+
 def identity_norm(epsilon):
     """`Source.defaults` for a block that does not normalise: x to x, exactly.
 
@@ -76,4 +86,19 @@ def torch_to_keras(array, shape):
         return port_dense(array)
     if len(shape) == 1 and set(array.shape[1:]) == {1}:  # (O, 1, 1, 1)
         return array.reshape(len(array))
+    return array
+
+
+def keras_to_keras(array, shape):
+    """An array of Keras in the layout of a weight of ours of that `shape`.
+
+    (H, W, I, O) is inflated to (T, H, W, I, O).
+    """
+    if len(shape) == 5 and array.ndim == 4:
+        return inflate(array, shape[0])
+    return array
+
+
+def keep_layout(array, shape):
+    """An array that has our layout already."""
     return array

@@ -16,6 +16,7 @@ def C2D(
     dropout_rate=0.5,
     include_top=True,
     name=None,
+    stride_in_1x1=False,
 ):
     """ResNet whose convolutions see one frame at a time, with non-local blocks.
 
@@ -42,6 +43,8 @@ def C2D(
             `Convention`.
         width: Channels after conv1; every other width follows it.
         dropout_rate: Before the classifier.
+        stride_in_1x1: Residual blocks stride in their first 1x1 convolution, as the
+            ResNets of `keras.applications` do, instead of in the 3x3.
         include_top: False ends the network with the features of res5.
         name: Name of the model.
 
@@ -73,4 +76,5 @@ def C2D(
         dropout_rate=dropout_rate,
         include_top=include_top,
         name=name,
+        stride_in_1x1=stride_in_1x1,
     )

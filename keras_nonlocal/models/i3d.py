@@ -17,6 +17,7 @@ def I3D(
     dropout_rate=0.5,
     include_top=True,
     name=None,
+    stride_in_1x1=False,
 ):
     """C2D with convolutions that reach over time, with non-local blocks.
 
@@ -36,6 +37,8 @@ def I3D(
         convention: Whose details to follow; see `C2D` and `Convention`.
         width: Channels after conv1; every other width follows it.
         dropout_rate: Before the classifier.
+        stride_in_1x1: Residual blocks stride in their first 1x1 convolution, as the
+            ResNets of `keras.applications` do, instead of in the 3x3.
         include_top: False ends the network with the features of res5.
         name: Name of the model.
 
@@ -67,4 +70,5 @@ def I3D(
         dropout_rate=dropout_rate,
         include_top=include_top,
         name=name,
+        stride_in_1x1=stride_in_1x1,
     )

@@ -49,7 +49,7 @@ def he_normal_fan_out():
     )
 
 
-def bottleneck(x, width, taps, strides, *, zero_init, name):
+def bottleneck(x, width, taps, strides, *, zero_init, stride_in_1x1, name):
     """Residual block: ReLU(F(x) + shortcut), F = 1x1x1, 3x3 (strided), 1x1x1.
 
     Args:
@@ -58,6 +58,7 @@ def bottleneck(x, width, taps, strides, *, zero_init, name):
         taps: Taps in time of the first two convolutions.
         strides: Of the 3x3 convolution, and of the shortcut.
         zero_init: The last gamma of F starts at 0: the block is an identity.
+        stride_in_1x1: The first convolution has the strides, not the 3x3.
         name: Prefix of the layers' names.
     """
     filters = EXPANSION * width
@@ -66,8 +67,9 @@ def bottleneck(x, width, taps, strides, *, zero_init, name):
         shortcut = conv_bn(
             x, filters, (1, 1, 1), strides=strides, relu=False, name=f"{name}_branch1"
         )
-    y = conv_bn(x, width, (taps[0], 1, 1), name=f"{name}_branch2a")
-    y = conv_bn(y, width, (taps[1], 3, 3), strides=strides, name=f"{name}_branch2b")
+    first, second = (strides, (1, 1, 1)) if stride_in_1x1 else ((1, 1, 1), strides)
+    y = conv_bn(x, width, (taps[0], 1, 1), strides=first, name=f"{name}_branch2a")
+    y = conv_bn(y, width, (taps[1], 3, 3), strides=second, name=f"{name}_branch2b")
     y = conv_bn(
         y,
         filters,
@@ -81,7 +83,17 @@ def bottleneck(x, width, taps, strides, *, zero_init, name):
 
 
 def stage(
-    x, name, width, num_blocks, stride, inflation, non_local, options, *, zero_init
+    x,
+    name,
+    width,
+    num_blocks,
+    stride,
+    inflation,
+    non_local,
+    options,
+    *,
+    zero_init,
+    stride_in_1x1,
 ):
     """Residual blocks `{name}_{i}_*`, with non-local blocks `{name}_{i}_nonlocal`.
 
@@ -95,13 +107,21 @@ def stage(
         inflation: `Inflation`.
         non_local: Indices of the residual blocks that a non-local block follows.
         options: Arguments of `NonLocal3D`.
-        zero_init: See `bottleneck`.
+        zero_init, stride_in_1x1: See `bottleneck`.
     """
     for i in range(num_blocks):
         strides = (1, stride, stride) if i == 0 else (1, 1, 1)
         taps = inflation.taps(name, i)
         block = f"{name}_{i}"
-        x = bottleneck(x, width, taps, strides, zero_init=zero_init, name=block)
+        x = bottleneck(
+            x,
+            width,
+            taps,
+            strides,
+            zero_init=zero_init,
+            stride_in_1x1=stride_in_1x1,
+            name=block,
+        )
         if i in non_local:
             x = NonLocal3D(
                 **options, data_format="channels_last", name=f"{block}_nonlocal"

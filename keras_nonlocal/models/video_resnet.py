@@ -31,6 +31,7 @@ def video_resnet(
     dropout_rate,
     include_top,
     name,
+    stride_in_1x1,
 ):
     """Builds the functional model; see `C2D` for the arguments.
 
@@ -59,6 +60,7 @@ def video_resnet(
             non_local=placed[stage],
             options=options[stage],
             zero_init=rules.zero_init_residual,
+            stride_in_1x1=stride_in_1x1,
         )
         if stage == "res2":
             x = _pool2(x, rules.pool2_frames)

@@ -8,6 +8,7 @@ this package, so it starts quickly. Groups that Keras numbers by class, such as
     python hdf5_process.py BYTES < weights.h5 > weights.safetensors
 """
 
+import collections
 import io
 import json
 import sys
@@ -53,7 +54,7 @@ class Walk:
         """Yields `(path, dtype name, array)`."""
         if depth > MAX_DEPTH:
             raise ValueError("its groups are nested without end")
-        names = layer_names(group)
+        names = layer_names(group) if prefix.endswith("layers/") else {}
         for name in group:
             self.charge(MEMBER)
             path = f"{prefix}{names.get(name, name)}"
@@ -79,16 +80,15 @@ class Walk:
 def layer_names(group):
     """Names of the layers in a group by their places, unless two are the same."""
     names = {place: layer_name(group, place) for place in group}
-    known = [name for name in names.values() if name]
-    taken = {name for name in known if known.count(name) > 1} | set(group)
-    return {place: x for place, x in names.items() if x and x not in taken}
+    counts = collections.Counter([*names.values(), *group])
+    return {place: name for place, name in names.items() if name and counts[name] == 1}
 
 
 def layer_name(group, place):
     """What Keras notes at `vars`, where a layer's own weights are."""
-    if group.get(place, getclass=True) is not h5py.Group:
-        return None
     if not isinstance(group.get(place, getlink=True), h5py.HardLink):
+        return None
+    if group.get(place, getclass=True) is not h5py.Group:
         return None
     own = group[place].get("vars", getlink=True)
     if not isinstance(own, h5py.HardLink):

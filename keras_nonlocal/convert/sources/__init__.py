@@ -6,7 +6,9 @@ from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.sources import (
     alexhex7,
     gluoncv,
+    keras_resnet,
     mmaction2,
+    own,
     pyslowfast,
     torchvision,
     video_nonlocal_net,
@@ -22,6 +24,9 @@ _ALL = (
     mmaction2.SOURCE,
     gluoncv.SOURCE,
     torchvision.SOURCE,
+    keras_resnet.KERAS_APPLICATIONS,
+    keras_resnet.KERAS_HUB,
+    own.SOURCE,
     alexhex7.SOURCE,
 )
 SOURCES = {source.name: source for source in _ALL}

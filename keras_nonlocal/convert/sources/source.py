@@ -58,9 +58,8 @@ class Source:
         ignored: Regular expressions, each of a whole name: weights that inference
             has no use for.
         convention: Which `convention` of C2D and I3D its weights need; None: any.
-        epsilon: Of its batch normalisation.
-        unwrap: What a file holds, a dict or the path of a file that Keras or
-            TensorFlow must read, to weights by name; `{}` for what is not its own.
+        epsilon: Of its batch normalisation; None: that of the model.
+        unwrap: What a file holds to weights by name; `{}` for what is not its own.
         prepare: Weights by name to the same: to rename, to merge, or to refuse by
             a `CheckpointError` that says why.
         port: `(array, shape)` to the array in our layout, for one of our weights
@@ -74,6 +73,8 @@ class Source:
         is_image_network: Whether the weights by name are those of an image
             classifier: no convention is needed, and another number of classes
             leaves our classifier as it is.
+        stride_in_1x1: Which convolution of a residual block strides, as in C2D and
+            I3D; None: any.
         remark: What else a user must know; in every report.
     """
 
@@ -82,13 +83,14 @@ class Source:
     fields: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     convention: str | None = None
-    epsilon: float = 1e-5
+    epsilon: float | None = 1e-5
     unwrap: Callable = unwrap
     prepare: Callable = keep
     port: Callable = torch_to_keras
     defaults: Callable = nothing
     demands: Callable = nothing
     is_image_network: Callable = nothing
+    stride_in_1x1: bool | None = False
     remark: str | None = None
 
     @functools.cached_property

@@ -1,0 +1,112 @@
+"""ImageNet ResNets of Keras: to be inflated.
+
+Those of `keras.applications` stride in the first 1x1 convolution of a block, as the
+first ResNets did, and have biases before their normalisations; those of KerasHub
+stride in the 3x3 and have no biases, as torchvision's.
+"""
+
+import re
+
+from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.port import keras_to_keras, port_biased_bn
+from keras_nonlocal.convert.sources.keras_names import BN, DENSE, by_layer
+from keras_nonlocal.convert.sources.source import Source
+
+# Weights that a plain ResNet has not.
+_OTHERS = {
+    r".*(preact|pre_activation)_bn/.*|post_bn/.*": (
+        "it normalises before its convolutions (ResNet V2)"
+    ),
+    r"conv2_(conv|bn)/.*": "it has a stem of several convolutions (ResNet-vd)",
+    r".*/depthwise_kernel": "its convolutions are in groups (ResNeXt)",
+}
+
+
+def _unwrap(content):
+    """The layers' weights, those of a backbone within a classifier among them."""
+    return {
+        "/".join(x.split("/")[-2:]): array for x, array in by_layer(content).items()
+    }
+
+
+def _refuse_others(state):
+    for pattern, what in _OTHERS.items():
+        for name in state:
+            if re.fullmatch(pattern, name):
+                raise _refusal(f"{what}: weight {name!r}")
+    blocks = [name for name in state if "_block" in name]
+    if blocks and not any(name.endswith("_3_conv/kernel") for name in blocks):
+        raise _refusal("its blocks have two convolutions, as ResNet-18 and -34 have")
+    return state
+
+
+def _refusal(reason):
+    return CheckpointError(
+        "The weights are not of a plain ResNet-50, -101 or -152, as C2D and I3D need: "
+        f"{reason}. Use keras.applications' ResNet50 or KerasHub's resnet_50_imagenet "
+        "and their like."
+    )
+
+
+def _without_biases(state):
+    """The biases of convolutions, in the means of the normalisations behind them."""
+    state = dict(_refuse_others(state))
+    for name in [name for name in state if name.endswith("_conv/bias")]:
+        mean = name.replace("_conv/bias", "_bn/moving_mean")
+        if mean not in state:
+            raise CheckpointError(
+                f"{name!r} is the bias of a convolution, but there is no {mean!r} to "
+                "take it into. Expected the weights of a keras.applications ResNet."
+            )
+        state[mean] = port_biased_bn(state[mean], state.pop(name))
+    return state
+
+
+_FIELDS = {
+    "c": {"0": "1", "1": "2a", "2": "2b", "3": "2c"},
+    "bn": BN,
+    "w": DENSE,
+}
+_STEM_AND_HEAD = {
+    "conv1_conv/kernel": "conv1/kernel",
+    "conv1_bn/{bn}": "conv1_bn/{bn}",
+    "predictions/{w}": "pred/{w}",
+}
+
+KERAS_APPLICATIONS = Source(
+    name="keras_applications",
+    names=_STEM_AND_HEAD
+    | {
+        "conv{s}_block{i}_{c}_conv/kernel": "res{s}_{i}_branch{c}/kernel",
+        "conv{s}_block{i}_{c}_bn/{bn}": "res{s}_{i}_branch{c}_bn/{bn}",
+    },
+    fields=_FIELDS
+    | {
+        "s": {digit: digit for digit in "2345"},
+        "i": {str(k + 1): str(k) for k in range(36)},  # counted from 1
+    },
+    epsilon=1.001e-5,
+    unwrap=_unwrap,
+    prepare=_without_biases,
+    port=keras_to_keras,
+    is_image_network=lambda state: True,
+    stride_in_1x1=True,
+    remark=(
+        "it was trained on BGR pixels (0-255) minus (103.939, 116.779, 123.68), as "
+        "keras.applications.resnet.preprocess_input gives"
+    ),
+)
+
+KERAS_HUB = Source(
+    name="keras_hub",
+    names=_STEM_AND_HEAD
+    | {
+        "stack{s}_block{i}_{c}_conv/kernel": "res{s}_{i}_branch{c}/kernel",
+        "stack{s}_block{i}_{c}_bn/{bn}": "res{s}_{i}_branch{c}_bn/{bn}",
+    },
+    fields=_FIELDS | {"s": {str(k): str(k + 2) for k in range(4)}},
+    unwrap=_unwrap,
+    prepare=_refuse_others,
+    port=keras_to_keras,
+    is_image_network=lambda state: True,
+)

@@ -1,0 +1,179 @@
+"""Networks of ours: every file that Keras and the trainers write comes back."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_nonlocal import NonLocal3D
+from keras_nonlocal.convert import CheckpointError, load_weights
+from keras_nonlocal.convert.files import read_weights
+from keras_nonlocal.models import C2D, I3D
+from tests.convert.networks import numpy
+from tests.convert.test_keras_resnet import randomize, weights
+
+CLIP = (4, 48, 48, 3)
+
+
+def build(architecture=I3D, depth=14, classes=7, **options):
+    options = {"non_local": {"res3": [0]}, "width": 4} | options
+    return architecture(depth, classes, CLIP, **options)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    model = randomize(build())
+    model.compile(keras.optimizers.SGD(momentum=0.9), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def save(model, path):
+    """In the format that the suffix says; returns what to load."""
+    if path.suffix == ".keras":
+        model.save(path)
+    elif path.suffix == ".h5":
+        (model.save_weights if ".weights" in path.name else model.save)(path)
+    else:
+        tf = pytest.importorskip("tensorflow")
+        step = tf.Variable(7, dtype=tf.int64)
+        values = {x.path: tf.Variable(numpy(x)) for x in model.weights}
+        slots = {x.path: tf.Variable(numpy(x)) for x in model.optimizer.variables}
+        tf.train.Checkpoint(global_step=step, model=values, optimizer=slots).write(
+            str(path)
+        )
+    return str(path)
+
+
+def assert_same(model, trained, but=()):
+    expected = weights(trained)
+    for path, value in weights(model).items():
+        if not path.startswith(tuple(but)):
+            np.testing.assert_array_equal(value, expected[path], path)
+
+
+FILES = ("model.keras", "model.weights.h5", "model.h5", "ckpt-7")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_file_comes_back_to_the_bit(trained, name, tmp_path):
+    path = save(trained, tmp_path / name)
+    model = build()
+    report = load_weights(model, path)
+    assert report.ok and report.source == "keras_nonlocal"
+    assert len(report.matched) == len(model.weights) and not report.new
+    assert_same(model, trained)
+
+
+@pytest.mark.parametrize("content", ["model", "dict"])
+def test_models_and_their_weights_by_path_come_back(trained, content):
+    model = build()
+    content = trained if content == "model" else weights(trained)
+    assert load_weights(model, content).ok
+    assert_same(model, trained)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_another_classifier_and_added_blocks_are_new(name, tmp_path):
+    plain = randomize(build(non_local=None))
+    plain.compile(keras.optimizers.SGD(), jit_compile=False)
+    path = save(plain, tmp_path / name)
+    model = build(classes=3)
+    with pytest.raises(CheckpointError, match="7 classes, not 3: skip_head=True"):
+        load_weights(model, path)
+    report = load_weights(model, path, skip_head=True)
+    assert {x.split("/")[0] for x in report.new} == {"pred", "res3_0_nonlocal"}
+    assert_same(model, plain, but=("pred", "res3_0_nonlocal"))
+    features = [
+        keras.Model(x.input, x.get_layer("res5").output) for x in (model, plain)
+    ]
+    x = np.random.default_rng(1).normal(size=(1, *CLIP)).astype("float32")
+    np.testing.assert_array_equal(*[numpy(network(x)) for network in features])
+
+
+def test_the_epsilon_is_the_models_own():
+    options = {"non_local_options": {"normalization_options": {"epsilon": 0.5}}}
+    model, trained = build(**options), randomize(build(**options))
+    load_weights(model, trained)
+    assert_same(model, trained)
+
+
+def test_another_network_is_refused(trained):
+    with pytest.raises(CheckpointError, match=r"depth=14"):
+        load_weights(build(depth=26), trained)
+    with pytest.raises(CheckpointError, match=r"not \(.*: see `width`"):
+        load_weights(build(width=8), trained)
+    with pytest.raises(CheckpointError, match="taps in time, not 1"):
+        load_weights(build(C2D), trained)
+
+
+def test_a_single_block_comes_back():
+    blocks = [NonLocal3D(mode="concatenation", name=name) for name in "ab"]
+    for block in blocks:
+        block.build((None, 4, 8, 8, 6))
+    randomize(blocks[0])
+    state = {x.path.removeprefix("a/"): numpy(x) for x in blocks[0].weights}
+    assert load_weights(blocks[1], state).ok
+    for ours, theirs in zip(blocks[1].weights, blocks[0].weights, strict=True):
+        np.testing.assert_array_equal(numpy(ours), numpy(theirs))
+
+
+# === tf.train checkpoints are read without TensorFlow ===
+
+
+def test_tf_checkpoints_of_all_types_and_of_many_blocks(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(0)
+    dtypes = ("float32", "float64", "float16", "int32", "int64", "uint8", "int8")
+    values = {
+        f"layer_{i}.x/{dtype}": rng.integers(0, 100, (i, 3)).astype(dtype)
+        for i in range(60)
+        for dtype in dtypes
+    }
+    values["flag"] = np.array([True, False])
+    variables = {name: tf.Variable(x) for name, x in values.items()}
+    variables["half"] = tf.Variable(tf.constant([1.5, -2.0], tf.bfloat16))
+    path = tf.train.Checkpoint(model=variables).write(str(tmp_path / "x"))
+    content = read_weights(path)
+    np.testing.assert_array_equal(content.pop("model/half"), [1.5, -2.0])
+    assert content.keys() == {f"model/{name}" for name in values}
+    for name, value in values.items():
+        assert content[f"model/{name}"].dtype == value.dtype
+        np.testing.assert_array_equal(content[f"model/{name}"], value)
+
+
+@pytest.fixture
+def checkpoint(trained, tmp_path):
+    return save(trained, tmp_path / "ckpt-7")
+
+
+def test_numbers_that_are_not_there_are_named(checkpoint, tmp_path):
+    (data,) = tmp_path.glob("ckpt-7.data-*")
+    data.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="ckpt-7.* cut short: '.*' should be at"):
+        load_weights(build(), checkpoint)
+    data.unlink()
+    with pytest.raises(
+        CheckpointError, match="there is no 'ckpt-7.data-00000-of-00001"
+    ):
+        load_weights(build(), checkpoint)
+
+
+def test_damaged_indexes_end_in_an_error_or_a_load(checkpoint, tmp_path):
+    rng = np.random.default_rng(3)
+    index = tmp_path / "ckpt-7.index"
+    whole, refused = index.read_bytes(), 0
+    for variant in range(100):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 3):
+            damaged[place] ^= 1 << int(rng.integers(8))
+        index.write_bytes(
+            damaged if variant % 2 else damaged[: rng.integers(len(whole))]
+        )
+        try:
+            read_weights(checkpoint)
+        except CheckpointError as error:
+            assert "ckpt-7" in str(error)
+            refused += 1
+    assert refused >= 50  # every cut one
