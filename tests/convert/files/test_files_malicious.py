@@ -228,6 +228,9 @@ REFUSED = {
     "called type that may only be named": Raw(b"cnumpy\nndarray\n)R"),
     "state of a list": Raw(b"]}b"),
     "getattr of a dict": Call("builtins.getattr", ({}, "get")),
+    "getattr of a class": Call(
+        "builtins.getattr", (Name("collections.OrderedDict"), "fromkeys")
+    ),
     "encode by another codec": Call("_codecs.encode", ("x", "rot13")),
     "extension": Raw(b"\x82\x01"),
     "buffer outside": Raw(b"\x97"),
@@ -266,8 +269,8 @@ def array_of(shape, data=b""):
     return Call("numpy.core.multiarray._reconstruct", (), (1, shape, dtype, 0, data))
 
 
-def laughs(depth=200):
-    """[[x, x], [x, x]] with 2^200 leaves in 1 KB."""
+def laughs(depth=60):
+    """[[x, x], [x, x]] with 2^60 leaves in half a kilobyte."""
     return Raw(b"K\x01" + b"".join(b"q%c0](h%ch%ce" % (i, i, i) for i in range(depth)))
 
 
