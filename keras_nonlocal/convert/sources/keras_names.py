@@ -10,6 +10,8 @@ RANDOM = r".*\bseed_generator.*"  # the state of dropout
 # Levels of a file that are no layers; Keras 2 and 3 have different ones.
 _CONTAINERS = {"layers", "vars", "model_weights", "model"}
 
+_DEEPEST = 32  # levels of a file that are looked into
+
 
 def by_layer(content):
     """Weights by layer and name, from nested dicts or from paths.
@@ -30,15 +32,20 @@ def by_layer(content):
     return {"/".join(_path(keys)): x for keys, x in _leaves(content)}
 
 
-def _leaves(content, above=()):
-    """Yields `(keys, value)`; numbered weights are named."""
+def _leaves(content, above=(), seen=None):
+    """Yields `(keys, value)`; numbered weights are named.
+
+    Each dict is looked into once: a damaged file may hold one that holds itself.
+    """
+    seen = set() if seen is None else seen
+    seen.add(id(content))
     names = _names(content) if above and above[-1] == "vars" else {}
     for key, value in content.items():
         keys = (*above, *str(names.get(key, key)).split("/"))
-        if isinstance(value, Mapping):
-            yield from _leaves(value, keys)
-        else:
+        if not isinstance(value, Mapping):
             yield keys, value
+        elif id(value) not in seen and len(keys) < _DEEPEST:
+            yield from _leaves(value, keys, seen)
 
 
 def _names(weights):
