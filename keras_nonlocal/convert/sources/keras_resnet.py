@@ -7,6 +7,7 @@ stride in the 3x3 and have no biases, as torchvision's.
 
 import re
 
+from keras_nonlocal.convert.arrays import to_float32
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.port import keras_to_keras, port_biased_bn
 from keras_nonlocal.convert.sources.keras_names import BN, DENSE, by_layer
@@ -53,12 +54,15 @@ def _without_biases(state):
     state = dict(_refuse_others(state))
     for name in [name for name in state if name.endswith("_conv/bias")]:
         mean = name.replace("_conv/bias", "_bn/moving_mean")
-        if mean not in state:
+        means = to_float32(state[mean]) if mean in state else None
+        biases = to_float32(state.pop(name))
+        if means is None or biases is None or means.shape != biases.shape:
             raise CheckpointError(
-                f"{name!r} is the bias of a convolution, but there is no {mean!r} to "
-                "take it into. Expected the weights of a keras.applications ResNet."
+                f"{name!r} is the bias of a convolution, but there is no {mean!r}, "
+                "numbers of the same shape, to take it into. Expected the weights of "
+                "a keras.applications ResNet."
             )
-        state[mean] = port_biased_bn(state[mean], state.pop(name))
+        state[mean] = port_biased_bn(means, biases)
     return state
 
 
