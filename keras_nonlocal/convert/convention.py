@@ -105,8 +105,18 @@ def _architecture(conv1):
     return "i3d" if conv1.kernel_size[0] > 1 else "c2d"
 
 
+def stem_of(name, architecture):
+    """The stem that all networks of a convention's project have, or None.
+
+    Example:
+    >>> stem_of("gluoncv", "i3d")
+    '32x2'
+    """
+    return _STEMS.get((name, architecture))
+
+
 def _stem(conv1, name):
-    return _STEMS.get((name, _architecture(conv1)))
+    return stem_of(name, _architecture(conv1))
 
 
 def _of_stem(conv1, name):
