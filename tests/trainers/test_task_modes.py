@@ -345,7 +345,7 @@ def test_other_classes_in_the_same_directory_are_refused(
 
 
 def test_a_checkpoint_of_another_width_is_refused(trained, config, tmp_path):
-    with pytest.raises(UserError, match="is of another model"):
+    with pytest.raises(UserError, match="other channels, .* see task.model.width"):
         run(
             "train",
             tmp_path,

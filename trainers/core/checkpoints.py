@@ -65,39 +65,43 @@ def restore_training(global_step, model, optimizer, prefix: str):
     status.expect_partial()  # TensorFlow's own count of saves is left
 
 
-def restore_model(model, source: str, leave_out: tuple[str, ...] = ()):
+def restore_model(model, source: str):
     """Restores a model alone, from whatever holds one.
 
     Args:
         model: Built Keras model.
         source: Checkpoint prefix, a folder with checkpoints, a `.keras` or a
             `.weights.h5` file.
-        leave_out: Layers that keep their own values, whatever the source has.
 
     Raises:
         UserError: No such file, or one of another model; says which variables.
     """
-    left = tuple(f"{layer}/" for layer in leave_out)
-    variables = _without(by_path(model.variables), left)
+    variables = by_path(model.variables)
     if source.endswith(".keras"):
-        _restore_keras(variables, source, left)
+        _restore_keras(variables, source)
     elif source.endswith(".weights.h5"):
-        _restore_h5(model, source, leave_out)
+        _restore_h5(model, source)
     else:
-        _restore_prefix(variables, find(source), left)
+        _restore_prefix(variables, find(source))
 
 
-def _without(values: Mapping, left: tuple[str, ...]) -> dict:
-    return {path: v for path, v in values.items() if not path.startswith(left)}
+def read_model(prefix: str) -> dict:
+    """The model in a checkpoint: arrays by the paths of its variables.
+
+    Raises:
+        UserError: It cannot be read, or holds no model of ours.
+    """
+    reader, paths = _reader(prefix), _model_shapes(prefix)
+    if not paths:
+        raise UserError(f"{prefix}: a checkpoint without a model of these trainers.")
+    try:
+        return {path: reader.get_tensor(_key(f"model/{path}")) for path in paths}
+    except (tf.errors.OpError, IndexError) as error:
+        raise _damaged(prefix, error) from error
 
 
-def _restore_prefix(variables, prefix: str, left):
-    found = {
-        path.removeprefix("model/"): shape
-        for path, shape in _shapes(prefix).items()
-        if path.startswith("model/")
-    }
-    _check_shapes(_shapes_of(variables), _without(found, left), prefix)
+def _restore_prefix(variables, prefix: str):
+    _check_shapes(_shapes_of(variables), _model_shapes(prefix), prefix)
     _read(tf.train.Checkpoint(model=variables), prefix).expect_partial()
 
 
@@ -105,31 +109,28 @@ def _read(checkpoint, prefix: str):
     try:
         return checkpoint.read(prefix)
     except (tf.errors.OpError, IndexError) as error:  # IndexError: cut short
-        raise UserError(
-            f"{prefix}: the data of this checkpoint is damaged ({error}). Use "
-            "another one."
-        ) from error
+        raise _damaged(prefix, error) from error
 
 
-def _restore_keras(variables, source: str, left):
+def _damaged(prefix: str, error) -> UserError:
+    return UserError(
+        f"{prefix}: the data of this checkpoint is damaged ({error}). Use another one."
+    )
+
+
+def _restore_keras(variables, source: str):
     _require_file(source)
     try:
         loaded = by_path(keras.models.load_model(source, compile=False).variables)
     except Exception as error:
         raise UserError(f"{source}: not a readable .keras file: {error}") from error
-    loaded = _without(loaded, left)
     _check_shapes(_shapes_of(variables), _shapes_of(loaded), source)
     for path, variable in variables.items():
         variable.assign(loaded[path])
 
 
-def _restore_h5(model, source: str, leave_out):
+def _restore_h5(model, source: str):
     _require_file(source)
-    if leave_out:
-        raise UserError(
-            f"{source}: layers ({', '.join(leave_out)}) cannot be left out of a "
-            ".weights.h5 file. Start from a .keras file or a checkpoint."
-        )
     try:
         model.load_weights(source)
     except Exception as error:
@@ -180,6 +181,20 @@ def _shapes(prefix: str) -> dict[str, tuple]:
         for key, shape in _reader(prefix).get_variable_to_shape_map().items()
         if key.endswith(_SUFFIX) and not key.startswith("save_counter")
     }
+
+
+def _model_shapes(prefix: str) -> dict[str, tuple]:
+    return {
+        path.removeprefix("model/"): shape
+        for path, shape in _shapes(prefix).items()
+        if path.startswith("model/")
+    }
+
+
+def _key(path: str) -> str:
+    """What TensorFlow calls a variable in a checkpoint; `_shapes` the other way."""
+    top, path = path.split("/", 1)
+    return f"{top}/{path.replace('.', '..').replace('/', '.S')}{_SUFFIX}"
 
 
 def _shapes_of(variables: Mapping) -> dict[str, tuple]:

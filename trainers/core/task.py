@@ -20,7 +20,6 @@ class Task(base_task.Task):
     metric_names = ("loss",)
     best_metric = "loss"
     higher_is_better = True
-    new_layers = ()  # layers that `init_checkpoint` does not fill
 
     @abc.abstractmethod
     def build_inputs(self, params, input_context=None, start_batch=0):
@@ -47,9 +46,7 @@ class Task(base_task.Task):
     def initialize(self, model):
         """Starts from `init_checkpoint`, where there is one."""
         if self.task_config.init_checkpoint:
-            checkpoints.restore_model(
-                model, self.task_config.init_checkpoint, self.new_layers
-            )
+            checkpoints.restore_model(model, self.task_config.init_checkpoint)
 
     def check_inputs(self):
         """Raises what ended the input pipeline, if something did."""

@@ -2,12 +2,12 @@
 
 from official.core.config_definitions import TaskConfig
 
+from keras_nonlocal.convert.sources import SOURCES
 from keras_nonlocal.models import CONVENTIONS
 from trainers.core.errors import UserError, check_choice
 from trainers.video_classification.evaluation import AGGREGATIONS
 
-# What `init_checkpoint_modules` leaves as it was initialised.
-NEW_LAYERS = {"all": (), "backbone": ("pred",)}
+MODULES = ("all", "backbone")
 
 
 def check_config(params):
@@ -23,9 +23,7 @@ def check_config(params):
             "differ: set both."
         )
     aggregation = params.evaluation.view_aggregation
-    check_choice(
-        "task.init_checkpoint_modules", params.init_checkpoint_modules, NEW_LAYERS
-    )
+    _check_start(params)
     check_choice("task.evaluation.view_aggregation", aggregation, AGGREGATIONS)
     check_choice("task.model.convention", params.model.convention, CONVENTIONS)
     if not 0 <= params.losses.label_smoothing < 1:
@@ -33,6 +31,20 @@ def check_config(params):
             "task.losses.label_smoothing must be in [0, 1). Received: "
             f"{params.losses.label_smoothing}."
         )
+
+
+def _check_start(params):
+    """What training starts from, and what of it stays."""
+    key = "task.init_checkpoint_modules"
+    check_choice(key, params.init_checkpoint_modules, MODULES)
+    key = "task.init_checkpoint_source"
+    check_choice(key, params.init_checkpoint_source, ("auto", *SOURCES))
+    for name in ("freeze_backbone", "freeze_batch_norm"):
+        if getattr(params, name) and not params.init_checkpoint:
+            raise UserError(
+                f"task.{name} is true, but there is nothing trained to keep: set "
+                "task.init_checkpoint."
+            )
 
 
 def _check_no_effect(params):

@@ -94,6 +94,8 @@ class ModelConfig(hyperparams.Config):
         non_local_options: Arguments of `NonLocal3D`.
         width: Channels after the first convolution (64 in the paper); every
             other width follows it.
+        stride_in_1x1: Residual blocks stride in their first convolution, as the
+            ResNets of `keras.applications` do; needed to start from these.
     """
 
     name: str = "i3d"
@@ -106,6 +108,7 @@ class ModelConfig(hyperparams.Config):
     convention: str = "video_nonlocal_net"
     width: int = 64
     dropout_rate: float = 0.5
+    stride_in_1x1: bool = False
 
 
 @dataclasses.dataclass
@@ -138,9 +141,22 @@ class VideoClassificationConfig(cfg.TaskConfig):
 
     Attributes:
         init_checkpoint: Where to start from: a model directory, one of its
-            checkpoints, a `.keras` or a `.weights.h5` file.
+            checkpoints, or any file that `keras_nonlocal.convert.load_weights`
+            reads: `.keras`, `.weights.h5`, networks of video-nonlocal-net (`.pkl`),
+            PySlowFast, mmaction2 and GluonCV, ImageNet ResNets of torchvision, timm
+            and Keras. Non-local blocks that it has not are added, as identities:
+            the network starts with the outputs that it had, which is checked.
         init_checkpoint_modules: What to take from it: `all`, or `backbone`, which
             leaves the classifier new, for other classes than it was trained on.
+        init_checkpoint_source: Whose names its weights have; `auto` finds out. Of
+            `.pkl` files it cannot tell those of PySlowFast's model zoo: set
+            `pyslowfast_caffe2`.
+        freeze_backbone: The residual network keeps the weights of `init_checkpoint`;
+            the non-local blocks and the classifier are trained.
+        freeze_batch_norm: Every batch normalisation of the residual network keeps
+            its statistics, scale and offset: the "affine" training of long clips
+            and small batches. Those of non-local blocks are trained; the affine
+            networks have none: `task.model.non_local_options={normalization: null}`.
         model: The network.
         clip: What one clip is.
         train_data: Clips cut at random.
@@ -150,6 +166,9 @@ class VideoClassificationConfig(cfg.TaskConfig):
     """
 
     init_checkpoint_modules: str = "all"
+    init_checkpoint_source: str = "auto"
+    freeze_backbone: bool = False
+    freeze_batch_norm: bool = False
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     clip: ClipConfig = dataclasses.field(default_factory=ClipConfig)
     train_data: DataConfig = dataclasses.field(

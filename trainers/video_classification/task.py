@@ -1,6 +1,7 @@
 """Video classification: clips in, class scores out, averaged over views."""
 
 import functools
+import sys
 
 import keras
 import tensorflow as tf
@@ -9,7 +10,7 @@ from keras_nonlocal.models import C2D, CONVENTIONS, I3D
 from trainers.core.errors import UserError, check_choice
 from trainers.core.task import Task
 from trainers.video_classification import losses
-from trainers.video_classification.checks import NEW_LAYERS, check_config
+from trainers.video_classification.checks import check_config
 from trainers.video_classification.data import (
     FailureLog,
     load_index,
@@ -22,6 +23,7 @@ from trainers.video_classification.evaluation import (
     metric_names,
 )
 from trainers.video_classification.scoring import build_scorer
+from trainers.video_classification.start import freeze, start
 
 _BUILDERS = {"c2d": C2D, "i3d": I3D}
 
@@ -82,20 +84,9 @@ class VideoClassificationTask(Task):
     def best_metric(self) -> str:
         return "mAP" if self.is_multilabel else "top1"
 
-    @property
-    def new_layers(self) -> tuple[str, ...]:
-        return NEW_LAYERS[self.task_config.init_checkpoint_modules]
-
     def initialize(self, model):
-        try:
-            super().initialize(model)
-        except UserError as error:
-            if "pred/" not in str(error) or self.new_layers:
-                raise
-            raise UserError(
-                f"{error}\nTo start from it with a new classifier, for other classes: "
-                "task.init_checkpoint_modules=backbone."
-            ) from error
+        if self.task_config.init_checkpoint:
+            print(start(model, self.task_config), file=sys.stderr)
 
     def build_model(self, input_shape=(None, None, None, 3)):
         """The network, with an output for each class.
@@ -112,6 +103,7 @@ class VideoClassificationTask(Task):
         model = _BUILDERS[name](input_shape=input_shape, name=name, **options)
         if None in model.input_shape[1:]:  # else it takes one size alone
             self._check_clips(model)
+        freeze(model, self.task_config)
         return model
 
     def _check_clips(self, model):
