@@ -1,0 +1,291 @@
+"""`python -m keras_nonlocal.convert` as a user meets it."""
+
+import json
+import os
+import pathlib
+import re
+import resource
+import subprocess
+import sys
+import tarfile
+
+import keras
+import numpy as np
+import pytest
+
+from keras_nonlocal.convert import load_weights
+from keras_nonlocal.convert.__main__ import main
+from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.keras_file import read_metadata, write_keras_file
+from tests.convert import files_of_weights
+from tests.convert.files_of_weights import BLOCKS, CLIP, build, write
+from tests.convert.networks import numpy
+
+SIZE = ("--input", "8x64x64")
+
+
+@pytest.fixture(scope="module")
+def states():
+    return files_of_weights.states()
+
+
+@pytest.fixture(scope="module")
+def files(states, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    return {name: write(state, folder / name) for name, state in states.items()}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "out.keras"
+
+
+def run(*arguments):
+    return main([*map(str, arguments)])
+
+
+def refused(capsys, *arguments):
+    """One line of error, and nothing left behind; returns it."""
+    destination = pathlib.Path(arguments[1])
+    before = set(destination.parent.glob("*")) if destination.parent.exists() else ()
+    try:
+        status = run(*arguments)
+    except SystemExit as exit:  # argparse
+        status = exit.code
+    captured = capsys.readouterr()
+    assert status == 1 and captured.out == ""
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    if destination.parent.exists():
+        assert set(destination.parent.glob("*")) == before
+    return captured.err
+
+
+# === What is written ===
+
+
+def test_a_file_becomes_the_network_it_is_of(files, states, path, capsys):
+    arguments = ("--model", "i3d", "--depth", 14, "--num-classes", 7, "--verify")
+    assert run(files["pyslowfast"], path, *SIZE, *arguments) == 0
+    output = capsys.readouterr().out
+    assert "weights of pyslowfast" in output and f"wrote {path}" in output
+    assert "verified: relative difference from the source's own formulas" in output
+    expected = build(convention="pyslowfast")
+    load_weights(expected, states["pyslowfast"])
+    clip = np.random.default_rng(1).normal(size=(1, *CLIP)).astype("float32")
+    loaded = keras.models.load_model(path)
+    np.testing.assert_allclose(
+        numpy(loaded(clip)), numpy(expected(clip, training=False)), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["video_nonlocal_net", "mmaction2_c2d", "gluoncv"])
+def test_every_source_is_verified(name, files, path):
+    assert run(files[name], path, *SIZE, "--verify") == 0
+    assert path.exists()
+
+
+def test_the_file_says_what_it_is_for(files, path, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"class {i}\n" for i in "abcdefg"))
+    assert run(files["gluoncv"], path, "--class-names", names) == 0
+    metadata = read_metadata(path)
+    assert metadata["source"] == "gluoncv" and metadata["file"] == "gluoncv"
+    assert metadata["class_names"] == [f"class {i}" for i in "abcdefg"]
+    assert metadata["architecture"] == {
+        "model": "i3d",
+        "depth": 14,
+        "width": 4,
+        "num_classes": 7,
+        "non_local": BLOCKS,
+        "non_local_options": {},
+        "convention": "gluoncv",
+        "temporal_kernel": "3x1x1",
+        "stem": "32x2",
+        "input_shape": [32, 224, 224, 3],
+    }
+    assert metadata["preprocessing"] == {
+        "num_frames": 32,
+        "temporal_stride": 2,
+        "short_side": 256,
+        "crop_size": 224,
+        "activation": "softmax",
+        "color": "RGB",
+        "mean": [123.675, 116.28, 103.53],
+        "std": [58.395, 57.12, 57.375],
+    }
+
+
+def test_images_are_inflated_and_keep_their_pixels(files, path, capsys):
+    options = ("--model", "i3d", "--non-local", '{"res4": [0]}', "--num-classes", 3)
+    assert run(files["torchvision"], path, *SIZE, *options, "--verify", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["preprocessing"]["mean"] == [123.675, 116.28, 103.53]
+    assert len(printed["report"]["inflated"]) == 4
+    assert printed["verification"]["differences"].keys() == {
+        f"res{i}" for i in (2, 3, 4, 5)
+    }
+    assert any("are new" in note for note in printed["notes"])
+    loaded = keras.models.load_model(path)
+    assert loaded.output_shape == (None, 3) and loaded.get_layer("res4_0_nonlocal")
+
+
+def test_names_that_two_conventions_share_follow_the_one_asked_for(files, path):
+    assert run(files["video_nonlocal_net"], path, "--convention", "pyslowfast") == 0
+    metadata = read_metadata(path)
+    assert metadata["source"] == "pyslowfast_caffe2"
+    assert keras.models.load_model(path).get_layer("pool1").pad == (0, 1, 1)
+
+
+def test_a_new_classifier(files, path, capsys):
+    options = ("--num-classes", 3, "--skip-head", "--verify")
+    assert run(files["pyslowfast"], path, *SIZE, *options) == 0
+    assert "in res5, at most" in capsys.readouterr().out
+    assert keras.models.load_model(path).output_shape == (None, 3)
+
+
+def test_our_own_files_can_be_converted_again(files, path, tmp_path):
+    assert run(files["pyslowfast"], path, *SIZE) == 0
+    again = tmp_path / "again.keras"
+    options = ("--convention", "pyslowfast", "--verify")
+    assert run(path, again, *SIZE, *options) == 0
+    assert read_metadata(again)["source"] == "keras_nonlocal"
+
+
+def test_overwriting_is_asked_for(files, path, capsys):
+    path.write_text("mine")
+    assert "it exists" in refused(capsys, files["pyslowfast"], path, *SIZE)
+    assert path.read_text() == "mine"
+    assert run(files["pyslowfast"], path, *SIZE, "--overwrite") == 0
+    assert read_metadata(path)["source"] == "pyslowfast"
+
+
+# === What is refused ===
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("--depth 50", "depth=14, and depth=50 was asked for"),
+        ("--num-classes 101", "num_classes=7, and num_classes=101.*skip_head"),
+        ("--model c2d", "model='i3d', and model='c2d'"),
+        ("--non-local 5", "Use a deeper network"),
+        ("--non-local x", "'x' is not JSON"),
+        ("--convention mmaction2", "'pyslowfast', and convention='mmaction2'"),
+        ("--source nowhere", "invalid choice: 'nowhere'"),
+        ("--source gluoncv", "None of the .* names in the file is one of gluoncv's"),
+        ("--class-names nowhere", "Cannot read 'nowhere': No such file"),
+        ("--input 8x64", "'8x64' is not like 32x224x224"),
+        ("--input 1x64x64", "The clips are too small: pool2"),
+    ],
+)
+def test_contradictions(files, path, capsys, options, message):
+    error = refused(capsys, files["pyslowfast"], path, *options.split())
+    assert re.search(message, error)
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        ("a\nb\n", "There are 2 class names, and the network has 7 classes"),
+        ("a\nb\na\n", "lists the class 'a' twice"),
+        (b"\xff\xfe\x00", "not UTF-8 text"),
+    ],
+)
+def test_class_names_that_do_not_fit(files, path, capsys, tmp_path, names, message):
+    file = tmp_path / "names.txt"
+    file.write_bytes(names if isinstance(names, bytes) else names.encode())
+    options = ("--class-names", file, *SIZE)
+    assert message in refused(capsys, files["pyslowfast"], path, *options)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"weights\n", "it is a text file"),
+        (b"<!DOCTYPE html><html>Not found</html>", "it is an HTML page"),
+        (b"", "it is empty"),
+        (None, "it is truncated"),
+    ],
+)
+def test_what_is_no_checkpoint(files, path, capsys, tmp_path, content, message):
+    file = tmp_path / "weights.pkl"
+    whole = pathlib.Path(files["pyslowfast"]).read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    assert message in refused(capsys, file, path)
+
+
+def test_a_tar_of_several_files(files, path, capsys, tmp_path):
+    archive = tmp_path / "weights.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(files["pyslowfast"], "a.pkl")
+        tar.add(files["gluoncv"], "b.pkl")
+    assert "several checkpoints: 'a.pkl', 'b.pkl'" in refused(capsys, archive, path)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("out.h5", "its name is not"),
+        ("nowhere/out.keras", "No such file or directory"),
+        (".", "its name is not"),
+    ],
+)
+def test_places_that_cannot_be_written(files, capsys, tmp_path, name, message):
+    assert message in refused(capsys, files["pyslowfast"], tmp_path / name)
+
+
+# === Nothing by half ===
+
+
+def test_a_full_disk_leaves_nothing(files, path, capsys):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        assert run(files["pyslowfast"], path, *SIZE) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert capsys.readouterr().err.startswith(f"error: Cannot write {str(path)!r}")
+    assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize("error", [CheckpointError, KeyboardInterrupt])
+def test_what_stops_the_writing_leaves_what_was_there(path, error):
+    path.write_text("before")
+
+    def stop(written):
+        assert written.stat().st_size > 50_000 and path.read_text() == "before"
+        raise error
+
+    with pytest.raises(error):
+        write_keras_file(build(), path, {}, overwrite=True, check=stop)
+    assert path.read_text() == "before"
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_network_that_computes_something_else_is_not_written(
+    files, path, capsys, monkeypatch
+):
+    monkeypatch.setattr("keras_nonlocal.convert.verify.TOLERANCE", 1e-12)
+    error = refused(capsys, files["pyslowfast"], path, *SIZE, "--verify")
+    assert "does not compute what its source does, and nothing was written" in error
+
+
+def test_metadata_of_other_files(path, tmp_path):
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
+    assert read_metadata(path) == {}
+    for content in (b"", b"text"):
+        other = tmp_path / "other"
+        other.write_bytes(content)
+        with pytest.raises(CheckpointError, match="not a .keras file"):
+            read_metadata(other)
+    with pytest.raises(CheckpointError, match="No such file"):
+        read_metadata(tmp_path / "nowhere")
+
+
+@pytest.mark.slow
+def test_the_command(files, path):
+    command = [sys.executable, "-m", "keras_nonlocal.convert"]
+    done = subprocess.run(
+        [*command, files["pyslowfast"], path, *SIZE], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.endswith(f"wrote {path}\n")
