@@ -13,6 +13,7 @@ from keras_nonlocal.convert.choice import choose
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.files import read_weights
 from keras_nonlocal.convert.keras_file import check_destination, write_keras_file
+from keras_nonlocal.convert.known import read_known
 from keras_nonlocal.convert.load import load_weights
 from keras_nonlocal.convert.preprocessing import describe_clips, input_shape_of
 from keras_nonlocal.convert.report import Report
@@ -83,11 +84,15 @@ def convert_file(
     content = read_weights(weights)
     with _named(weights):
         source, state, facts = _read(content, source, asked.get("convention"))
+        told, pixels, known_names = read_known(weights, source.name)
+        facts = _joined(facts, told)
         arguments, notes = choose(facts, asked, skip_head)
         arguments["input_shape"] = input_shape_of(arguments["stem"], clip)
+        skip_head = skip_head or "num_classes" not in facts
+        if class_names is None and not skip_head:
+            class_names = known_names
         _check_class_names(class_names, arguments["num_classes"])
         model = build(arguments)
-        skip_head = skip_head or "num_classes" not in facts
         report = load_weights(model, content, source.name, skip_head=skip_head)
     verifications = []
 
@@ -98,7 +103,7 @@ def convert_file(
             result = verify(loaded, state, source.name, arguments, is_new)
             verifications.append(_checked(result))
 
-    metadata = _describe(source.name, weights, arguments, class_names)
+    metadata = _describe(source.name, weights, arguments, class_names, pixels)
     write_keras_file(model, path, metadata, overwrite, check)
     return Conversion(model, metadata, report, notes, *verifications)
 
@@ -137,6 +142,12 @@ def _read(content, name, convention):
     return source, state, infer(source, state, demands)
 
 
+def _joined(facts, told):
+    """What weights tell, and what the file says of itself."""
+    options = facts.get("non_local_options", {}) | told.get("non_local_options", {})
+    return {**facts, **told, **({"non_local_options": options} if options else {})}
+
+
 def _of_convention(source, state, convention):
     """Of sources with the same names, the one of the convention asked for."""
     known = source.count_known(state)
@@ -163,14 +174,13 @@ def _checked(verification):
     return verification
 
 
-def _describe(source, weights, arguments, class_names):
+def _describe(source, weights, arguments, class_names, pixels):
     """What is kept beside the weights."""
+    clips = [arguments[x] for x in ("stem", "convention", "input_shape")]
     return {
         "source": source,
         "file": os.path.basename(weights),
         "architecture": arguments,
         "class_names": None if class_names is None else list(class_names),
-        "preprocessing": describe_clips(
-            source, *(arguments[x] for x in ("stem", "convention", "input_shape"))
-        ),
+        "preprocessing": describe_clips(source, *clips, pixels),
     }

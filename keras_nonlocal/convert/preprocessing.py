@@ -33,7 +33,7 @@ def input_shape_of(stem, clip=None):
     return (*(clip or (CLIPS[stem][0], SIDE, SIDE)), 3)
 
 
-def describe_clips(source, stem, convention, input_shape):
+def describe_clips(source, stem, convention, input_shape, pixels=()):
     """How to cut and normalise a clip: (pixels 0-255 - mean) / std, for JSON.
 
     The keys are those of the trainers' `preprocessing.json`.
@@ -43,13 +43,14 @@ def describe_clips(source, stem, convention, input_shape):
         stem: `"8x8"` or `"32x2"`.
         convention: Key of `CONVENTIONS`.
         input_shape: `(frames, height, width, channels)`.
+        pixels: `"color"`, `"mean"` and `"std"`, where they are known.
 
     Example:
     >>> describe_clips("pyslowfast", "8x8", "pyslowfast", (8, 224, 224, 3))["mean"]
     [114.75, 114.75, 114.75]
     """
     rules = CONVENTIONS[convention]
-    pixels = {"color": "RGB", "mean": list(rules.mean), "std": list(rules.std)}
+    usual = {"color": "RGB", "mean": list(rules.mean), "std": list(rules.std)}
     frames, height, width, _ = input_shape
     return {
         "num_frames": frames,
@@ -57,5 +58,6 @@ def describe_clips(source, stem, convention, input_shape):
         "short_side": round(min(height, width) * 256 / SIDE),
         "crop_size": height if height == width else [height, width],
         "activation": "softmax",
-        **_IMAGE_NETWORKS.get(source, pixels),
+        **_IMAGE_NETWORKS.get(source, usual),
+        **dict(pixels),
     }

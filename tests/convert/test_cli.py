@@ -143,12 +143,38 @@ def test_a_new_classifier(files, path, capsys):
     assert keras.models.load_model(path).output_shape == (None, 3)
 
 
-def test_our_own_files_can_be_converted_again(files, path, tmp_path):
-    assert run(files["pyslowfast"], path, *SIZE) == 0
+def test_our_own_files_can_be_converted_again(files, path, tmp_path, capsys):
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join("abcdefg"))
+    options = ("--mode", "dot_product", "--class-names", names)
+    assert run(files["gluoncv"], path, "--input", "32x64x64", *options) == 0
     again = tmp_path / "again.keras"
-    options = ("--convention", "pyslowfast", "--verify")
-    assert run(path, again, *SIZE, *options) == 0
-    assert read_metadata(again)["source"] == "keras_nonlocal"
+    assert run(path, again, "--input", "32x64x64", "--verify") == 0
+    assert "is assumed" not in capsys.readouterr().out
+    first, second = read_metadata(path), read_metadata(again)
+    assert second.pop("source") == "keras_nonlocal" != first.pop("source")
+    assert second.pop("file") == path.name != first.pop("file")
+    assert first == second
+    assert second["architecture"]["non_local_options"] == {"mode": "dot_product"}
+    assert "'gluoncv', and" in refused(
+        capsys, path, tmp_path / "x.keras", "--convention", "pyslowfast"
+    )
+
+
+def test_inflated_images_keep_their_pixels_when_converted_again(files, path, tmp_path):
+    assert run(files["torchvision"], path, *SIZE, "--model", "c2d") == 0
+    again = tmp_path / "again.keras"
+    assert run(path, again, *SIZE) == 0
+    assert read_metadata(again)["preprocessing"]["mean"] == [123.675, 116.28, 103.53]
+
+
+@pytest.mark.parametrize(
+    "metadata", ["x", {"architecture": 3}, {"architecture": {"non_local": 1}}]
+)
+def test_damaged_descriptions(path, capsys, tmp_path, metadata):
+    write_keras_file(build(), path, metadata)
+    error = refused(capsys, path, tmp_path / "x.keras")
+    assert "description of itself is damaged" in error
 
 
 def test_overwriting_is_asked_for(files, path, capsys):
