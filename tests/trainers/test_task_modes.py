@@ -379,7 +379,7 @@ def test_fine_tuning_on_other_classes_keeps_all_but_the_classifier(
     classifier = model.get_layer("pred").get_weights()
     task.initialize(model)
     source = checkpoints.find(str(trained))
-    for path, variable in checkpoints.by_path(model.variables).items():
+    for path, variable in checkpoints.by_path(model.weights).items():
         if not path.startswith("pred/"):
             key = f"model/{path.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
             saved = tf.train.load_variable(source, key)
