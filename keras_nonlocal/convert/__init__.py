@@ -1,8 +1,17 @@
 """Weights from other projects."""
 
 from keras_nonlocal.convert.batch_norm import fold_batch_norm
+from keras_nonlocal.convert.conversion import convert_file
 from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.keras_file import read_metadata
 from keras_nonlocal.convert.load import load_weights
 from keras_nonlocal.convert.report import Report
 
-__all__ = ["CheckpointError", "Report", "fold_batch_norm", "load_weights"]
+__all__ = [
+    "CheckpointError",
+    "Report",
+    "convert_file",
+    "fold_batch_norm",
+    "load_weights",
+    "read_metadata",
+]
