@@ -1,15 +1,16 @@
 """Weights from elsewhere into a model of ours."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 
 import keras
-from keras import ops
 
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.files import read_weights
 from keras_nonlocal.convert.plan import make_plan
 from keras_nonlocal.convert.sources import identify
+from keras_nonlocal.convert.sources.own_config import content_of
 
 
 def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=False):
@@ -48,7 +49,7 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
     86
     """
     if isinstance(path_or_dict, keras.Model):
-        path_or_dict = {x.path: ops.convert_to_numpy(x) for x in path_or_dict.weights}
+        path_or_dict = content_of(path_or_dict)
     if isinstance(path_or_dict, Mapping):
         return _load(model, path_or_dict, source, strict, skip_head)
     path = os.fspath(path_or_dict)
@@ -63,6 +64,8 @@ def _load(model, content, source, strict, skip_head):
     source, state = identify(content, source)
     demands = source.demands(state, content)
     values, report = make_plan(model, source, state, demands, skip_head)
+    departures = tuple(source.departures(model, content))
+    report = dataclasses.replace(report, convention=report.convention + departures)
     if strict:
         report.raise_if_wrong()
     for variable, value in values:

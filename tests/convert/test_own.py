@@ -177,3 +177,52 @@ def test_damaged_indexes_end_in_an_error_or_a_load(checkpoint, tmp_path):
             assert "ckpt-7" in str(error)
             refused += 1
     assert refused >= 50  # every cut one
+
+
+# === What the weights do not tell ===
+
+
+@pytest.mark.parametrize("content", ["model", "file"])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"convention": "pyslowfast"}, "pool1 has pad=1, the file's 0: see `conven"),
+        ({"stride_in_1x1": True}, r"res3_0_branch2a has strides=\[1, 2, 2\], the file"),
+        (
+            {"non_local_options": {"mode": "dot_product"}},
+            "res3_0_nonlocal has mode='dot_product', the file's 'embedded_gaussian'",
+        ),
+        ({"non_local_options": {"use_scale": False}}, "use_scale=False, the file's T"),
+    ],
+)
+def test_a_network_that_computes_otherwise_is_refused(
+    trained, content, options, message, tmp_path
+):
+    content = trained if content == "model" else save(trained, tmp_path / "x.keras")
+    model = build(**options)
+    before = weights(model)
+    with pytest.raises(CheckpointError, match=f"convention +.*{message}"):
+        load_weights(model, content)
+    assert all((x == before[path]).all() for path, x in weights(model).items())
+    report = load_weights(model, content, strict=False)
+    assert len(report.convention) >= 1
+    assert_same(model, trained)
+
+
+def test_new_blocks_and_other_stems_may_compute_as_they_like():
+    plain = randomize(build(non_local=None))
+    model = I3D(
+        14,
+        7,
+        (16, 48, 48, 3),
+        stem="32x2",
+        width=4,
+        non_local={"res3": [0]},
+        non_local_options={"mode": "dot_product", "scope": "space"},
+    )
+    assert load_weights(model, plain).ok
+
+
+@pytest.mark.parametrize("config", [7, [], {"config": {"layers": [1, {"config": 2}]}}])
+def test_a_config_of_nonsense_tells_nothing(trained, config):
+    assert load_weights(build(), {"model": weights(trained), "config": config}).ok

@@ -6,12 +6,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 
 from tests.convert import spelling
 from tests.convert.networks import draw_state
 from tests.convert.test_keras_resnet import randomize, weights
 from trainers.core import checkpoints
 from trainers.core.errors import UserError
+from trainers.core.yaml_io import write_text
 from trainers.video_classification.configs import VideoClassificationConfig
 from trainers.video_classification.task import VideoClassificationTask
 
@@ -147,6 +149,18 @@ def test_added_blocks_that_are_no_identities_are_refused(trained, tmp_path):
     model = {"non_local": {"res3": [0]}, "non_local_options": options}
     with pytest.raises(UserError, match="res3_0_nonlocal changes what the network"):
         started(path, model=model)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model_dir", "model_dir/best"])
+def test_a_network_that_computes_otherwise_is_refused(trained, name, tmp_path):
+    path = save(trained, tmp_path / name)
+    saved = {"model": SMALL | {"stride_in_1x1": False}}
+    if name != "model.keras":
+        write_text(tmp_path / "model_dir/params.yaml", yaml.safe_dump({"task": saved}))
+    started(path)
+    for key, value in (("convention", "mmaction2"), ("stride_in_1x1", True)):
+        with pytest.raises(UserError, match=f"task.model.{key}"):
+            started(path, model={key: value})
 
 
 # === keras.applications ===

@@ -1,5 +1,6 @@
 """What training starts from: weights from anywhere, and which of them stay."""
 
+import pathlib
 import re
 
 import keras
@@ -9,7 +10,9 @@ import tensorflow as tf
 from keras_nonlocal.convert import CheckpointError, load_weights
 from keras_nonlocal.layers.base_non_local import BaseNonLocal
 from trainers.core import checkpoints
+from trainers.core.config import PARAMS_FILE
 from trainers.core.errors import UserError
+from trainers.core.yaml_io import read_yaml
 
 # Keras's ResNets take blue, green, red; without a scale.
 _KERAS_MEAN, _KERAS_STD = (123.68, 116.779, 103.939), (1.0, 1.0, 1.0)
@@ -21,7 +24,7 @@ _KEYS = {
     r"\b(convention|depth|stem|non_local|non_local_options|stride_in_1x1)=": (
         r"task.model.\1="
     ),
-    r"`width`": "task.model.width",
+    r"`(width|convention|non_local_options|stride_in_1x1)`": r"task.model.\1",
     r"\n?strict=False loads what fits all the same\.": "",
 }
 
@@ -66,7 +69,7 @@ def _load(model, path, config):
     try:
         return load_weights(
             model,
-            _content(path),
+            _content(path, config.model),
             source=config.init_checkpoint_source,
             skip_head=config.init_checkpoint_modules == "backbone",
         )
@@ -78,11 +81,36 @@ def _load(model, path, config):
         raise UserError(f"task.init_checkpoint: {prefix}{message}") from error
 
 
-def _content(path: str):
+def _content(path: str, model):
     """A file as it is; of our own checkpoints, which may be remote, the weights."""
     if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
         return path
-    return checkpoints.read_model(checkpoints.find(path))
+    prefix = checkpoints.find(path)
+    _check_trained_as(prefix, model)
+    return checkpoints.read_model(prefix)
+
+
+def _check_trained_as(prefix: str, model):
+    """Raises if the config in its model directory says that it computes otherwise."""
+    folder = pathlib.Path(prefix).parent  # that of the best is within it
+    for path in (folder / PARAMS_FILE, folder.parent / PARAMS_FILE):
+        if path.is_file():
+            task = read_yaml(path).get("task") or {}
+            _check_same(task.get("model") or {}, model, path)
+            return
+
+
+def _check_same(theirs, model, path):
+    keys = ["convention", "stride_in_1x1"]
+    keys += ["non_local_options"] if theirs.get("non_local") and model.non_local else []
+    for key in keys:
+        ours = model.as_dict()[key]
+        if theirs.get(key, ours) != ours:
+            raise UserError(
+                f"task.model.{key} is {ours!r}, but the network of "
+                f"task.init_checkpoint was trained with {theirs[key]!r} ({path}), and "
+                f"computes otherwise: set task.model.{key}={theirs[key]!r}."
+            )
 
 
 def _take_rgb(model, clip):

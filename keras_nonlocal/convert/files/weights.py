@@ -1,5 +1,6 @@
 """`read_weights`: nested dicts of arrays, whatever file they lie in."""
 
+import json
 import pathlib
 
 from keras_nonlocal.convert.files.archives import ZipArchive
@@ -30,10 +31,14 @@ def read_weights(path):
 
 
 def read_keras(path):
-    """The weights in a `.keras` archive, by the names of its layers."""
+    """A `.keras` archive: `"model"`, by the names of its layers, and its `"config"`."""
     data = pathlib.Path(path).read_bytes()
     budget = Budget(len(data))
-    return read_hdf5(ZipArchive(data, budget).copy("model.weights.h5"), budget)
+    archive = ZipArchive(data, budget)
+    return {
+        "model": read_hdf5(archive.copy("model.weights.h5"), budget),
+        "config": json.loads(archive.copy("config.json")),
+    }
 
 
 READERS = {"keras": read_keras, "tf_checkpoint": read_tf_checkpoint}

@@ -19,6 +19,9 @@ def by_layer(content):
     `.weights.h5` and `.keras` files number the weights of a layer; `.h5` files name
     them, and repeat the layer; checkpoints have paths.
 
+    Args:
+        content: What the file holds; a `"config"` beside the weights is left out.
+
     Example:
     >>> by_layer({"layers": {"conv1": {"vars": {"0": 1}}, "conv1_bn": {}}})
     {'conv1/kernel': 1}
@@ -29,6 +32,7 @@ def by_layer(content):
     """
     if not isinstance(content, Mapping):
         return {}
+    content = {key: x for key, x in content.items() if key != "config"}
     return {"/".join(_path(keys)): x for keys, x in _leaves(content)}
 
 

@@ -4,6 +4,7 @@ import re
 
 from keras_nonlocal.convert.port import keep_layout
 from keras_nonlocal.convert.sources.keras_names import BN, DENSE, RANDOM, by_layer
+from keras_nonlocal.convert.sources.own_config import departures
 from keras_nonlocal.convert.sources.source import Source
 
 _TRAINING = r"(optimizer/|optimizer_|global_step$|save_counter|_CHECKPOINTABLE)"
@@ -41,4 +42,5 @@ SOURCE = Source(
     unwrap=_unwrap,
     port=keep_layout,
     stride_in_1x1=None,
+    departures=departures,
 )

@@ -75,6 +75,8 @@ class Source:
             leaves our classifier as it is.
         stride_in_1x1: Which convolution of a residual block strides, as in C2D and
             I3D; None: any.
+        departures: The model, and all that the file holds, to how the network that
+            was saved computes otherwise, a line each.
         remark: What else a user must know; in every report.
     """
 
@@ -91,6 +93,7 @@ class Source:
     demands: Callable = nothing
     is_image_network: Callable = nothing
     stride_in_1x1: bool | None = False
+    departures: Callable = nothing
     remark: str | None = None
 
     @functools.cached_property
