@@ -1,39 +1,46 @@
 """A loop over slices of the queries that keeps one slice's work in memory."""
 
+import numpy as np
 from keras import backend, ops
 
 # What the weights of one slice take: large enough for fast matrix products, small
 # enough to stay in a processor's cache.
-CHUNK_BYTES = 2**24
+CHUNK_BYTES = 2**23
 MIN_ROWS = 128
+GROUPS = 8
 
 
 def chunk_rows(batch, num_queries, num_keys):
     """Queries per slice, so that its `(batch, rows, num_keys)` weights are small.
 
-    Ints give an int, a divisor of `num_queries` where there is one close by, and
-    scalar tensors (dynamic axes) a scalar tensor.
+    There is one slice, or a multiple of `GROUPS`. Ints give an int, scalar tensors
+    (dynamic axes) a scalar tensor.
     """
-    largest, floor = CHUNK_BYTES // 4, MIN_ROWS
     sizes = (batch, num_queries, num_keys)
-    if not all(isinstance(size, int) for size in sizes):
-        rows = largest // ops.maximum(batch * num_keys, 1)
-        return ops.minimum(ops.maximum(rows, -(-floor // batch)), num_queries)
-    rows = max(largest // max(batch * num_keys, 1), -(-floor // max(batch, 1)))
-    if rows >= num_queries:
+    is_static = all(isinstance(size, int) for size in sizes)
+    larger = max if is_static else ops.maximum
+    rows = CHUNK_BYTES // 4 // larger(batch * num_keys, 1)
+    rows = larger(rows, -(-MIN_ROWS // larger(batch, 1)))
+    if is_static and rows >= num_queries:
         return max(num_queries, 1)
-    divisors = (r for r in range(rows, rows // 2, -1) if num_queries % r == 0)
-    return next(divisors, -(-num_queries // -(-num_queries // rows)))
+    if is_static and num_queries % GROUPS == 0:  # nothing to pad, if there is
+        for fitting in range(rows, rows // 2, -1):  # a divisor close by
+            if num_queries // GROUPS % fitting == 0:
+                return fitting
+    count = GROUPS * -(-num_queries // (GROUPS * rows))
+    return larger(-(-num_queries // count), 1)
 
 
-def split(x, rows, value=0.0):
-    """`(B, N, d)` to `(B, n, rows, d)`, padded with `value` to whole slices."""
+def split(x, rows):
+    """`(B, N, d)` to `(B, n, rows, d)`, padded with zeros to `chunk_rows` slices."""
     batch, length, channels = ops.shape(x)
     count = -(-length // rows)
+    if not isinstance(count, int) or count > 1:
+        count = GROUPS * -(-count // GROUPS)
     missing = count * rows - length
     if not isinstance(missing, int) or missing:
-        padding = ops.full((batch, missing, channels), value, dtype=x.dtype)
-        x = ops.concatenate([x, padding], axis=1)
+        zeros = ops.zeros((batch, missing, channels), dtype=x.dtype)
+        x = ops.concatenate([x, zeros], axis=1)
     return ops.reshape(x, (batch, count, rows, channels))
 
 
@@ -59,24 +66,48 @@ def loop(step, sums, slices):
     count = ops.shape(slices[0])[1]
     if isinstance(count, int) and (count == 1 or backend.backend() == "torch"):
         return _unrolled(step, sums, slices, count)
-    first = [x[:, 0] for x in slices]
-    shapes = [(count, *ops.shape(x)) for x in step(sums, *first)[1]]
-    dtypes = [x.dtype for x in step(sums, *first)[1]]
-    stacks = tuple(ops.zeros(s, d) for s, d in zip(shapes, dtypes, strict=True))
+    # TensorFlow copies a stack to write to it: several small ones are cheaper.
+    groups = GROUPS if backend.backend() == "tensorflow" else 1
+    parts, done = [], ()
+    for group in range(groups):
+        bounds = (group * count // groups, (group + 1) * count // groups)
+        sums, stacks = _while(step, sums, slices, bounds, done)
+        parts.append(stacks)
+        done = (*sums, *stacks)
+    return sums, tuple(map(ops.concatenate, zip(*parts, strict=True)))
+
+
+def _while(step, sums, slices, bounds, done):
+    """`loop` over the slices within `bounds`, after `done`."""
+    first, end = bounds
+    example = step(sums, *(x[:, 0] for x in slices))[1]
+    start = _after(ops.convert_to_tensor(first, "int32"), done)
+    stacks = tuple(ops.zeros((end - first, *ops.shape(x)), x.dtype) for x in example)
 
     def body(i, sums, stacks):
         sums, outputs = step(sums, *(x[:, i] for x in slices))
-        index = ops.reshape(i, (1, 1))
-        stacks = [
+        index = ops.reshape(i - first, (1, 1))
+        stacks = tuple(
             ops.scatter_update(stack, index, output[None])
             for stack, output in zip(stacks, outputs, strict=True)
-        ]
-        return i + 1, tuple(sums), tuple(stacks)
+        )
+        return _after(i + 1, (*sums, *outputs)), tuple(sums), stacks
 
-    start = ops.convert_to_tensor(0, "int32")
     state = (start, tuple(sums), stacks)
-    _, sums, stacks = ops.while_loop(lambda i, *_: i < count, body, state)
+    _, sums, stacks = ops.while_loop(lambda i, *_: i < end, body, state)
     return sums, stacks
+
+
+def _after(index, tensors):
+    """`index`, once `tensors` are there.
+
+    TensorFlow starts on later slices, and takes the memory for them, as soon as
+    nothing keeps it from it.
+    """
+    if not tensors:
+        return index
+    corners = (ops.cast(ops.ravel(t)[0], "float32") for t in tensors)
+    return index + ops.cast(sum(corners) > np.inf, "int32")  # nothing is
 
 
 def _unrolled(step, sums, slices, count):
