@@ -1,5 +1,8 @@
 """Networks of ours: every file that Keras and the trainers write comes back."""
 
+import pathlib
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -226,3 +229,14 @@ def test_new_blocks_and_other_stems_may_compute_as_they_like():
 @pytest.mark.parametrize("config", [7, [], {"config": {"layers": [1, {"config": 2}]}}])
 def test_a_config_of_nonsense_tells_nothing(trained, config):
     assert load_weights(build(), {"model": weights(trained), "config": config}).ok
+
+
+def test_a_config_made_to_exhaust_memory_is_refused(trained, tmp_path):
+    path = pathlib.Path(save(trained, tmp_path / "x.keras"))
+    with zipfile.ZipFile(path) as archive:
+        weights_file = archive.read("model.weights.h5")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "[" + "[]," * 2**23 + "[]]")
+        archive.writestr("model.weights.h5", weights_file)
+    with pytest.raises(CheckpointError, match="claims a config of .*exhaust memory"):
+        load_weights(build(), path)

@@ -9,6 +9,8 @@ from keras_nonlocal.convert.files.checkpoint import explained, read_checkpoint
 from keras_nonlocal.convert.files.hdf5 import read_hdf5
 from keras_nonlocal.convert.files.tf_checkpoint import read_tf_checkpoint
 
+OBJECTS = 30  # bytes of memory that a byte of JSON, such as `[],[],[]`, can take
+
 
 def read_weights(path):
     """What a checkpoint file of any kind holds.
@@ -35,9 +37,11 @@ def read_keras(path):
     data = pathlib.Path(path).read_bytes()
     budget = Budget(len(data))
     archive = ZipArchive(data, budget)
+    config = archive.copy("config.json")
+    budget.charge(OBJECTS * len(config), "a config")
     return {
         "model": read_hdf5(archive.copy("model.weights.h5"), budget),
-        "config": json.loads(archive.copy("config.json")),
+        "config": json.loads(config),
     }
 
 
