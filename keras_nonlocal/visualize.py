@@ -26,8 +26,8 @@ class AttentionMaps(NamedTuple):
     """Attention of one non-local block, and where its positions lie.
 
     Attributes:
-        scores: f(x_i, x_j) / C(x), `(B, N, M)`; 0 for pairs that `scope` or
-            `group_size` keep apart.
+        scores: f(x_i, x_j) / C(x), `(B, N, M)`, or `(B, K, M)` for K positions
+            asked for; 0 for pairs that `scope` or `group_size` keep apart.
         queries: `Grid` of the N positions i, in frames and pixels of the clip.
         keys: `Grid` of the M positions j; where keys are pooled, the centre of a
             key is the centre of the four positions that it came from.
@@ -38,7 +38,7 @@ class AttentionMaps(NamedTuple):
     keys: Grid
 
 
-def attention_maps(model, clips, layer_name) -> AttentionMaps:
+def attention_maps(model, clips, layer_name, positions=None) -> AttentionMaps:
     """Runs a model up to a non-local block and returns whom it attends to.
 
     Args:
@@ -47,9 +47,13 @@ def attention_maps(model, clips, layer_name) -> AttentionMaps:
         clips: Input of the model, `(B, T, H, W, C)`; for models with 2-D or 1-D
             blocks of fewer axes.
         layer_name: Name of the block, such as `"res3_1_nonlocal"`.
+        positions: None for all queries, or a list of `(t, y, x)` in frames and
+            pixels: only the rows of the queries nearest to them are computed, so
+            that maps are no limit.
 
     Returns:
-        `AttentionMaps`: scores, queries, keys. Memory grows as B*N*M.
+        `AttentionMaps`: scores, queries, keys. Memory grows as B*N*M, or as B*K*M
+        for K positions.
 
     Raises:
         ValueError: No such layer; not a non-local block; called more than once;
@@ -64,12 +68,23 @@ def attention_maps(model, clips, layer_name) -> AttentionMaps:
     """
     layer = _non_local_layer(model, layer_name)
     features = _up_to(model, layer)(clips, training=False)
-    _, scores = layer(features, training=False, return_attention_scores=True)
     shape = tuple(features.shape[1:-1])
     queries = feature_grid(layer.input, shape, clips.shape[1:-1])
     keys = queries.pooled(_pool_sizes(layer, len(shape)))
-    scores = _scatter(ops.convert_to_numpy(scores), layer, queries, keys)
+    rows = None
+    if positions is not None:
+        rows = [queries.nearest(*position) for position in positions]
+    scores = _rows_of_scores(layer, features, rows, queries, keys)
     return AttentionMaps(scores, queries, keys)
+
+
+def _rows_of_scores(layer, features, rows, queries, keys):
+    options = {"training": False, "return_attention_scores": True}
+    if layer.scope == "spacetime" and layer.group_size is None:
+        return ops.convert_to_numpy(layer(features, query_indices=rows, **options)[1])
+    scores = ops.convert_to_numpy(layer(features, **options)[1])  # groups are small
+    scores = _scatter(scores, layer, queries, keys)
+    return scores if rows is None else scores[:, rows]
 
 
 def top_connections(scores, query, k=20):

@@ -65,6 +65,16 @@ def test_scores_are_those_of_the_layer(mode):
     assert maps.scores.shape == (2, 4 * 4 * 6, 4 * 2 * 3)
 
 
+@pytest.mark.parametrize("options", [{}, {"scope": "space"}], ids=str)
+def test_rows_of_chosen_positions_are_those_of_the_whole_map(options):
+    model = video_model(**options)
+    clips = random_clips(model)
+    whole = attention_maps(model, clips, "block")
+    some = attention_maps(model, clips, "block", positions=[(3, 1, 5), (0, 0, 0)])
+    rows = [whole.queries.nearest(3, 1, 5), 0]
+    np.testing.assert_allclose(some.scores, whole.scores[:, rows], rtol=1e-6)
+
+
 def test_c2d_maps_lie_on_the_clip():
     options = {"width": 4, "non_local": {"res3": [0]}}
     model = C2D(14, 2, (8, 64, 64, 3), **options)

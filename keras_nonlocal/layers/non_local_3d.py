@@ -44,6 +44,12 @@ class NonLocal3D(BaseNonLocal):
         group_size: Attend only among each `group_size` successive frames (long
             clips). The number of frames must be a multiple of it: otherwise an
             error at build, or at the call for sizes unknown until then.
+        algorithm: How the pairs are computed; every form gives the same numbers and
+            gradients to rounding. `"dense"` builds the (N, M) map; `"linear"`
+            (dot product), `"sorted"` (concatenation) and `"chunked"` (Gaussian
+            modes) never do. `"auto"` takes the fastest for the shape whose maps fit
+            into 256 MiB (`ops.algorithms.MEMORY_BUDGET`); with unknown sizes, one
+            without maps. `keras_nonlocal.estimate` says which.
         kernel_initializer: For theta, phi, g, W_z and w_f. None: normal with
             standard deviation 0.01 (released code). Each of them draws its own.
         bias_initializer, kernel_regularizer, bias_regularizer,
@@ -58,7 +64,11 @@ class NonLocal3D(BaseNonLocal):
         return_attention_scores: Also return f / C, `(batch, N, M)`, with
             N = frames*height*width queries and M keys; `(batch, groups, N, M)` if
             attention is restricted by `scope` or `group_size` (with both,
-            `(batch, positions, groups, N, M)`). Memory grows as N*M.
+            `(batch, positions, groups, N, M)`). Memory grows as N*M. The output
+            itself is the same with and without.
+        query_indices: With `return_attention_scores`, the rows to return, as a list
+            of numbers from 0 to N - 1 in row-major order: `(batch, K, M)`, for
+            maps that would not fit as a whole.
 
     Input shape: `(batch, frames, height, width, channels)`. Output shape: the
     same.
