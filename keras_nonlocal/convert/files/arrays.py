@@ -14,8 +14,13 @@ BFLOAT16 = "bfloat16"  # NumPy has none: read as float32, which holds it exactly
 def check_shape(shape):
     """`shape` as a tuple of ints of at least 0, or a `CheckpointError`."""
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    if len(shape) > 32 or any(type(n) is not int or n < 0 for n in shape):
-        raise CheckpointError(f"an array has the impossible shape {shape[:40]}.")
+    if len(shape) > 32 or any(type(n) is not int for n in shape):
+        raise CheckpointError(  # not printed: it may hold anything
+            "an array's shape is not that of an array (up to 32 whole numbers): it "
+            "is damaged."
+        )
+    if any(n < 0 for n in shape):
+        raise CheckpointError(f"an array has the impossible shape {shape}.")
     return shape
 
 

@@ -4,6 +4,7 @@ from keras_nonlocal.convert.errors import CheckpointError
 
 BASE = 256 * 2**20
 PER_BYTE = 20
+CHARACTER = 4  # bytes that one of a text takes at most
 OBJECT = 256  # an upper bound of what one opcode of a pickle makes
 
 

@@ -1,5 +1,6 @@
 """What pickles of NumPy arrays, dtypes and scalars name, in NumPy 1 and 2."""
 
+import math
 import re
 
 import numpy as np
@@ -21,11 +22,13 @@ class PickledDtype:
     def __init__(self, budget, code, *_):
         code = code.name.removeprefix("ml_dtypes.") if is_global(code) else code
         code = "b1" if code == "?" else code
+        if not isinstance(code, str):
+            raise CheckpointError("its pickle has a dtype without a name.")
         if code not in (*NUMBERS, BFLOAT16) and not re.fullmatch(
             r"O\d?|[SU]\d{1,9}", code
         ):
             raise CheckpointError(
-                f"it holds an array of dtype {code!r}; only numbers, booleans and "
+                f"it holds an array of dtype {code[:40]!r}; only numbers, booleans and "
                 "texts are read."
             )
         self.code = code
@@ -80,7 +83,7 @@ class PickledScalar(PickledArray):
 def frombuffer(budget, data, dtype, shape, order="C"):
     """`numpy.core.numeric._frombuffer`, which protocol 5 uses."""
     array = PickledArray(budget)
-    array.parts = shape, dtype, order, data
+    array.parts = shape, dtype, "F" if order == "F" else "C", data
     return array
 
 
@@ -100,8 +103,11 @@ def as_bytes(data, budget):
 
 def texts(data, dtype, shape, budget):
     array_dtype = np.dtype(dtype.code).newbyteorder(dtype.byte_order)
-    budget.charge(array_dtype.itemsize + OBJECT * len(data), "texts")
-    return np.ndarray(check_shape(shape), array_dtype, data).tolist()
+    shape = check_shape(shape)
+    # Texts may be empty, and so may the lists of an axis of length 0.
+    values = math.prod(max(n, 1) for n in shape) * max(len(shape), 1)
+    budget.charge(values * (OBJECT + array_dtype.itemsize), "texts")
+    return np.ndarray(shape, array_dtype, data).tolist()
 
 
 def both_spellings(module, name, call):

@@ -35,7 +35,9 @@ class Record(dict):
     """An object of a harmless class, kept as a dict of what it holds."""
 
     def build(self, state, budget):
-        for part in state if isinstance(state, tuple) else (state,):
+        parts = state if isinstance(state, tuple) else (state,)
+        budget.charge(OBJECT * len(parts))
+        for part in parts:
             if isinstance(part, dict):
                 budget.charge(OBJECT * len(part))
                 self.update(part)
@@ -106,6 +108,8 @@ class PickleMachine:
     # === Memo ===
 
     def remember(self, index):
+        if not 0 <= index < 2**32:  # larger ones can be made to collide
+            raise CheckpointError("its pickle keeps a value at an impossible place.")
         value = self.pop()
         self.stack.append(value)
         self.budget.charge(OBJECT)
@@ -191,9 +195,12 @@ def hashable(key):
     if isinstance(key, SCALARS) or (isinstance(key, int) and abs(key) < 2**60):
         return key
     if isinstance(key, tuple) and len(key) <= 8:
-        if not any(isinstance(part, tuple) for part in key):
+        numbers = sum(isinstance(part, int | float) for part in key)
+        # Two numbers can be chosen for any hash; texts' hashes nobody knows.
+        if numbers <= 1 and not any(isinstance(part, tuple) for part in key):
             return tuple(map(hashable, key))
     raise CheckpointError(
         f"its pickle has a {type(key).__name__} as the key of a dict or the member of "
-        "a set; only texts, numbers and short tuples of them are read."
+        "a set; only texts, numbers and short tuples of texts and at most one number "
+        "are read."
     )

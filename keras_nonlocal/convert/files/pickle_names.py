@@ -7,7 +7,7 @@ these tables cannot be reached however the pickle spells it.
 
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.files import numpy_pickles
-from keras_nonlocal.convert.files.budget import OBJECT
+from keras_nonlocal.convert.files.budget import CHARACTER, OBJECT
 from keras_nonlocal.convert.files.pickle_machine import Global, Record, hashable
 
 
@@ -60,7 +60,9 @@ def make_text(budget, text=""):
 
 
 def make_path(budget, *parts):
-    return "/".join(part for part in parts if isinstance(part, str))
+    parts = [part for part in parts if isinstance(part, str)]
+    budget.charge(sum(map(len, parts)) * CHARACTER, "paths")
+    return "/".join(parts)
 
 
 def reconstruct(budget, kind, base=None, state=None):
@@ -74,8 +76,10 @@ def reconstruct(budget, kind, base=None, state=None):
 
 def name_of_method(budget, owner, name):
     """`getattr(class, "method")`: mmengine's history names its statistics so."""
-    if not (isinstance(owner, Global) and owner.call is make_record):
+    known = isinstance(owner, Global) and owner.call is make_record
+    if not (known and isinstance(name, str)):
         raise CheckpointError("its pickle asks for `getattr`: refused.")
+    budget.charge(len(name) * CHARACTER, "names")
     return f"{owner.name}.{name}"
 
 

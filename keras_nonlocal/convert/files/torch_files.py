@@ -33,7 +33,7 @@ def read_torch_zip(archive, budget):
     storages = {}
 
     def find_storage(identity):
-        _, kind, key, *_ = identity
+        kind, key, _ = storage_identity(identity)
         if key not in storages:
             data = archive.read(f"{folder}data/{key}")
             storages[key] = Storage(storage_code(kind), data, ">" if big else "<")
@@ -43,6 +43,17 @@ def read_torch_zip(archive, budget):
         archive.copy(f"{folder}data.pkl"), find_global, budget, find_storage
     )
     return plain(reader.load(), budget)
+
+
+def storage_identity(identity):
+    """`(kind, key, view)` of `("storage", kind, key, device, size, view)`.
+
+    What a pickle gives instead may take for ever to hash or to print.
+    """
+    fits = isinstance(identity, tuple) and 5 <= len(identity) <= 6
+    if not (fits and isinstance(identity[2], str)):
+        raise CheckpointError("its pickle names a storage in no known way.")
+    return identity[1], identity[2], identity[5] if len(identity) == 6 else None
 
 
 def read_torch_legacy(data, budget):
@@ -66,8 +77,8 @@ def load_legacy(data, budget):
     storages = {}
 
     def find_storage(identity):
-        _, kind, key, _, size, *view = identity
-        if any(view):
+        kind, key, view = storage_identity(identity)
+        if view is not None:
             raise CheckpointError(
                 "it has views of storages, as PyTorch before 0.4 wrote them: load "
                 "it with PyTorch and save it again."
@@ -87,7 +98,7 @@ def load_legacy(data, budget):
 
 def read_storage(reader, storages, key, byte_order):
     """Fills the storage `key` from where `reader` stands."""
-    if key not in storages:
+    if not isinstance(key, str) or key not in storages:
         raise CheckpointError("it has data that no tensor uses: it is damaged.")
     storage = storages[key]
     (count,) = struct.unpack(f"{byte_order}q", reader.read(8))
@@ -97,6 +108,8 @@ def read_storage(reader, storages, key, byte_order):
 
 def load_storage(budget, data):
     """`torch.storage._load_from_bytes`: a legacy file that holds one storage."""
+    if not isinstance(data, bytes):
+        raise CheckpointError("its pickle has a storage that is not bytes.")
     budget.charge(len(data), "a storage")
     storage = load_legacy(data, budget)
     if not isinstance(storage, Storage):

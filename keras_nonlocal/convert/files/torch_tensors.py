@@ -136,7 +136,7 @@ def rebuild_from_type(budget, function, kind, arguments, state):
     """A tensor with attributes, or of a subclass: the tensor alone."""
     if not isinstance(function, Global) or function.call not in REBUILDS.values():
         raise CheckpointError("its pickle rebuilds a tensor by an unknown function.")
-    return function.call(budget, *arguments)
+    return function.call(budget, *pickle_names.make_tuple(budget, arguments))
 
 
 def not_read(what):

@@ -274,6 +274,89 @@ def laughs(depth=60):
     return Raw(b"K\x01" + b"".join(b"q%c0](h%ch%ce" % (i, i, i) for i in range(depth)))
 
 
+def doubled_list(depth=60):
+    """`laughs`, in few enough bytes to be an argument."""
+    return b"]K\x01a" + b"".join(b"q%c0](h%ch%ce" % (i, i, i) for i in range(depth))
+
+
+def doubled_tuple(depth=60):
+    """Hashing or printing it takes 2^60 steps."""
+    return b"K\x01\x85" + b"".join(b"q%c0h%ch%c\x86" % (i, i, i) for i in range(depth))
+
+
+def stored_as(key, size=1):
+    """A torch file whose storage has this key."""
+    kind = Name("torch.FloatStorage")
+    return samples.torch_zip({}, Persistent(("storage", kind, Raw(key), "cpu", size)))
+
+
+def joined_paths(levels=4):
+    """A path of paths of 60 times the same thousand letters."""
+    start = b"\x80\x02" + unicode("x" * 1000) + b"q\x000"
+    return (
+        start
+        + b"".join(
+            b"cpathlib\nPosixPath\n(" + b"h%c" % i * 60 + b"tRq%c" % (i + 1)
+            for i in range(levels)
+        )
+        + b"."
+    )
+
+
+def numpy_array(shape, code, data=b""):
+    return Call(
+        "numpy.core.multiarray._reconstruct",
+        (),
+        (1, shape, Call("numpy.dtype", (code,)), False, data),
+    )
+
+
+PRIMES = 11400714785074694791, 14029467366897019727, 2870177450012600261
+
+
+def colliding_pairs(count, target=12345678901234567):
+    """Pairs of small integers that Python gives the same hash."""
+    one, two, start = PRIMES
+    inverse, i, found = pow(two, -1, 2**64), 1, []
+    while len(found) < count:
+        x = (start + i * two) % 2**64
+        x = (x << 31 | x >> 33) % 2**64 * one
+        other = (target - x) * inverse % 2**64
+        other -= 2**64 * (other >= 2**63)
+        if abs(other) < 2**60:
+            found.append((i, other))
+        i += 1
+    return found
+
+
+def colliding_keys(count=20_000):
+    pairs = b"".join(pickled(pair)[2:-1] + b"N" for pair in colliding_pairs(count))
+    return b"\x80\x02}(" + pairs + b"u."
+
+
+def colliding_memo(count=60_000):
+    """Places in the memo whose numbers have the same hash."""
+    puts = b"".join(b"p%d\n" % (k * (2**61 - 1)) for k in range(1, count))
+    return b"\x80\x02]" + puts + b"."
+
+
+def large_states(times=10**6):
+    """One state of a million parts, given to an object over and over."""
+    state = b"(" + b"N" * 10**6 + b"tq\x000"
+    return (
+        b"\x80\x02" + state + pickled(Call(HARMLESS))[2:-1] + b"h\x00b" * times + b"."
+    )
+
+
+def large_identity(times=10**5):
+    """A storage named by a million parts, over and over."""
+    kind = Name("torch.FloatStorage")
+    identity = pickled(("storage", kind, "0", "cpu", *[None] * 10**6))[2:-1]
+    return samples.torch_zip(
+        {"0": np.zeros(1, "f4")}, Raw(identity + b"q\x00Q" + b"0h\x00Q" * times)
+    )
+
+
 def tensor_zip(**changes):
     array = np.zeros(4, "f4")
     return samples.torch_zip({"x": array}, {"x": samples.tensor("0", array, **changes)})
@@ -315,6 +398,26 @@ def strided_copies(count=5000):
 
 
 BOMBS = {
+    "name of a method": lambda: pickled(
+        Call("builtins.getattr", (Name(HARMLESS), Raw(doubled_list())))
+    ),
+    "shape": lambda: pickled(numpy_array((1, Raw(doubled_list())), "f4")),
+    "dtype": lambda: pickled(numpy_array((1,), Raw(doubled_tuple()))),
+    "storage's key hashed": lambda: stored_as(doubled_tuple()),
+    "storage's key printed": lambda: stored_as(doubled_list()),
+    "legacy key": lambda: (
+        samples.torch_legacy({})[:-8] + pickled([Raw(doubled_tuple())])
+    ),
+    "storage of a tuple": lambda: pickled(
+        Call("torch.storage._load_from_bytes", ((Raw(doubled_tuple()),),))
+    ),
+    "large identity": large_identity,
+    "large states": large_states,
+    "colliding tuples": colliding_keys,
+    "colliding places": colliding_memo,
+    "paths": joined_paths,
+    "empty texts": lambda: pickled(numpy_array((6 * 10**8,), "S0")),
+    "lists of no texts": lambda: pickled(numpy_array((6 * 10**8, 0), "S5")),
     "many arguments": lambda: again(b"cargparse\nNamespace\n"),
     "many parts": lambda: again(b"cpathlib\nPosixPath\n"),
     "strided copies": strided_copies,
@@ -369,6 +472,11 @@ def nested_gzip():
     for _ in range(20):
         data = gzip.compress(data)
     return data
+
+
+def test_the_pairs_that_are_to_collide_do():
+    """Else the bomb of them would prove nothing."""
+    assert len(set(map(hash, colliding_pairs(5)))) == 1
 
 
 @pytest.mark.parametrize("name", BOMBS)
