@@ -33,6 +33,22 @@ def input_shape_of(stem, clip=None):
     return (*(clip or (CLIPS[stem][0], SIDE, SIDE)), 3)
 
 
+def pixels_of(source, convention):
+    """What a source's networks take: `"color"`, `"mean"` and `"std"`, for JSON.
+
+    Args:
+        source: Name of the source.
+        convention: Key of `CONVENTIONS`, of a network for video.
+
+    Example:
+    >>> pixels_of("keras_applications", "paper")["color"]
+    'BGR'
+    """
+    rules = CONVENTIONS[convention]
+    usual = {"color": "RGB", "mean": list(rules.mean), "std": list(rules.std)}
+    return _IMAGE_NETWORKS.get(source, usual)
+
+
 def describe_clips(source, stem, convention, input_shape, pixels=()):
     """How to cut and normalise a clip: (pixels 0-255 - mean) / std, for JSON.
 
@@ -49,8 +65,6 @@ def describe_clips(source, stem, convention, input_shape, pixels=()):
     >>> describe_clips("pyslowfast", "8x8", "pyslowfast", (8, 224, 224, 3))["mean"]
     [114.75, 114.75, 114.75]
     """
-    rules = CONVENTIONS[convention]
-    usual = {"color": "RGB", "mean": list(rules.mean), "std": list(rules.std)}
     frames, height, width, _ = input_shape
     return {
         "num_frames": frames,
@@ -58,6 +72,6 @@ def describe_clips(source, stem, convention, input_shape, pixels=()):
         "short_side": round(min(height, width) * 256 / SIDE),
         "crop_size": height if height == width else [height, width],
         "activation": "softmax",
-        **_IMAGE_NETWORKS.get(source, usual),
+        **pixels_of(source, convention),
         **dict(pixels),
     }

@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 import yaml
 
+from keras_nonlocal.convert import convert_file
+from keras_nonlocal.convert.keras_file import write_keras_file
 from tests.convert import spelling
 from tests.convert.networks import draw_state
 from tests.convert.test_keras_resnet import randomize, weights
@@ -15,6 +17,7 @@ from trainers.core import checkpoints
 from trainers.core.errors import UserError
 from trainers.core.yaml_io import write_text
 from trainers.video_classification.configs import VideoClassificationConfig
+from trainers.video_classification.start import _in_keys
 from trainers.video_classification.task import VideoClassificationTask
 
 CLASSES = ("a", "b", "c")
@@ -134,6 +137,44 @@ def test_what_an_error_advises_are_keys_of_the_config(trained, tmp_path):
         started(tmp_path / "text.keras")
 
 
+def test_paths_are_as_they_were_given(trained, tmp_path):
+    folder = tmp_path / "depth=14 stem=`width`"
+    folder.mkdir()
+    path = save(trained, folder / "model.keras")
+    with pytest.raises(UserError, match="with task.model.depth=14") as caught:
+        started(path, model={"depth": 26})
+    assert str(caught.value).count(str(path)) == 1
+    assert str(caught.value).count("model.keras") == 1
+    with pytest.raises(UserError, match="with task.model.depth=14") as caught:
+        started(save(trained, folder / "d"), model={"depth": 26})
+    assert str(caught.value).count(f"{folder}/d: ") == 1
+
+
+def test_an_argument_in_quotes_is_no_advice():
+    text = "'depth=3/x' and a/stem=y; model.h5: take depth=14 (skip_head=True)"
+    expected = (
+        "'depth=3/x' and a/stem=y; model.h5: take task.model.depth=14 "
+        "(task.init_checkpoint_modules=backbone)"
+    )
+    assert _in_keys(text, "model.h5") == expected
+    assert _in_keys("see depth=14", "depth") == "depth: see task.model.depth=14"
+
+
+def test_a_folder_of_weights_names_them(trained, tmp_path):
+    path = save(trained, tmp_path / "model.keras")
+    with pytest.raises(UserError, match="Expected a model dir.*pth.*here are") as error:
+        started(tmp_path)
+    assert str(path) in str(error.value)
+
+
+def test_remote_files_are_to_be_copied(trained, tmp_path):
+    path = save(trained, tmp_path / "model.keras")
+    tf.io.gfile.makedirs("ram://weights")
+    tf.io.gfile.copy(str(path), "ram://weights/model.keras", overwrite=True)
+    with pytest.raises(UserError, match="ram://weights/model.keras, .*copy the file"):
+        started("ram://weights/model.keras")
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_added_blocks_leave_the_outputs_as_they_were(trained, name, tmp_path, capsys):
     path = save(trained, tmp_path / name)
@@ -161,6 +202,68 @@ def test_a_network_that_computes_otherwise_is_refused(trained, name, tmp_path):
     for key, value in (("convention", "mmaction2"), ("stride_in_1x1", True)):
         with pytest.raises(UserError, match=f"task.model.{key}"):
             started(path, model={key: value})
+
+
+# === Pixels ===
+
+OTHER_CLIP = {"mean": [0, 0, 0], "std": [1, 1, 1]}
+GREY = r"task.clip.mean=\[114.75,114.75,114.75\]"
+GREY_STD = r"task.clip.std=\[57.375,57.375,57.375\]"
+
+
+def saved_with_pixels(trained, kind, tmp_path):
+    """Weights of which it is known that they need PySlowFast's pixels."""
+    if kind == "pyslowfast":
+        return save(trained, tmp_path / "checkpoint.pyth")
+    if kind == "model_dir":
+        clip = {"mean": [114.75] * 3, "std": [57.375] * 3}
+        path = save(trained, tmp_path / "run")
+        write_text(path / "params.yaml", yaml.safe_dump({"task": {"clip": clip}}))
+        return path
+    path = tmp_path / "converted.keras"
+    source = save(trained, tmp_path / "checkpoint.pyth")
+    convert_file(source, path, clip=(4, 48, 48))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["pyslowfast", "model_dir", "converted"])
+def test_pixels_are_those_that_the_weights_need(trained, kind, tmp_path, capsys):
+    pytest.importorskip("torch")
+    path = saved_with_pixels(trained, kind, tmp_path)
+    rounded = {"mean": [114.7501] * 3, "std": [57.375] * 3}
+    started(path)
+    started(path, clip=rounded)
+    assert "normalised otherwise" not in capsys.readouterr().err
+    for clip in (OTHER_CLIP, rounded | {"std": [58.395, 57.12, 57.375]}):
+        with pytest.raises(UserError, match=f"Set {GREY} and {GREY_STD};"):
+            started(path, clip=clip)
+    started(path, clip=OTHER_CLIP, init_checkpoint_pixels="any")
+    log = capsys.readouterr().err
+    assert re.search(rf"! .*\(mean=\[0,0,0\], std=.*; theirs are {GREY}", log)
+
+
+def test_converted_networks_of_bgr_see_rgb(trained, tmp_path):
+    pixels = {"color": "BGR", "mean": [1.0, 2.0, 3.0], "std": [4.0, 5.0, 6.0]}
+    metadata = {"architecture": {"non_local": None}, "preprocessing": pixels}
+    write_keras_file(trained, tmp_path / "bgr.keras", metadata)
+    model = started(tmp_path / "bgr.keras", clip={"mean": [3, 2, 1], "std": [6, 5, 4]})
+    turned = trained.get_layer("conv1").kernel.numpy()[..., ::-1, :]
+    np.testing.assert_array_equal(model.get_layer("conv1").kernel.numpy(), turned)
+    with pytest.raises(UserError, match=r"mean=\[3,2,1\] and task.clip.std=\[6,5,4\]"):
+        started(tmp_path / "bgr.keras")
+
+
+def test_damaged_pixels_are_told_of(trained, tmp_path):
+    pixels = {"color": "RGB", "mean": "grey", "std": [1.0, 1.0]}
+    metadata = {"architecture": {"non_local": None}, "preprocessing": pixels}
+    write_keras_file(trained, tmp_path / "bad.keras", metadata)
+    with pytest.raises(UserError, match="bad.keras says .*'grey'. Expected three"):
+        started(tmp_path / "bad.keras")
+
+
+def test_pixels_are_the_same_or_any():
+    with pytest.raises(UserError, match="init_checkpoint_pixels is 'all'"):
+        make_task(init_checkpoint_pixels="all")
 
 
 # === keras.applications ===
@@ -196,7 +299,7 @@ def test_resnets_of_keras_need_their_pixels_and_strides(resnet50):
     options = {"depth": 50, "width": 64}
     with pytest.raises(UserError, match="the model with task.model.stride_in_1x1=True"):
         started(resnet50[1], model=options, clip=KERAS_CLIP)
-    with pytest.raises(UserError, match=r"Set task.clip.mean=\[123.68, .*std=\[1.0,"):
+    with pytest.raises(UserError, match=r"Set task.clip.mean=\[123.68,.*std=\[1,1,1\]"):
         started(resnet50[1], model=options | {"stride_in_1x1": True})
 
 

@@ -39,6 +39,8 @@ def _check_start(params):
     check_choice(key, params.init_checkpoint_modules, MODULES)
     key = "task.init_checkpoint_source"
     check_choice(key, params.init_checkpoint_source, ("auto", *SOURCES))
+    key = "task.init_checkpoint_pixels"
+    check_choice(key, params.init_checkpoint_pixels, ("same", "any"))
     for name in ("freeze_backbone", "freeze_batch_norm"):
         if getattr(params, name) and not params.init_checkpoint:
             raise UserError(

@@ -151,6 +151,9 @@ class VideoClassificationConfig(cfg.TaskConfig):
         init_checkpoint_source: Whose names its weights have; `auto` finds out. Of
             `.pkl` files it cannot tell those of PySlowFast's model zoo: set
             `pyslowfast_caffe2`.
+        init_checkpoint_pixels: `same`: `clip.mean` and `clip.std` must be those that
+            the weights were trained with, where that is known. `any`: a difference
+            is only told of, for fine-tuning.
         freeze_backbone: The residual network keeps the weights of `init_checkpoint`;
             the non-local blocks and the classifier are trained.
         freeze_batch_norm: Every batch normalisation of the residual network keeps
@@ -167,6 +170,7 @@ class VideoClassificationConfig(cfg.TaskConfig):
 
     init_checkpoint_modules: str = "all"
     init_checkpoint_source: str = "auto"
+    init_checkpoint_pixels: str = "same"
     freeze_backbone: bool = False
     freeze_batch_norm: bool = False
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)

@@ -1,5 +1,6 @@
 """What training starts from: weights from anywhere, and which of them stay."""
 
+import os
 import pathlib
 import re
 
@@ -10,18 +11,20 @@ import tensorflow as tf
 from keras_nonlocal.convert import CheckpointError, load_weights
 from keras_nonlocal.layers.base_non_local import BaseNonLocal
 from trainers.core import checkpoints
-from trainers.core.config import PARAMS_FILE
 from trainers.core.errors import UserError
 from trainers.core.yaml_io import read_yaml
+from trainers.video_classification.start_pixels import adapt_pixels, params_of
 
-# Keras's ResNets take blue, green, red; without a scale.
-_KERAS_MEAN, _KERAS_STD = (123.68, 116.779, 103.939), (1.0, 1.0, 1.0)
+# Of files that hold weights, for advice: what they hold is found by content.
+_SUFFIXES = (".keras", ".h5", ".pth", ".pyth", ".pt", ".pkl", ".safetensors")
 
-# Arguments that errors of `load_weights` advise, and their keys in the config.
+# Arguments that errors of `load_weights` advise, and their keys in the config. An
+# argument follows a space or a bracket; names within quotes are left alone.
 _KEYS = {
-    r"\bskip_head=True": "task.init_checkpoint_modules=backbone",
-    r"\bsource=": "task.init_checkpoint_source=",
-    r"\b(convention|depth|stem|non_local|non_local_options|stride_in_1x1)=": (
+    r"(?<![^\s(])skip_head=True": "task.init_checkpoint_modules=backbone",
+    r"(?<![^\s(])source=": "task.init_checkpoint_source=",
+    r"(?<![^\s(])"
+    r"(convention|depth|stem|non_local|non_local_options|stride_in_1x1)=": (
         r"task.model.\1="
     ),
     r"`(width|convention|non_local_options|stride_in_1x1)`": r"task.model.\1",
@@ -42,11 +45,10 @@ def start(model, config) -> str:
     """
     path = config.init_checkpoint
     report = _load(model, path, config)
-    if report.source == "keras_applications":
-        _take_rgb(model, config.clip)
+    remarks = adapt_pixels(model, config, report.source)
     blocks = _blocks(report.new)
     _check_identities(model, blocks, _clip_shape(config))
-    lines = [f"Starting from {path}", str(report)]
+    lines = [f"Starting from {path}", str(report), *remarks]
     if blocks:
         lines.append(f"New, and checked to change nothing: {', '.join(blocks)}")
     return "\n".join(lines)
@@ -74,30 +76,63 @@ def _load(model, path, config):
             skip_head=config.init_checkpoint_modules == "backbone",
         )
     except CheckpointError as error:
-        message = str(error)
+        message = _in_keys(str(error), path)
+        raise UserError(f"task.init_checkpoint: {message}") from error
+
+
+def _in_keys(message: str, path: str) -> str:
+    """What an error advises, as keys of the config; names the file, untouched."""
+    named = {path, repr(path)[1:-1], str(pathlib.Path(path))}
+    any_name = "|".join(map(re.escape, sorted(named, key=len, reverse=True)))
+    parts = re.split(rf"(?<![\w/.])({any_name})(?![\w/=])", message)
+    for index in range(0, len(parts), 2):  # between them are the paths
         for pattern, key in _KEYS.items():
-            message = re.sub(pattern, key, message)
-        prefix = "" if path in message else f"{path}: "
-        raise UserError(f"task.init_checkpoint: {prefix}{message}") from error
+            parts[index] = re.sub(pattern, key, parts[index])
+    return "".join(parts if len(parts) > 1 else [f"{path}: ", *parts])
 
 
 def _content(path: str, model):
     """A file as it is; of our own checkpoints, which may be remote, the weights."""
-    if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
+    try:
+        is_folder = tf.io.gfile.isdir(path)
+        is_file = tf.io.gfile.exists(path) and not is_folder
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"task.init_checkpoint: cannot look for {path}: {error.message}"
+        ) from error
+    if is_file and "://" in path:
+        raise UserError(
+            f"task.init_checkpoint is {path}, a file that is not on this machine. "
+            "Of remote checkpoints those of tf.train alone can be read, by their "
+            "path without `.index`, or a model directory: copy the file to this "
+            "machine, and give its path here."
+        )
+    if is_file:
         return path
-    prefix = checkpoints.find(path)
+    prefix = _find(path, tf.io.gfile.listdir(path) if is_folder else ())
     _check_trained_as(prefix, model)
     return checkpoints.read_model(prefix)
 
 
+def _find(path: str, names) -> str:
+    """Prefix of a checkpoint; without one, an error names the files there are."""
+    try:
+        return checkpoints.find(path)
+    except UserError as error:
+        files = [x for x in sorted(names) if x.endswith(_SUFFIXES)][:3]
+        found = ", ".join(os.path.join(path, x) for x in files)
+        raise UserError(
+            f"task.init_checkpoint: {error} A file of weights is named itself "
+            f"({', '.join(_SUFFIXES)})" + (f": here are {found}." if found else ".")
+        ) from error
+
+
 def _check_trained_as(prefix: str, model):
     """Raises if the config in its model directory says that it computes otherwise."""
-    folder = pathlib.Path(prefix).parent  # that of the best is within it
-    for path in (folder / PARAMS_FILE, folder.parent / PARAMS_FILE):
-        if path.is_file():
-            task = read_yaml(path).get("task") or {}
-            _check_same(task.get("model") or {}, model, path)
-            return
+    path = params_of(prefix)
+    if path:
+        task = read_yaml(path).get("task") or {}
+        _check_same(task.get("model") or {}, model, path)
 
 
 def _check_same(theirs, model, path):
@@ -111,18 +146,6 @@ def _check_same(theirs, model, path):
                 f"task.init_checkpoint was trained with {theirs[key]!r} ({path}), and "
                 f"computes otherwise: set task.model.{key}={theirs[key]!r}."
             )
-
-
-def _take_rgb(model, clip):
-    """Turns the channels of conv1 round: clips here are red, green, blue."""
-    if (tuple(clip.mean), tuple(clip.std)) != (_KERAS_MEAN, _KERAS_STD):
-        raise UserError(
-            "task.init_checkpoint is a network of keras.applications, which takes "
-            "pixels minus their mean, unscaled. Set task.clip.mean="
-            f"{list(_KERAS_MEAN)} and task.clip.std={list(_KERAS_STD)}."
-        )
-    kernel = model.get_layer("conv1").kernel
-    kernel.assign(keras.ops.flip(kernel, axis=-2))
 
 
 # === New non-local blocks ===
