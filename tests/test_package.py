@@ -51,6 +51,7 @@ def test_the_wheel_holds_keras_nonlocal_alone(wheel):
     assert top == {"keras_nonlocal"}
     assert "keras_nonlocal/py.typed" in names
     assert "keras_nonlocal/layers/non_local_3d.py" in names
+    assert "keras_nonlocal/convert/files/hdf5_process.py" in names  # run by its path
 
 
 def test_the_wheel_asks_for_keras_and_numpy_alone(wheel):
@@ -65,25 +66,48 @@ def test_the_wheel_asks_for_keras_and_numpy_alone(wheel):
     assert sorted(needed) == ["keras>=3.15", "numpy"]
 
 
-def test_works_outside_the_checkout_and_leaves_tensorflow_to_keras(wheel, tmp_path):
-    zipfile.ZipFile(wheel).extractall(tmp_path)
+def printed_outside_the_checkout(wheel, folder, code):
+    """What `code` prints where the wheel alone has keras_nonlocal."""
+    zipfile.ZipFile(wheel).extractall(folder)
     code = f"""{GUARDED}
-import keras_nonlocal, keras_nonlocal.describe, keras_nonlocal.visualize
-assert keras_nonlocal.__file__.startswith({str(tmp_path)!r}), keras_nonlocal.__file__
-import numpy as np
-y = keras_nonlocal.NonLocal3D()(np.ones((1, 2, 4, 4, 4), "float32"))
-print(tuple(y.shape), keras_nonlocal.__version__)
+import keras_nonlocal
+assert keras_nonlocal.__file__.startswith({str(folder)!r}), keras_nonlocal.__file__
+{code}
 """
     result = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        cwd=folder,
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_works_outside_the_checkout_and_leaves_tensorflow_to_keras(wheel, tmp_path):
+    code = """
+import keras_nonlocal.describe, keras_nonlocal.visualize
+import numpy as np
+y = keras_nonlocal.NonLocal3D()(np.ones((1, 2, 4, 4, 4), "float32"))
+print(tuple(y.shape), keras_nonlocal.__version__)
+"""
     expected = f"(1, 2, 4, 4, 4) {keras_nonlocal.__version__}"
-    assert result.stdout.strip().endswith(expected)
+    assert printed_outside_the_checkout(wheel, tmp_path, code).endswith(expected)
+
+
+def test_converts_outside_the_checkout(wheel, tmp_path):
+    code = """
+from keras_nonlocal import C2D
+from keras_nonlocal.convert import load_weights
+first, second = (C2D(14, 3, width=4) for _ in range(2))
+first.save_weights("a.weights.h5")
+report = load_weights(second, "a.weights.h5")
+pairs = zip(first.get_weights(), second.get_weights())
+print(report.source, all((x == y).all() for x, y in pairs), len(report.missing))
+"""
+    found = printed_outside_the_checkout(wheel, tmp_path, code)
+    assert found.endswith("keras_nonlocal True 0")
 
 
 def test_every_public_name_exists_and_is_documented():
