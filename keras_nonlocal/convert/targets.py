@@ -37,6 +37,7 @@ def find_targets(model):
             f"load_weights needs a model, or a layer, that has been built: call it "
             f"once, or its `build`. Received: {model!r}."
         )
+    check_paths(model)
     epsilons = {id(x.moving_variance): x.epsilon for x in _normalizations(model)}
     prefix = "" if isinstance(model, keras.Model) else f"{model.path}/"
     return {
@@ -46,8 +47,22 @@ def find_targets(model):
 
 
 def layers_of(model):
-    """The layers of a model; a layer alone is its own."""
-    return model.layers if isinstance(model, keras.Model) else [model]
+    """The layers of a model and of the models within it; a layer is its own."""
+    if not isinstance(model, keras.Layer):
+        return []
+    return model._flatten_layers(include_self=not isinstance(model, keras.Model))
+
+
+def check_paths(model):
+    """Raises a `ValueError` for two networks in one model: their names are the same."""
+    paths = [variable.path for variable in model.weights]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ValueError(
+                f"load_weights needs a model of one network, and {model.name!r} has "
+                f"{paths.count(path)} weights of the name {path!r}: load each network "
+                "by itself, before or after they are joined."
+            )
 
 
 def _normalizations(model):

@@ -335,3 +335,45 @@ def test_works_with_a_saved_and_loaded_model(state, tmp_path):
     model = keras.models.load_model(path)
     assert load_weights(model, state).ok
     assert model.get_layer("res3_0_nonlocal").pool_position == "before"
+
+
+# === Networks within a model ===
+
+
+def _within_functional(network):
+    clip = keras.Input(CLIP)
+    return keras.Model(clip, network(clip))
+
+
+def _within_sequential(network):
+    return keras.Sequential([network])
+
+
+def _within_two(network):
+    return _within_functional(_within_sequential(network))
+
+
+@pytest.mark.parametrize("wrap", [_within_functional, _within_sequential, _within_two])
+def test_a_network_within_a_model_is_checked_as_it_would_be_alone(wrap, state):
+    other = wrap(build(convention="mmaction2", non_local_options={"use_bias": True}))
+    check_refused(other, state, "res3_0_nonlocal has pool_position='after', not 'bef")
+    network = build()
+    load_weights(wrap(network), state)
+    alone = build()
+    load_weights(alone, state)
+    assert_same(weights(network), weights(alone))
+
+
+def test_two_networks_in_one_model_are_refused(state):
+    networks = [build(name=name) for name in "ab"]
+    clip = keras.Input(CLIP)
+    both = keras.Model(clip, keras.layers.Average()([x(clip) for x in networks]))
+    before = [weights(network) for network in networks]
+    for model, content in ((both, state), (networks[0], both)):
+        with pytest.raises(ValueError, match="2 weights of the name 'conv1/kernel'"):
+            load_weights(model, content, strict=False)
+    for network, values in zip(networks, before, strict=True):
+        assert_same(weights(network), values)
+    for network in networks:
+        load_weights(network, state)
+    assert_same(*map(weights, networks))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from keras import ops
 
-from keras_nonlocal.convert.targets import layers_of
+from keras_nonlocal.convert.targets import check_paths, layers_of
 from keras_nonlocal.layers.base_non_local import BaseNonLocal
 from keras_nonlocal.models.convolution import PaddedConv3D
 from keras_nonlocal.models.pooling import PaddedMaxPooling3D
@@ -15,6 +15,7 @@ _BLOCK_OPTIONS = ("mode", "sub_sample", "scope", "group_size")
 
 def content_of(model):
     """A model as a `.keras` file of it would be read."""
+    check_paths(model)
     return {
         "model": {x.path: ops.convert_to_numpy(x) for x in model.weights},
         "config": {"config": {"layers": [{"config": x} for x in _configs(model)]}},
