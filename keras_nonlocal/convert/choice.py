@@ -155,10 +155,10 @@ def _drop_usual_options(chosen):
 
 
 def _choose_stem(chosen, facts, asked, notes):
-    """All I3D and C2D of some projects have one; weights do not tell."""
+    """What the file says of itself, or that of all the project's I3D or C2D."""
     usual = stem_of(chosen["convention"], chosen["model"])
     told = {"stem": usual} if usual and "convention" in facts else {}
-    chosen["stem"] = _agree("stem", told, asked)
+    chosen["stem"] = _agree("stem", told | facts, asked)
     if chosen["stem"] is None:
         chosen["stem"] = usual or "8x8"
         notes.append(_assumed("stem", chosen["stem"]))

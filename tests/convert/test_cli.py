@@ -161,6 +161,23 @@ def test_our_own_files_can_be_converted_again(files, path, tmp_path, capsys):
     )
 
 
+def test_the_stem_that_a_file_was_converted_with_stays(path, tmp_path, capsys):
+    own = tmp_path / "own.keras"
+    network = build(convention="pyslowfast", stem="32x2")
+    network.save(own)
+    told = ("--convention", "pyslowfast", "--stem", "32x2")
+    assert run(own, path, *SIZE, *told) == 0
+    again = tmp_path / "again.keras"
+    assert run(path, again, *SIZE) == 0
+    assert read_metadata(again)["architecture"]["stem"] == "32x2"
+    clip = np.random.default_rng(1).normal(size=(1, *CLIP)).astype("float32")
+    loaded = keras.models.load_model(again)
+    np.testing.assert_array_equal(numpy(loaded(clip)), numpy(network(clip)))
+    capsys.readouterr()
+    error = refused(capsys, path, tmp_path / "x.keras", *SIZE, "--stem", "8x8")
+    assert "stem='32x2', and stem='8x8' was asked for" in error
+
+
 def test_inflated_images_keep_their_pixels_when_converted_again(files, path, tmp_path):
     assert run(files["torchvision"], path, *SIZE, "--model", "c2d") == 0
     again = tmp_path / "again.keras"
