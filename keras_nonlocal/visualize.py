@@ -31,11 +31,14 @@ class AttentionMaps(NamedTuple):
         queries: `Grid` of the N positions i, in frames and pixels of the clip.
         keys: `Grid` of the M positions j; where keys are pooled, the centre of a
             key is the centre of the four positions that it came from.
+        rows: Numbers of the queries that the rows of `scores` are of: all N, or
+            those nearest to the positions asked for.
     """
 
     scores: np.ndarray
     queries: Grid
     keys: Grid
+    rows: np.ndarray
 
 
 def attention_maps(model, clips, layer_name, positions=None) -> AttentionMaps:
@@ -49,7 +52,8 @@ def attention_maps(model, clips, layer_name, positions=None) -> AttentionMaps:
         layer_name: Name of the block, such as `"res3_1_nonlocal"`.
         positions: None for all queries, or a list of `(t, y, x)` in frames and
             pixels: only the rows of the queries nearest to them are computed, so
-            that maps are no limit.
+            that maps are no limit (but for blocks with a `scope` or `group_size`).
+            `rows` of the result says which they are.
 
     Returns:
         `AttentionMaps`: scores, queries, keys. Memory grows as B*N*M, or as B*K*M
@@ -71,11 +75,21 @@ def attention_maps(model, clips, layer_name, positions=None) -> AttentionMaps:
     shape = tuple(features.shape[1:-1])
     queries = feature_grid(layer.input, shape, clips.shape[1:-1])
     keys = queries.pooled(_pool_sizes(layer, len(shape)))
-    rows = None
-    if positions is not None:
-        rows = [queries.nearest(*position) for position in positions]
+    rows = None if positions is None else _nearest(queries, positions)
     scores = _rows_of_scores(layer, features, rows, queries, keys)
-    return AttentionMaps(scores, queries, keys)
+    rows = np.arange(scores.shape[1]) if rows is None else rows
+    return AttentionMaps(scores, queries, keys, rows)
+
+
+def _nearest(queries, positions):
+    points = np.asarray(positions, float)
+    if points.ndim != 2 or len(points) == 0 or points.shape[1] != len(queries.shape):
+        axes = ("t", "y", "x")[-len(queries.shape) :]
+        raise ValueError(
+            f"Expected `positions` as a list of ({', '.join(axes)}), in frames and "
+            f"pixels. Received: positions={positions!r}."
+        )
+    return np.array([queries.nearest(*point) for point in points])
 
 
 def _rows_of_scores(layer, features, rows, queries, keys):

@@ -72,7 +72,16 @@ def test_rows_of_chosen_positions_are_those_of_the_whole_map(options):
     whole = attention_maps(model, clips, "block")
     some = attention_maps(model, clips, "block", positions=[(3, 1, 5), (0, 0, 0)])
     rows = [whole.queries.nearest(3, 1, 5), 0]
+    assert some.rows.tolist() == rows
+    assert whole.rows.tolist() == list(range(whole.scores.shape[1]))
     np.testing.assert_allclose(some.scores, whole.scores[:, rows], rtol=1e-6)
+
+
+@pytest.mark.parametrize("positions", [(3, 1, 5), [(3, 1)], []])
+def test_positions_that_are_none_are_refused(positions):
+    model = video_model()
+    with pytest.raises(ValueError, match=r"as a list of \(t, y, x\)"):
+        attention_maps(model, random_clips(model), "block", positions=positions)
 
 
 def test_c2d_maps_lie_on_the_clip():

@@ -42,6 +42,12 @@ def check_arguments(layer):
             "a dict of arguments of BatchNormalization. Received: "
             f"normalization_options={layer.normalization_options!r}."
         )
+    reserved = {"name", "dtype", "axis"} & set(layer.normalization_options or ())
+    if reserved:
+        raise ValueError(
+            f"{owner}: `normalization_options` cannot hold {sorted(reserved)}, which "
+            "the block decides itself. Leave them out."
+        )
     if layer.group_size and layer.scope == "space":
         raise ValueError(
             f"{owner}: `group_size` divides the frames that attend to one another, "
@@ -106,14 +112,17 @@ def check_query_indices(layer, indices, num_queries, return_attention_scores):
             f"{_where(layer)}: `query_indices` chooses rows of the attention scores. "
             "Pass return_attention_scores=True with it."
         )
-    indices = np.asarray(indices)
+    try:
+        rows = np.asarray(indices)
+    except NotImplementedError:  # a tensor of a graph
+        rows = np.empty(0)
     end = np.inf if num_queries is None else num_queries
-    whole = indices.ndim == 1 and indices.size and indices.dtype.kind in "iu"
-    if not whole or indices.min() < 0 or indices.max() >= end:
+    whole = rows.ndim == 1 and rows.size and rows.dtype.kind in "iu"
+    if not whole or rows.min() < 0 or rows.max() >= end:
         raise ValueError(
             f"{_where(layer)}: expected `query_indices` as a list of whole numbers "
             f"from 0 to {'N - 1' if num_queries is None else num_queries - 1}, "
-            f"positions in row-major order. Received: query_indices={indices.tolist()}."
+            f"positions in row-major order. Received: query_indices={indices!r}."
         )
 
 

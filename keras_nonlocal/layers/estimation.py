@@ -17,7 +17,8 @@ class FormEstimate:
         algorithm: `"dense"`, `"linear"`, `"sorted"` or `"chunked"`.
         multiply_adds: Of a forward pass, projections included.
         training_multiply_adds: Of a forward and a backward pass.
-        peak_bytes: Memory in training in float32, beside x, z and the normalisation.
+        peak_bytes: Memory in training in float32, beside x, z, the normalisation and
+            what the backend's allocator keeps (tens of MiB).
     """
 
     algorithm: str
@@ -86,9 +87,16 @@ def estimate(layer_or_options, input_shape):
             "estimate: every axis of `input_shape` must be known. Received: "
             f"input_shape={shape}."
         )
-    if not layer.built:
-        layer = type(layer).from_config(layer.get_config())  # yours stays unbuilt
-        layer.build(shape)
+    if 0 in shape:
+        raise ValueError(f"estimate: an empty input. Received: input_shape={shape}.")
+    width = layer.g.input_spec.axes[-1] if layer.built else None
+    layer = type(layer).from_config(layer.get_config())  # yours stays as it is
+    layer.build(shape)
+    if width not in (None, layer.g.input_spec.axes[-1]):
+        raise ValueError(
+            f"estimate: the layer has been built on {width} channels. Received: "
+            f"input_shape={shape}."
+        )
     sizes = layer.sizes_of(shape)
     forms = tuple(_form(layer.mode, a, sizes) for a in ("dense", LEAN[layer.mode]))
     chosen = layer.order_for(shape).algorithm

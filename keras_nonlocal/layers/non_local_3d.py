@@ -47,9 +47,9 @@ class NonLocal3D(BaseNonLocal):
         algorithm: How the pairs are computed; every form gives the same numbers and
             gradients to rounding. `"dense"` builds the (N, M) map; `"linear"`
             (dot product), `"sorted"` (concatenation) and `"chunked"` (Gaussian
-            modes) never do. `"auto"` takes the fastest for the shape whose maps fit
-            into 256 MiB (`ops.algorithms.MEMORY_BUDGET`); with unknown sizes, one
-            without maps. `keras_nonlocal.estimate` says which.
+            modes) never do. `"auto"` takes the fastest in training whose maps
+            fit into 256 MiB in float32 (`ops.algorithms.MEMORY_BUDGET`); with unknown
+            sizes, one without maps. `keras_nonlocal.estimate` says which.
         kernel_initializer: For theta, phi, g, W_z and w_f. None: normal with
             standard deviation 0.01 (released code). Each of them draws its own.
         bias_initializer, kernel_regularizer, bias_regularizer,
@@ -67,8 +67,8 @@ class NonLocal3D(BaseNonLocal):
             `(batch, positions, groups, N, M)`). Memory grows as N*M. The output
             itself is the same with and without.
         query_indices: With `return_attention_scores`, the rows to return, as a list
-            of numbers from 0 to N - 1 in row-major order: `(batch, K, M)`, for
-            maps that would not fit as a whole.
+            of numbers from 0 to N - 1 in row-major order (within each group):
+            `(batch, K, M)`, for maps that would not fit as a whole.
 
     Input shape: `(batch, frames, height, width, channels)`. Output shape: the
     same.

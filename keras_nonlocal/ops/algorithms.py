@@ -15,7 +15,8 @@ LEAN = {
     "concatenation": "sorted",
 }
 
-# Bytes that a form may take, at its peak in training, for `auto` to choose it.
+# Bytes, counted in float32, that the maps may take at their peak in training for
+# `auto` to choose the dense form.
 MEMORY_BUDGET = 2**28
 
 # Multiply-adds in the time that memory moves one number: about 50 on CPUs, and of

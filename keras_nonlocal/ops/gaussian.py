@@ -3,6 +3,7 @@
 from keras import backend, ops
 
 from keras_nonlocal.ops import chunks
+from keras_nonlocal.ops.first_order import refuse_second_order
 from keras_nonlocal.ops.half_precision import accumulation_dtype, at_least_float32
 
 
@@ -63,6 +64,7 @@ def _chunked(theta, phi, g):
     y = chunks.join(y, num_queries)
 
     def gradient(*args, upstream=None):
+        refuse_second_order()
         dy = args[0] if upstream is None else upstream
         # The softmax's gradient: ds_ij = p_ij (dy_i . g_j - dy_i . y_i).
         means = ops.sum(at_least_float32(dy * y), axis=-1, keepdims=True)

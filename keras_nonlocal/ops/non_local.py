@@ -1,6 +1,6 @@
 """The non-local operation y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j) (paper, Eq. 1)."""
 
-from keras import ops
+from keras import backend, ops
 
 from keras_nonlocal.ops import concatenation, dot_product, gaussian
 from keras_nonlocal.ops.algorithms import MODES, choose
@@ -64,15 +64,19 @@ def non_local(
     theta, phi, g = (ops.convert_to_tensor(t) for t in (theta, phi, g))
     _check_shapes(theta, phi, g)
     _check_arguments(mode, scale, concat_kernel, channels=theta.shape[-1])
+    dtype = g.dtype
+    common = backend.result_type(theta.dtype, phi.dtype, dtype)
+    theta, phi, g = (ops.cast(t, common) for t in (theta, phi, g))
     sizes = (*theta.shape[:2], phi.shape[1], theta.shape[2], g.shape[2])
     algorithm = choose(algorithm, mode, *sizes)
     if mode == "dot_product":
-        return getattr(dot_product, algorithm)(theta, phi, g)
+        y = getattr(dot_product, algorithm)(theta, phi, g)
+        return ops.cast(y, dtype)
     if mode == "concatenation":
         a, b = concatenation.split(theta, phi, concat_kernel)
-        return getattr(concatenation, algorithm)(a, b, g)
+        return ops.cast(getattr(concatenation, algorithm)(a, b, g), dtype)
     theta, phi = _prepared(theta, phi, mode)
-    return getattr(gaussian, algorithm)(theta, phi, g, scale)
+    return ops.cast(getattr(gaussian, algorithm)(theta, phi, g, scale), dtype)
 
 
 def attention_scores(

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_nonlocal.ops.first_order import refuse_second_order
 from keras_nonlocal.ops.half_precision import at_least_float32
 from keras_nonlocal.ops.prefix_sums import prefix_sums
 
@@ -38,7 +39,7 @@ def sorted_relu(a, b, g):
 
 @ops.custom_gradient
 def _sum(a, b, g):
-    a = a + ops.sum(0 * b, axis=1, keepdims=True)  # NaN in a key reaches all queries
+    a = a + _nan_of(b[..., None])[..., 0]  # which would be sorted somewhere
     order = ops.argsort(-b, axis=1)  # (B, M)
     ranked = _take(b[..., None], order)[..., 0]
     counts = _count_above(ranked, -a)  # k_i: (B, N)
@@ -52,9 +53,10 @@ def _sum(a, b, g):
     y = a * _take(sums, counts) + _take(_with_zero(prefix_sums(weights * g)), counts)
 
     def gradient(*args, upstream=None):
+        refuse_second_order()
         dy = args[0] if upstream is None else upstream
         of_dy = _sums_by_key(dy, counts, ranked)  # U0: (B, M, d)
-        of_a_dy = _sums_by_key(a * dy, counts, ranked)
+        of_a_dy = _sums_by_key(a * dy, counts, ranked) + _nan_of(a)
         back = ops.argsort(order, axis=1)
         db = ops.sum(g * of_dy, axis=-1, keepdims=True)
         return (
@@ -64,6 +66,12 @@ def _sum(a, b, g):
         )
 
     return y, gradient
+
+
+def _nan_of(x):
+    """`(B, 1, 1)`: NaN if there is one in x `(B, n, 1)`, which the map would spread
+    over all pairs; else 0."""
+    return ops.sum(ops.where(ops.isnan(x), x, 0), axis=1, keepdims=True)
 
 
 def _take(x, indices):

@@ -63,5 +63,13 @@ def test_leaves_an_unbuilt_layer_unbuilt():
 def test_refuses_what_it_cannot_estimate():
     with pytest.raises(ValueError, match="every axis of `input_shape` must be known"):
         estimate({}, (None, 4, 14, 14, 64))
+    with pytest.raises(ValueError, match="an empty input"):
+        estimate({}, (0, 4, 14, 14, 64))
+    layer = NonLocal3D()
+    layer.build((1, 4, 14, 14, 8))
+    with pytest.raises(ValueError, match="built on 8 channels"):
+        estimate(layer, (1, 4, 14, 14, 16))
+    with pytest.raises(ValueError, match="expects inputs of rank 5"):
+        estimate(layer, (1, 14, 14, 8))
     with pytest.raises(TypeError, match="expected a non-local layer or a dict"):
         estimate("res3", RES3)

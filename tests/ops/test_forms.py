@@ -174,6 +174,70 @@ def test_a_nan_is_never_hidden(mode, algorithm, where):
     dense = np.isnan(to_numpy(function(mode, "dense")(*arrays)))
     form = np.isnan(to_numpy(function(mode, algorithm)(*arrays)))
     assert dense.any() and form[dense].all()
+    dense, form = (
+        gradients(lambda *t, f=f: ops.sum(f(*t)), arrays)[2]
+        for f in (function(mode, "dense"), function(mode, algorithm))
+    )
+    assert np.isnan(form[np.isnan(dense)]).all()
+
+
+@pytest.mark.parametrize(("mode", "algorithm"), FORMS)
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_operands_of_several_dtypes_give_the_dtype_of_g(mode, algorithm, which):
+    arrays = operands(mode, 1, 9, 8, 3, 2)
+    expected = to_numpy(function(mode, "dense")(*arrays)).astype("float64")
+    arrays[which] = ops.cast(arrays[which], "bfloat16")
+    y = function(mode, algorithm)(*arrays)
+    assert keras.backend.standardize_dtype(y.dtype) == (
+        "bfloat16" if which == 2 else FLOAT
+    )
+    assert_close(ops.cast(y, FLOAT), expected, 2.0**-5)
+    found = gradients(
+        lambda *t: ops.sum(function(mode, algorithm)(*t)), operands(mode, 1, 9, 8, 3, 2)
+    )
+    assert all(np.isfinite(t).all() for t in found)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="not differentiated twice")
+@pytest.mark.parametrize(("mode", "algorithm"), FORMS)
+def test_second_derivatives_are_right_or_refused(mode, algorithm):
+    arrays = operands(mode, 1, 9, 8, 3, 2)
+    if keras.backend.backend() == "tensorflow":
+        found = [
+            second_order_in_tensorflow(mode, a, arrays) for a in (algorithm, "dense")
+        ]
+    else:
+        try:
+            found = [
+                second_order_in_torch(mode, a, arrays) for a in (algorithm, "dense")
+            ]
+        except NotImplementedError as error:
+            assert "Use algorithm='dense'" in str(error)
+            return
+    for actual, expected in zip(*found, strict=True):
+        assert_close(actual, to_numpy(expected).astype("float64"), 10 * RTOL)
+
+
+def second_order_in_tensorflow(mode, algorithm, arrays):
+    import tensorflow as tf
+
+    tensors = [tf.constant(a) for a in arrays]
+    with tf.GradientTape() as outer:
+        outer.watch(tensors)
+        with tf.GradientTape() as inner:
+            inner.watch(tensors)
+            y = ops.sum(ops.square(function(mode, algorithm)(*tensors)))
+        penalty = ops.sum(ops.square(inner.gradient(y, tensors[2])))
+    return outer.gradient(penalty, tensors)
+
+
+def second_order_in_torch(mode, algorithm, arrays):
+    import torch
+
+    tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
+    y = function(mode, algorithm)(*tensors).square().sum()
+    (gradient,) = torch.autograd.grad(y, tensors[2], create_graph=True)
+    return torch.autograd.grad(gradient.square().sum(), tensors)
 
 
 @pytest.mark.parametrize(

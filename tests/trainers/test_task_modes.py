@@ -267,6 +267,14 @@ def test_dry_run_shows_config_network_and_batches(config, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dry_run_opens_the_weights_to_start_from(config, tmp_path):
+    page = tmp_path / "weights.pth"
+    page.write_text("<!DOCTYPE html><html></html>")
+    override = f"task.init_checkpoint={page}"
+    with pytest.raises(UserError, match="it is an HTML page"):
+        run("dry_run", tmp_path / "run", override, config=config)
+
+
 # === Mistakes ===
 
 

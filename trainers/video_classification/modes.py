@@ -118,13 +118,17 @@ def predict(options, name, experiment):
 
 
 def dry_run(options, name, experiment):
-    """Prints the config, the model, and one batch of each data set."""
+    """Prints the config, the model, and one batch of each data set.
+
+    The model starts as training would: from `init_checkpoint`, where there is one.
+    """
     task = build_task(experiment)
     print(config.to_yaml(experiment, name))
     clip, side = experiment.task.clip, experiment.task.train_data.crop_size
     model = task.build_model((clip.num_frames, side, side, 3))
     print(to_table(describe(model)), end="\n\n")
     model = task.build_model()
+    task.initialize(model)
     for data in (experiment.task.train_data, experiment.task.validation_data):
         _print_batch(task, model, data)
     _print_report(task)
@@ -159,7 +163,7 @@ def _print_batch(task, model, data):
     for key, value in batch.items():
         print(f"  {key:<8}{value.dtype.name:<9}{tuple(value.shape)}")
     losses, _, _ = task.forward(batch, model, training=False)
-    print(f"  loss    {float(losses.numpy().mean()):.4f} with untrained weights")
+    print(f"  loss    {float(losses.numpy().mean()):.4f} before training")
 
 
 def _save_setup(task, name, experiment, model_dir):
