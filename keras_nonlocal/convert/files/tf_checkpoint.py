@@ -9,9 +9,11 @@ import pathlib
 
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.files.arrays import BFLOAT16, array_from_bytes
-from keras_nonlocal.convert.files.budget import Budget
+from keras_nonlocal.convert.files.budget import OBJECT, Budget
+from keras_nonlocal.convert.files.crc32c import masked_crc32c
 
 FOOTER, MAGIC = 48, 0xDB4775248B80FB57
+MAX_VARINT = 10  # bytes: 64 bits in sevens
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 HEADER = b""  # the key of what is said of the file as a whole
 TYPES = {  # tensorflow.DataType
@@ -95,8 +97,14 @@ def read_tensor(key, entry, shards):
             f"{len(data)}. Use another one."
         )
     shape = [dict(fields(x)).get(1, 0) for n, x in fields(known.get(2, b"")) if n == 2]
-    code = TYPES[known[1]]
-    return array_from_bytes(data[begin : begin + size], code, shape, budget)
+    numbers = data[begin : begin + size]
+    array = array_from_bytes(numbers, TYPES[known[1]], shape, budget)
+    if masked_crc32c(numbers) != int.from_bytes(known.get(6, b""), "little"):
+        raise CheckpointError(
+            f"the data of {variable_path(key)!r} differs from its checksum: it is "
+            "damaged. Use another checkpoint."
+        )
+    return array
 
 
 # === Table of keys and values ===
@@ -113,17 +121,22 @@ def read_table(data):
 
 
 def read_block(data, start, size, budget):
-    """Yields `(key, value)` of one block."""
-    block = data[start : start + size]
-    if len(block) < size or data[start + size : start + size + 1] != b"\0":
-        raise CheckpointError("its index is damaged or compressed.")
+    """Yields `(key, value)` of one block, whose checksum and type lie behind it."""
+    budget.charge(OBJECT + size, "an index")
+    block, kind = data[start : start + size], data[start + size : start + size + 1]
+    checksum = int.from_bytes(data[start + size + 1 : start + size + 5], "little")
+    if kind != b"\0" or masked_crc32c(block + kind) != checksum:
+        raise CheckpointError(
+            "its index is compressed, or differs from its checksum: it is damaged. "
+            "Use another checkpoint."
+        )
     end = size - 4 - 4 * int.from_bytes(block[-4:], "little")  # places to start at
     key, position = b"", 0
     while position < end:
         (shared, added, length), position = take_varints(block, position, 3)
         value = position + added
         key = key[:shared] + block[position:value]
-        budget.charge(len(key), "names")
+        budget.charge(OBJECT + len(key), "names")
         position = value + length
         yield key, block[value:position]
 
@@ -132,14 +145,14 @@ def take_varints(data, position, count):
     """`count` numbers, and the position behind them."""
     numbers = []
     for _ in range(count):
-        number = shift = 0
-        while True:
-            byte = data[position]
+        number, start = 0, position
+        for byte in data[start : start + MAX_VARINT]:
+            number |= (byte & 0x7F) << 7 * (position - start)
             position += 1
-            number |= (byte & 0x7F) << shift
-            shift += 7
             if byte < 0x80:
                 break
+        else:
+            raise CheckpointError("its index has a number without end: it is damaged.")
         numbers.append(number)
     return numbers, position
 

@@ -406,7 +406,7 @@ BOMBS = {
     "storage's key hashed": lambda: stored_as(doubled_tuple()),
     "storage's key printed": lambda: stored_as(doubled_list()),
     "legacy key": lambda: (
-        samples.torch_legacy({})[:-8] + pickled([Raw(doubled_tuple())])
+        samples.torch_legacy({})[:-5] + pickled([Raw(doubled_tuple())])
     ),
     "storage of a tuple": lambda: pickled(
         Call("torch.storage._load_from_bytes", ((Raw(doubled_tuple()),),))
