@@ -242,11 +242,12 @@ def test_pixels_are_those_that_the_weights_need(trained, kind, tmp_path, capsys)
     assert re.search(rf"! .*\(mean=\[0,0,0\], std=.*; theirs are {GREY}", log)
 
 
-def test_converted_networks_of_bgr_see_rgb(trained, tmp_path):
+def test_converted_networks_of_bgr_see_rgb(trained, tmp_path, capsys):
     pixels = {"color": "BGR", "mean": [1.0, 2.0, 3.0], "std": [4.0, 5.0, 6.0]}
     metadata = {"architecture": {"non_local": None}, "preprocessing": pixels}
     write_keras_file(trained, tmp_path / "bgr.keras", metadata)
     model = started(tmp_path / "bgr.keras", clip={"mean": [3, 2, 1], "std": [6, 5, 4]})
+    assert "conv1 turned from BGR to RGB" in capsys.readouterr().err
     turned = trained.get_layer("conv1").kernel.numpy()[..., ::-1, :]
     np.testing.assert_array_equal(model.get_layer("conv1").kernel.numpy(), turned)
     with pytest.raises(UserError, match=r"mean=\[3,2,1\] and task.clip.std=\[6,5,4\]"):

@@ -37,11 +37,12 @@ def adapt_pixels(model, config, source: str) -> list[str]:
     if not pixels:
         return []
     needed = {key: _three(pixels[key], config) for key in ("mean", "std")}
-    if pixels.get("color") == "BGR":
-        kernel = model.get_layer("conv1").kernel
-        kernel.assign(keras.ops.flip(kernel, axis=-2))
-        needed = {key: value[::-1] for key, value in needed.items()}
-    return _compare(needed, config, source)
+    if pixels.get("color") != "BGR":
+        return _compare(needed, config, source)
+    kernel = model.get_layer("conv1").kernel
+    kernel.assign(keras.ops.flip(kernel, axis=-2))
+    needed = {key: value[::-1] for key, value in needed.items()}
+    return ["conv1 turned from BGR to RGB", *_compare(needed, config, source)]
 
 
 def params_of(prefix: str):
