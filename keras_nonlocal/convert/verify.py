@@ -102,5 +102,8 @@ def _network(state, source, arguments):
 def _difference(actual, expected):
     if actual.shape != expected.shape:
         return float("inf")
-    with np.errstate(all="ignore"):
+    actual, expected = actual.astype("float64"), expected.astype("float64")
+    if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
+        return float("nan")
+    with np.errstate(all="ignore"):  # 0 / 0
         return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))

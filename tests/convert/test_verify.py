@@ -6,7 +6,7 @@ import pytest
 
 from keras_nonlocal.convert import CheckpointError, load_weights
 from keras_nonlocal.convert.conversion import build
-from keras_nonlocal.convert.verify import Verification, verify
+from keras_nonlocal.convert.verify import Verification, _difference, verify
 from keras_nonlocal.models import C2D
 from tests.convert import files_of_weights
 
@@ -162,6 +162,15 @@ def test_weights_of_keras_models_agree(states):
 def test_nan_is_not_ok():
     assert not Verification({"res5": 0.0, "pred": float("nan")}).ok
     assert "nan in pred, at most 1e-04" in str(Verification({"pred": float("nan")}))
+
+
+@pytest.mark.parametrize("factor, ok", [(1.03, False), (1.0, True), (np.inf, False)])
+def test_large_numbers_are_compared_as_others_are(factor, ok):
+    expected = np.full(400, 2e19, "float32")  # their squares overflow
+    difference = _difference(expected * np.float32(factor), expected)
+    assert Verification({"pred": difference}).ok is ok
+    infinite = np.full(400, np.inf, "float32")
+    assert np.isnan(_difference(expected, infinite))
 
 
 def test_maps_of_other_sizes_differ_infinitely(states):
