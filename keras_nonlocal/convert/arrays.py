@@ -1,6 +1,7 @@
 """NumPy arrays from whatever holds numbers."""
 
 import numpy as np
+from keras import ops
 
 
 def to_arrays(state):
@@ -32,3 +33,10 @@ def to_float32(array):
         return None
     with np.errstate(over="ignore"):  # infinity, which is reported
         return array.astype("float32")
+
+
+def to_dtype(array, dtype):
+    """The numbers as a weight of `dtype` holds them."""
+    if dtype == "float32":
+        return array
+    return ops.convert_to_numpy(ops.cast(array, dtype)).astype("float32")

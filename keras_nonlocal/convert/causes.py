@@ -3,6 +3,8 @@
 import re
 from collections import Counter
 
+import numpy as np
+
 from keras_nonlocal.models.placement import STAGES
 from keras_nonlocal.models.resnet import DEPTHS
 
@@ -34,6 +36,33 @@ def _cause_of_kernel(extents, ours):
     if ours[0] == 1:
         return f"{extents[0]} taps in time, not 1: weights of an I3D, or of another"
     return f"{extents[0]} taps in time, not {ours[0]}"
+
+
+def cause_of_values(array, stored, dtype, epsilon=None):
+    """Why finite numbers are none that our weight can compute with, or None.
+
+    Args:
+        array: The numbers.
+        stored: The same as the weight holds them.
+        dtype: Of the weight.
+        epsilon: Of the batch normalisation whose variance they are, else None.
+
+    Example:
+    >>> array = np.array([1.0, -3.0])
+    >>> cause_of_values(array, array, "float32", epsilon=1e-5)
+    'a variance of -3, which has no square root: the file is damaged'
+    """
+    if not np.isfinite(stored).all():
+        return (
+            f"numbers up to {np.abs(array).max():.3g}, too large for {dtype}: build "
+            "the model with weights of float32"
+        )
+    if epsilon is not None and (stored + epsilon <= 0).any():
+        return (
+            f"a variance of {array.min():.3g}, which has no square root: the file is "
+            "damaged"
+        )
+    return None
 
 
 def causes_of(ours, theirs):

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from keras_nonlocal.convert.arrays import to_float32
-from keras_nonlocal.convert.causes import cause_of
+from keras_nonlocal.convert.arrays import to_dtype, to_float32
+from keras_nonlocal.convert.causes import cause_of, cause_of_values
 from keras_nonlocal.convert.port import port_bn
 from keras_nonlocal.convert.report import Mismatch
 
@@ -74,9 +74,21 @@ def _fit_one(fit, source, path, found, target):
     elif not np.isfinite(value).all():
         fit.not_finite.append(name)
     else:
-        fit.values[path] = _for_our_epsilon(value, source, target)
-        if array.ndim == 4 and value.ndim == 5 and value.shape[0] > 1:
-            fit.inflated.append(path)
+        _fit_values(fit, source, path, found, target, value)
+
+
+def _fit_values(fit, source, path, found, target, value):
+    """Takes numbers of the right shape, if they are as good in our weight."""
+    array, name = found.arrays[path], found.names[path]
+    ours = _for_our_epsilon(value, source, target)
+    stored = to_dtype(ours, target.variable.dtype)
+    cause = cause_of_values(ours, stored, target.variable.dtype, target.epsilon)
+    if cause:
+        fit.mismatches.append(Mismatch(path, name, value.shape, target.shape, cause))
+        return
+    fit.values[path] = ours
+    if array.ndim == 4 and value.ndim == 5 and value.shape[0] > 1:
+        fit.inflated.append(path)
 
 
 def _for_our_epsilon(value, source, target):

@@ -34,9 +34,11 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
         `Report`: what became of every weight.
 
     Raises:
-        ValueError: An unknown `source`; a model that is not built.
-        CheckpointError: A file that cannot be read, names of no known source, or,
-            if `strict`, a report with problems.
+        TypeError: Neither a file nor what it would hold.
+        ValueError: An unknown `source`; a model that is not built, or that holds
+            several networks.
+        CheckpointError: A file that cannot be read, names of no known source,
+            nothing that fits, or, if `strict`, a report with problems.
 
     Example:
     >>> model = I3D(14, 10, (4, 64, 64, 3), width=8, convention="pyslowfast")
@@ -52,6 +54,11 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
         path_or_dict = content_of(path_or_dict)
     if isinstance(path_or_dict, Mapping):
         return _load(model, path_or_dict, source, strict, skip_head)
+    if not isinstance(path_or_dict, str | os.PathLike):
+        raise TypeError(
+            "load_weights needs the path of a file, a dict of arrays by name, or a "
+            f"Keras model. Received: {path_or_dict!r}."
+        )
     path = os.fspath(path_or_dict)
     content = read_weights(path)
     try:
@@ -62,12 +69,25 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
 
 def _load(model, content, source, strict, skip_head):
     source, state = identify(content, source)
+    _check_arrays(source, state)
     demands = source.demands(state, content)
     values, report = make_plan(model, source, state, demands, skip_head)
     departures = tuple(source.departures(model, content))
     report = dataclasses.replace(report, convention=report.convention + departures)
     if strict:
         report.raise_if_wrong()
+    elif not report.matched:
+        raise CheckpointError(f"Nothing fits, and nothing was loaded.\n{report}")
     for variable, value in values:
         variable.assign(value)
     return report
+
+
+def _check_arrays(source, state):
+    """Lists of numbers are no arrays: left out, they would seem to be missing."""
+    for name, value in state.items():
+        if isinstance(value, list | tuple) and source.translate(str(name)):
+            raise CheckpointError(
+                f"{name!r} holds a {type(value).__name__}, and not an array: make it "
+                "one by numpy.asarray."
+            )

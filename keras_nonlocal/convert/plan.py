@@ -90,7 +90,10 @@ def is_non_local(path):
 def _needs_no_head(source, found, targets, is_image):
     """No classifier in the model, or that of an image network with other classes."""
     heads = {path: target for path, target in targets.items() if is_head(path)}
-    return not heads or (is_image and fit_arrays(source, found, heads).mismatches)
+    if not is_image:
+        return not heads
+    mismatches = fit_arrays(source, found, heads).mismatches
+    return not heads or any(x.file_shape != x.shape for x in mismatches)
 
 
 def _new(found, targets, headless):

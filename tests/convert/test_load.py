@@ -377,3 +377,66 @@ def test_two_networks_in_one_model_are_refused(state):
     for network in networks:
         load_weights(network, state)
     assert_same(*map(weights, networks))
+
+
+# === Numbers that a weight cannot compute with ===
+
+
+def test_numbers_too_large_for_the_models_floats_do_not_fit(state):
+    name = "head.projection.weight"
+    content = state | {name: np.full_like(state[name], 7e4)}
+    keras.config.set_dtype_policy("float16")
+    try:
+        half = build()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    check_refused(half, content, "pred/kernel .* numbers up to 7e.04, too large for fl")
+    assert load_weights(build(), content).ok
+    load_weights(half, state)
+    expected = state["head.projection.bias"].astype("float16")
+    np.testing.assert_array_equal(numpy(half.get_layer("pred").bias), expected)
+
+
+@pytest.mark.parametrize("value, fits", [(-1e-5, False), (-3.0, False), (0.0, True)])
+def test_variances_without_a_square_root_do_not_fit(model, state, value, fits):
+    name = "s1.pathway0_stem.bn.running_var"
+    variances = state[name].copy()
+    variances[1] = value
+    content = state | {name: variances}
+    if fits:
+        network = build()
+        load_weights(network, content)
+        ours = numpy(network.get_layer("conv1_bn").moving_variance)
+        np.testing.assert_array_equal(ours, variances)
+    else:
+        message = f"conv1_bn/moving_variance .* a variance of {value:.3g}, which has no"
+        check_refused(model, content, message)
+
+
+# === What is no weights ===
+
+
+@pytest.mark.parametrize("content", [None, 3, [np.zeros(3)], b"weights.pth"])
+def test_what_is_no_file_is_refused(model, content):
+    with pytest.raises(TypeError, match="needs the path of a file, a dict .* Received"):
+        load_weights(model, content)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_lists_are_no_arrays(model, state, strict):
+    name = "head.projection.bias"
+    message = f"'{name}' holds a list, and not an array: make it one by numpy.asarray"
+    check_refused(model, state | {name: [0.0] * 7}, message, strict=strict)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {b"model_state": x}])
+def test_names_of_bytes_are_refused(model, state, wrap):
+    content = {name.encode(): array for name, array in state.items()}
+    check_refused(model, wrap(content), r"The names are bytes. .* by \{name.decode\(\)")
+
+
+def test_without_strict_something_must_fit(state):
+    clip = keras.Input((3,))
+    other = keras.Model(clip, keras.layers.Dense(2)(clip))
+    message = "Nothing fits, and nothing was loaded.*matched +0"
+    check_refused(other, state, message, strict=False)

@@ -68,6 +68,11 @@ def _unknown(source, state, content):
             f"The file holds a {type(content).__name__}. Expected a dict of arrays by "
             "name, as training programs save it."
         )
+    if any(isinstance(name, bytes) for name in content):
+        return CheckpointError(
+            "The names are bytes. Expected text: decode them by "
+            "{name.decode(): array for name, array in weights.items()}."
+        )
     names = ", ".join(map(repr, sorted(map(str, state))[:3])) or "nothing"
     looked = ", ".join(SOURCES) if source == "auto" else source
     return CheckpointError(
