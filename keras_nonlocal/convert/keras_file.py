@@ -9,11 +9,15 @@ import tempfile
 import zipfile
 
 from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.files.archives import ZipArchive
+from keras_nonlocal.convert.files.budget import Budget
+from keras_nonlocal.convert.files.checkpoint import explained
+from keras_nonlocal.convert.files.json_text import read_json
+from keras_nonlocal.convert.files.sniff import sniff
 
 # The file's own description of itself, which Keras writes and does not read.
 _METADATA = "metadata.json"
 _KEY = "keras_nonlocal"
-_LIMIT = 64 * 2**20  # bytes of description; a file from elsewhere may claim any
 
 
 def check_destination(path, overwrite=False):
@@ -73,23 +77,17 @@ def read_metadata(path):
     """What `write_keras_file` wrote beside the weights; `{}` for other files.
 
     Raises:
-        CheckpointError: Not a `.keras` file.
+        CheckpointError: Not a `.keras` file, or damaged.
     """
-    try:
-        with zipfile.ZipFile(path) as file:
-            if file.getinfo(_METADATA).file_size > _LIMIT:
-                raise ValueError(f"its {_METADATA} is too large")
-            return json.loads(file.read(_METADATA)).get(_KEY, {})
-    except (
-        OSError,
-        LookupError,
-        ValueError,
-        AttributeError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise CheckpointError(
-            f"Cannot read {str(path)!r}: not a .keras file ({error})."
-        ) from error
+    with explained(path):
+        data = pathlib.Path(path).read_bytes()
+        if sniff(data) != "zip":
+            raise CheckpointError("not a .keras file.")
+        budget = Budget(len(data))
+        archive = ZipArchive(data, budget)
+        if _METADATA not in archive.names():
+            return {}
+        return read_json(archive.copy(_METADATA), budget).get(_KEY, {})
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from keras_nonlocal.convert import CheckpointError, load_weights
 from keras_nonlocal.convert.sources import SOURCES, identify
 from keras_nonlocal.models import C2D, I3D
 from tests.convert import spelling
+from tests.convert.files.limits import limited
 from tests.convert.networks import TorchNetwork, draw_state, numpy
 
 CLIP = (8, 48, 48, 3)
@@ -411,3 +412,15 @@ def test_names_of_no_source_are_shown():
         load_weights(model, {}, source="slowfast")
     with pytest.raises(CheckpointError, match="None of the 1 names .* gluoncv"):
         load_weights(model, {"conv1_w": np.ones(2)}, source="gluoncv")
+
+
+def test_configs_without_end_are_searched_once():
+    """50 million characters, of which nothing closes the brackets."""
+    source = SOURCES["mmaction2"]
+    for config in (
+        "non_local_cfg=dict(" + "a" * 5 * 10**7,
+        "non_local_cfg=dict(" * 10**6,
+    ):
+        with limited(seconds=5, headroom=2**28):
+            demands = source.demands({}, {"meta": {"cfg": config}})
+        assert demands == {"sub_sample": False}

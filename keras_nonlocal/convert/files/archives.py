@@ -14,6 +14,8 @@ from keras_nonlocal.convert.errors import CheckpointError
 GZIP_START = b"\x1f\x8b"
 CHUNK = 2**16
 STREAM = 2**12  # what one more stream costs
+ENTRY = 2**10  # what one more file in a zip costs
+ENTRY_START = b"PK\1\2"  # of each in the table at a zip's end
 TAR_BLOCK = 512
 TAR_FILES = (b"0", b"\0")
 TAR_SKIPPED = b"LKxg125346"  # long names, attributes, links, devices, folders
@@ -98,6 +100,7 @@ class ZipArchive:
     def __init__(self, data, budget):
         self.data = data
         self.budget = budget
+        budget.charge(ENTRY * data.count(ENTRY_START), "a table of files")
         try:
             infos = zipfile.ZipFile(io.BytesIO(data)).infolist()
         except (zipfile.BadZipFile, NotImplementedError) as error:

@@ -4,10 +4,9 @@ Read here and not by the `safetensors` package: its NumPy side has no bfloat16, 
 the format's few rules are all checks that this package makes anyway.
 """
 
-import json
-
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.files.arrays import BFLOAT16, array_from_bytes
+from keras_nonlocal.convert.files.json_text import read_json
 
 MAX_HEADER = 100 * 10**6  # the format's own limit
 DTYPES = {
@@ -49,7 +48,7 @@ def read_safetensors(data, budget):
             f"it is truncated: its header ends at byte {start}, the file at "
             f"{len(data)}. Download it again."
         )
-    header = json.loads(data[8:start], object_pairs_hook=unique)
+    header = read_json(data[8:start], budget, object_pairs_hook=unique)
     header.pop("__metadata__", None)
     numbers = memoryview(data)[start:]
     check_offsets(header, len(numbers))
@@ -84,8 +83,8 @@ def check_offsets(header, size):
 def read_array(name, entry, numbers, budget):
     if entry["dtype"] not in DTYPES:
         raise CheckpointError(
-            f"{name!r} has dtype {entry['dtype']!r}, which is not read; expected one "
-            f"of {sorted(DTYPES)}."
+            f"{name!r} has dtype {str(entry['dtype'])[:40]!r}, which is not read; "
+            f"expected one of {sorted(DTYPES)}."
         )
     begin, end = entry["data_offsets"]
     code = DTYPES[entry["dtype"]]

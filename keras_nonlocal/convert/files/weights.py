@@ -1,15 +1,13 @@
 """`read_weights`: nested dicts of arrays, whatever file they lie in."""
 
-import json
 import pathlib
 
 from keras_nonlocal.convert.files.archives import ZipArchive
 from keras_nonlocal.convert.files.budget import Budget
 from keras_nonlocal.convert.files.checkpoint import explained, read_checkpoint
 from keras_nonlocal.convert.files.hdf5 import read_hdf5
+from keras_nonlocal.convert.files.json_text import read_json
 from keras_nonlocal.convert.files.tf_checkpoint import read_tf_checkpoint
-
-OBJECTS = 30  # bytes of memory that a byte of JSON, such as `[],[],[]`, can take
 
 
 def read_weights(path):
@@ -38,10 +36,9 @@ def read_keras(path):
     budget = Budget(len(data))
     archive = ZipArchive(data, budget)
     config = archive.copy("config.json")
-    budget.charge(OBJECTS * len(config), "a config")
     return {
         "model": read_hdf5(archive.copy("model.weights.h5"), budget),
-        "config": json.loads(config),
+        "config": read_json(config, budget),
     }
 
 

@@ -51,7 +51,9 @@ def _stated(options):
     }
 
 
-_OPTIONS = re.compile(r"\bnon_local_cfg=dict\(((?:[^()]|\([^()]*\))*)\)")
+# Possessive: what does not match is not tried again in shorter pieces.
+_OPTIONS = re.compile(r"\bnon_local_cfg=dict\(((?:[^()]++|\([^()]*+\))*+)\)")
+_LONGEST = 2**20  # characters; configs have some 10^4
 _MODE = re.compile(r"\bmode='(\w+)'")
 
 
@@ -60,7 +62,7 @@ def _config(content):
     texts = (
         [meta.get(key) for key in ("cfg", "config")] if isinstance(meta, dict) else []
     )
-    return next((text for text in texts if isinstance(text, str)), "")
+    return next((text for text in texts if isinstance(text, str)), "")[:_LONGEST]
 
 
 SOURCE = Source(

@@ -452,10 +452,31 @@ BOMBS = {
     "safetensors": lambda: samples.safetensors(
         {"x": np.zeros(2, "f4")}, shape=[10**12]
     ),
+    "safetensors header of lists": lambda: gzip.compress(lists_in_safetensors(), 1),
+    "zip's table": lambda: gzip.compress(zip_table(10**6), 1),
     "safetensors header": lambda: struct.pack("<Q", 10**8) + b"{" + b"[" * 10**5,
     "hdf5": lambda: hollow_hdf5(),
     "archives": lambda: nested_gzip(),
 }
+
+
+def lists_in_safetensors(count=10**7):
+    header = b'{"a":[' + b"[]," * count + b"[]]}"
+    return struct.pack("<Q", len(header)) + header
+
+
+def zip_table(count):
+    """A zip of nothing but names of files: 47 bytes each."""
+    entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, *[0] * 7, 1, *[0] * 6)
+    table = (entry + b"a") * count
+    end = struct.pack(
+        "<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(table), 4
+    )
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, 4 + len(table), 1)
+    old = struct.pack(
+        "<4s4H2LH", b"PK\5\6", 0, 0, *[2**16 - 1] * 2, *[2**32 - 1] * 2, 0
+    )
+    return b"PK\3\4" + table + end + locator + old
 
 
 def hollow_hdf5():
