@@ -1,5 +1,7 @@
 """What a `.keras` file that was converted before says of itself."""
 
+import zipfile
+
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.keras_file import read_metadata
 
@@ -23,12 +25,9 @@ def read_known(path, source):
     Raises:
         CheckpointError: A description that is none of ours.
     """
-    if source != "keras_nonlocal":
+    if source != "keras_nonlocal" or not zipfile.is_zipfile(path):  # weights alone
         return {}, {}, None
-    try:
-        known = read_metadata(path)
-    except CheckpointError:  # weights alone
-        known = {}
+    known = read_metadata(path)
     if not known:
         return {}, {}, None
     try:
