@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import re
 import sys
 
 from keras_nonlocal.convert.conversion import convert_file
@@ -25,10 +26,32 @@ def main(argv=None):
         names = None if names is None else _read_names(names)
         conversion = convert_file(class_names=names, **options)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_with_flags(str(error))}", file=sys.stderr)
         return 1
-    print(_to_json(conversion) if as_json else _to_text(conversion, options["path"]))
+    text = _with_flags(_to_text(conversion, options["path"]))
+    print(_to_json(conversion) if as_json else text)
     return 0
+
+
+# What the functions below call their arguments, and what the command does.
+_FLAGS = (
+    (r"\n?strict=False loads what fits all the same\.", ""),
+    (r"\bskip_head=True|\b(?<=with )skip_head\b", "--skip-head"),
+    (r"\bsee non_local_options=\{'mode': \.\.\.\}", "see --mode"),
+    (r"\bchoose num_classes\b", "choose --num-classes"),
+    (r"\bChoose non_local\b", "Choose --non-local"),
+    (r"\bsee `(convention|stem)`", r"see --\1"),
+    (r"(: |: see |; )(build [^\n]*|`(non_local_options|stride_in_1x1|width)`)", ""),
+    (r"\n! build the model with stride_in_1x1=[^\n]*", ""),
+    (r"\n! build the model with convention='(\w+)'[^\n]*", r"\n! see --convention \1"),
+)
+
+
+def _with_flags(message):
+    """A message that names the command's flags for the arguments of functions."""
+    for argument, flag in _FLAGS:
+        message = re.sub(argument, flag, message)
+    return message
 
 
 class _Parser(argparse.ArgumentParser):

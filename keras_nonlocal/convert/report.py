@@ -70,12 +70,11 @@ class Report:
         """Whether the file and the model fit."""
         return not any(items for _, items in self._problems())
 
-    def raise_if_wrong(self):
+    def raise_if_wrong(self, advice="strict=False loads what fits all the same."):
         """Raises a `CheckpointError` that holds the report unless it is `ok`."""
         if not self.ok:
             raise CheckpointError(
-                f"The weights do not fit, and nothing was loaded.\n{self}\n"
-                "strict=False loads what fits all the same."
+                f"The weights do not fit, and nothing was loaded.\n{self}\n{advice}"
             )
 
     def __str__(self):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from keras_nonlocal.convert import load_weights
-from keras_nonlocal.convert.__main__ import main
+from keras_nonlocal.convert.__main__ import _with_flags, main
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.keras_file import read_metadata, write_keras_file
 from tests.convert import files_of_weights
@@ -194,6 +194,44 @@ def test_damaged_descriptions(path, capsys, tmp_path, metadata):
     assert "description of itself is damaged" in error
 
 
+@pytest.mark.parametrize(
+    "place, value",
+    [
+        ("architecture/convention", {}),
+        ("architecture/convention", "x"),
+        ("architecture/stem", [1]),
+        ("architecture/stride_in_1x1", "no"),
+        ("architecture/non_local_options", "ab"),
+        ("architecture/non_local_options", {"foo": 1}),
+        ("architecture/non_local_options", {"res3": {"mode": "x"}}),
+        ("architecture/non_local_options", {"res3": 3}),
+        ("preprocessing/mean", "abc"),
+        ("preprocessing/mean", [1.0, 2.0]),
+        ("preprocessing/std", [1.0, 2.0, 0.0]),
+        ("preprocessing/std", [1.0, 2.0, float("nan")]),
+        ("preprocessing/color", ["RGB"]),
+        ("class_names", 5),
+        ("class_names", ["a", 2, "c", "d", "e", "f", "g"]),
+    ],
+)
+def test_descriptions_of_nonsense(described, path, capsys, tmp_path, place, value):
+    network, metadata = described
+    metadata = json.loads(json.dumps(metadata))
+    *keys, last = place.split("/")
+    (metadata[keys[0]] if keys else metadata)[last] = value
+    write_keras_file(network, path, metadata)
+    error = refused(capsys, path, tmp_path / "x.keras", *SIZE)
+    assert "description of itself is damaged" in error
+
+
+@pytest.fixture(scope="module")
+def described(files, tmp_path_factory):
+    """A converted network and what it says of itself."""
+    path = tmp_path_factory.mktemp("described") / "out.keras"
+    assert run(files["gluoncv"], path, *SIZE, "--mode", "dot_product") == 0
+    return keras.models.load_model(path), read_metadata(path)
+
+
 def test_overwriting_is_asked_for(files, path, capsys):
     path.write_text("mine")
     assert "it exists" in refused(capsys, files["pyslowfast"], path, *SIZE)
@@ -209,7 +247,7 @@ def test_overwriting_is_asked_for(files, path, capsys):
     "options, message",
     [
         ("--depth 50", "depth=14, and depth=50 was asked for"),
-        ("--num-classes 101", "num_classes=7, and num_classes=101.*skip_head"),
+        ("--num-classes 101", "num_classes=7, and num_classes=101.* with --skip-head"),
         ("--model c2d", "model='i3d', and model='c2d'"),
         ("--non-local 5", "Use a deeper network"),
         ("--non-local x", "'x' is not JSON"),
@@ -224,6 +262,50 @@ def test_overwriting_is_asked_for(files, path, capsys):
 def test_contradictions(files, path, capsys, options, message):
     error = refused(capsys, files["pyslowfast"], path, *options.split())
     assert re.search(message, error)
+
+
+def test_errors_name_flags_and_not_arguments(states, path, capsys, tmp_path):
+    state = states["pyslowfast"]
+    head = {name: x for name, x in state.items() if "head" in name}
+    body = {name: x for name, x in state.items() if name not in head}
+    error = refused(capsys, write(body, tmp_path / "body"), path, *SIZE)
+    assert "The file has no classifier: choose --num-classes, of a new one" in error
+    error = refused(
+        capsys,
+        write(states["mmaction2_c2d"], tmp_path / "c2d"),
+        path,
+        *("--mode", "gaussian"),
+    )
+    assert "Choose --non-local to add new ones" in error
+    name, bias = min(head.items(), key=lambda item: item[1].size)
+    damaged = write(state | {name: bias * np.nan}, tmp_path / "damaged")
+    assert run(damaged, path, *SIZE) == 1
+    error = capsys.readouterr().err
+    assert re.search(f"not finite +1  {name}", error)
+    assert "strict" not in error and not path.exists()
+
+
+@pytest.mark.parametrize(
+    "message, expected",
+    [
+        ("no head: skip_head=True leaves it", "no head: --skip-head leaves it"),
+        ("gaussian: see non_local_options={'mode': ...}", "gaussian: see --mode"),
+        ("not (3, 8): see `width`\nx", "not (3, 8)\nx"),
+        ("after none: build the model with non_local={}\nx", "after none\nx"),
+        ("x\n! build the model with stride_in_1x1=True", "x"),
+        (
+            "x\n! build the model with convention='paper', stem='8x8'",
+            "x\n! see --convention paper",
+        ),
+        (
+            "has pad=0, the file's 1: see `convention`",
+            "has pad=0, the file's 1: see --convention",
+        ),
+        ("Cannot convert 'skip_head.pth'", "Cannot convert 'skip_head.pth'"),
+    ],
+)
+def test_arguments_become_flags(message, expected):
+    assert _with_flags(message) == expected
 
 
 @pytest.mark.parametrize(
