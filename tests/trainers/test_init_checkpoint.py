@@ -258,8 +258,15 @@ def test_damaged_pixels_are_told_of(trained, tmp_path):
     pixels = {"color": "RGB", "mean": "grey", "std": [1.0, 1.0]}
     metadata = {"architecture": {"non_local": None}, "preprocessing": pixels}
     write_keras_file(trained, tmp_path / "bad.keras", metadata)
-    with pytest.raises(UserError, match="bad.keras says .*'grey'. Expected three"):
+    with pytest.raises(UserError, match="bad.keras.*'grey'.* Expected"):
         started(tmp_path / "bad.keras")
+    clip = {"mean": [114.75, 114.75], "std": [57.375] * 3}
+    path = save(trained, tmp_path / "run")
+    write_text(path / "params.yaml", yaml.safe_dump({"task": {"clip": clip}}))
+    with pytest.raises(
+        UserError, match=r"run says .*\[114.75, 114.75\]. Expected three"
+    ):
+        started(path)
 
 
 def test_pixels_are_the_same_or_any():
