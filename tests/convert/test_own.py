@@ -241,7 +241,6 @@ def block_read_again(times=10**5):
 INDEXES = {
     "a number without end": lambda: index_file(b"\xff" * 3 * 10**6 + b"\1" + bytes(6)),
     "a block again and again": block_read_again,
-    "names of nothing": lambda: index_file(b"\0\0\0" * 10**7 + bytes(4)),
 }
 
 
@@ -308,5 +307,5 @@ def test_a_config_made_to_exhaust_memory_is_refused(trained, tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("config.json", "[" + "[]," * 2**23 + "[]]")
         archive.writestr("model.weights.h5", weights_file)
-    with pytest.raises(CheckpointError, match="claims a config of .*exhaust memory"):
+    with pytest.raises(CheckpointError, match="claims JSON of .*exhaust memory"):
         load_weights(build(), path)
