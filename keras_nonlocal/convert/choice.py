@@ -111,9 +111,13 @@ def _choose_blocks(facts, asked):
 
 
 def _choose_convention(chosen, facts, asked, notes):
-    chosen["convention"] = _agree("convention", facts, asked)
+    fitting, wanted = facts.get("conventions", ()), asked.get("convention")
+    if fitting and wanted not in (None, *fitting):
+        raise _contradiction("convention", " or ".join(fitting), wanted)
+    told = {"convention": fitting[0]} if len(fitting) == 1 else facts
+    chosen["convention"] = _agree("convention", told, asked)
     if chosen["convention"] is None:
-        chosen["convention"] = "video_nonlocal_net"
+        chosen["convention"] = next(iter(fitting), "video_nonlocal_net")
         notes.append(_assumed("convention", chosen["convention"]))
 
 
@@ -147,6 +151,7 @@ def _choose_mode(chosen, facts, asked, notes):
 def _drop_usual_options(chosen):
     """Leaves what departs from the convention."""
     usual = {"mode": _EMBEDDED[0], "normalization": "batch"}
+    usual |= {"scope": "spacetime", "group_size": None}
     usual |= CONVENTIONS[chosen["convention"]].non_local_options
     options = chosen["non_local_options"]
     chosen["non_local_options"] = {

@@ -18,6 +18,7 @@ from keras_nonlocal.convert.load import load_weights
 from keras_nonlocal.convert.preprocessing import describe_clips, input_shape_of
 from keras_nonlocal.convert.report import Report
 from keras_nonlocal.convert.sources import SOURCES, identify
+from keras_nonlocal.convert.sources.own_config import told_by_config
 from keras_nonlocal.convert.verify import Verification, verify
 from keras_nonlocal.models import C2D, I3D
 
@@ -85,6 +86,8 @@ def convert_file(
     with _named(weights):
         source, state, facts = _read(content, source, asked.get("convention"))
         told, pixels, known_names = read_known(weights, source.name)
+        if source.name == "keras_nonlocal" and not told:
+            told = told_by_config(content)
         facts = _joined(facts, told)
         arguments, notes = choose(facts, asked, skip_head)
         arguments["input_shape"] = input_shape_of(arguments["stem"], clip)

@@ -178,6 +178,32 @@ def test_the_stem_that_a_file_was_converted_with_stays(path, tmp_path, capsys):
     assert "stem='32x2', and stem='8x8' was asked for" in error
 
 
+def test_our_own_files_are_taken_as_their_configs_say(path, tmp_path, capsys):
+    own = tmp_path / "own.keras"
+    options = {"mode": "dot_product", "scope": "space"}
+    network = build(convention="paper", stem="32x2", non_local_options=options)
+    network.save(own)
+    assert run(own, path, *SIZE) == 0
+    assert "is assumed" not in capsys.readouterr().out
+    told = read_metadata(path)["architecture"]
+    assert (told["convention"], told["stem"]) == ("paper", "32x2")
+    assert told["non_local_options"] == options
+    clip = np.random.default_rng(1).normal(size=(1, *CLIP)).astype("float32")
+    loaded = keras.models.load_model(path)
+    np.testing.assert_array_equal(numpy(loaded(clip)), numpy(network(clip)))
+    error = refused(capsys, own, tmp_path / "x.keras", "--convention", "gluoncv")
+    assert "convention='paper', and convention='gluoncv' was asked for" in error
+
+
+def test_conventions_that_build_one_network_are_chosen_from(path, tmp_path, capsys):
+    own = tmp_path / "own.keras"
+    build(convention="mmaction2", stem="32x2", non_local=None).save(own)
+    assert run(own, path, *SIZE) == 0
+    assert "convention='mmaction2' is assumed" in capsys.readouterr().out
+    assert run(own, path, *SIZE, "--convention", "gluoncv", "--overwrite") == 0
+    assert read_metadata(path)["architecture"]["convention"] == "gluoncv"
+
+
 def test_inflated_images_keep_their_pixels_when_converted_again(files, path, tmp_path):
     assert run(files["torchvision"], path, *SIZE, "--model", "c2d") == 0
     again = tmp_path / "again.keras"
