@@ -38,7 +38,7 @@ class AttentionMaps(NamedTuple):
     scores: np.ndarray
     queries: Grid
     keys: Grid
-    rows: np.ndarray
+    rows: np.ndarray | None = None
 
 
 def attention_maps(model, clips, layer_name, positions=None) -> AttentionMaps:
