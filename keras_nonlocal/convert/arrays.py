@@ -39,4 +39,5 @@ def to_dtype(array, dtype):
     """The numbers as a weight of `dtype` holds them."""
     if dtype == "float32":
         return array
-    return ops.convert_to_numpy(ops.cast(array, dtype)).astype("float32")
+    with np.errstate(over="ignore"):  # JAX casts in NumPy; infinity is the answer
+        return ops.convert_to_numpy(ops.cast(array, dtype)).astype("float32")
