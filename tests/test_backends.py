@@ -20,6 +20,15 @@ PORTABLE = (
     "tests/test_visualize.py",
 )
 
+# What the default tier skips where PyTorch is not installed.
+COMPARED_WITH_PYTORCH = (
+    "tests/models/test_resnet.py",
+    "tests/convert",
+    "tests/parity",
+    "tests/trainers/test_init_checkpoint.py",
+    "tests/test_benchmarks.py",
+)
+
 
 @pytest.mark.backends
 @pytest.mark.parametrize("backend", ["jax", "torch"])
@@ -31,7 +40,7 @@ def test_the_portable_tests_pass(backend):
 def test_the_models_on_tensorflow_equal_pytorch():
     if not importlib.util.find_spec("torch"):
         pytest.skip("torch is not installed: pip install -e '.[backends]'")
-    run_tests("tensorflow", ["tests/models/test_resnet.py"])
+    run_tests("tensorflow", COMPARED_WITH_PYTORCH)
 
 
 def run_tests(backend, paths):

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from keras_nonlocal.convert.targets import find_targets
 
@@ -68,10 +69,8 @@ class TorchNetwork:
         scaled=True,
         groups=(),
     ):
-        import torch
-
-        self.torch = torch
-        self.weights = {name: torch.tensor(x) for name, x in state.items()}
+        self.torch = pytest.importorskip("torch")
+        self.weights = {name: self.torch.tensor(x) for name, x in state.items()}
         self.spell = spell
         self.pool1 = pool1
         self.stride = stride
