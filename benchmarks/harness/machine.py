@@ -10,13 +10,24 @@ THREADS = os.cpu_count()
 
 
 def machine_line():
-    """CPU, threads and versions, in one line."""
+    """Device, threads and versions, in one line."""
+    names = (os.environ.get("KERAS_BACKEND", "tensorflow"), "keras", "torch")
     versions = [
         f"{name} {importlib.metadata.version(name)}"
-        for name in ("tensorflow", "keras", "torch")
+        for name in dict.fromkeys(names)
         if installed(name)
     ]
-    return f"{_cpu()}, {THREADS} threads, " + ", ".join(versions) + "."
+    device = f"{gpu()}, " if gpu() else ""
+    return f"{device}{_cpu()}, {THREADS} threads, " + ", ".join(versions) + "."
+
+
+def gpu():
+    """Name of the GPU that PyTorch sees, or None."""
+    if not installed("torch"):
+        return None
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def installed(name):

@@ -1,0 +1,54 @@
+"""What this machine's matrix products reach: the most that a network could."""
+
+import numpy as np
+
+from harness import machine
+from harness.measure import medians
+from harness.networks import backend
+
+SIDE = {"cpu": 2048, "gpu": 8192}
+SMALL = 256  # for a try
+
+
+def gflops(dtype, small=False):
+    """10^9 operations a second of a large square product, of the best framework."""
+    side = SMALL if small else SIDE["gpu" if machine.gpu() else "cpu"]
+    square = np.random.default_rng(0).standard_normal((side, side), dtype="float32")
+    frameworks = [backend(), *["torch"] * machine.installed("torch")]
+    steps = {name: _PRODUCTS[name](square, dtype) for name in frameworks}
+    for step in steps.values():
+        step()
+    ms = min(medians(steps, 9, 5).values())
+    return 2 * side**3 / ms / 1e6
+
+
+def _tensorflow(square, dtype):
+    import tensorflow as tf
+
+    x = tf.cast(square, dtype)
+    return lambda: tf.matmul(x, x)
+
+
+def _jax(square, dtype):
+    import jax
+
+    x = jax.numpy.asarray(square, dtype)
+    multiply = jax.jit(lambda x: x @ x)
+    return lambda: jax.block_until_ready(multiply(x))
+
+
+def _torch(square, dtype):
+    import torch
+
+    x = torch.from_numpy(square).to(getattr(torch, dtype))
+    x = x.cuda() if torch.cuda.is_available() else x
+
+    def multiply():
+        x @ x
+        if x.is_cuda:
+            torch.cuda.synchronize()
+
+    return multiply
+
+
+_PRODUCTS = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}

@@ -1,0 +1,93 @@
+"""Ours on JAX: the forms of a network for inference, and a training step."""
+
+import jax
+import keras
+import numpy as np
+from jax import numpy as jnp
+
+from harness.networks import clips, labels, our_model
+from harness.steps import Step
+
+
+def inference(form, case, state=None):
+    """A `Step` of one of `networks.OUR_INFERENCE`."""
+    call = FORMS[form](our_model(case, state))
+    clip = jnp.asarray(clips(case))
+    return Step(
+        lambda: jax.block_until_ready(call(clip)),
+        lambda: [np.asarray(call(clip), "float32")],
+    )
+
+
+def _plain(model):
+    trainable, others = _values(model)
+
+    @jax.jit
+    def call(trainable, others, clips):
+        return model.stateless_call(trainable, others, clips, training=False)[0]
+
+    return lambda clips: call(trainable, others, clips)
+
+
+def _folded(model):
+    from keras_nonlocal.convert import fold_batch_norm
+
+    return _plain(fold_batch_norm(model))
+
+
+def _constants(model):
+    """Folded, its weights a part of the program."""
+    from keras_nonlocal.convert import fold_batch_norm
+
+    folded = fold_batch_norm(model)
+    return jax.jit(lambda clips: folded(clips, training=False))
+
+
+FORMS = {"plain": _plain, "folded": _folded, "constants": _constants}
+
+
+def training(form, case, state=None):
+    """Forward, backward and the update, in one program that reuses its memory."""
+    model = our_model(case, state)
+    optimizer = keras.optimizers.SGD(1e-3, momentum=0.9, nesterov=True)
+    optimizer.build(model.trainable_variables)
+    variables = [*_values(model), [v.value for v in optimizer.variables]]
+    update = jax.jit(_update(model, optimizer), donate_argnums=0)
+    batch = jnp.asarray(clips(case)), jnp.asarray(labels(case))
+
+    def run():
+        nonlocal variables
+        variables, *results = update(variables, *batch)
+        return jax.block_until_ready(results)
+
+    return Step(run, lambda: [np.atleast_1d(np.float32(x)) for x in run()])
+
+
+def _update(model, optimizer):
+    """(variables, clips, labels) -> (variables, loss, gradient norm)."""
+
+    def loss_of(trainable, others, clips, labels):
+        logits, others = model.stateless_call(trainable, others, clips, training=True)
+        log_p = jax.nn.log_softmax(logits.astype("float32"))
+        return -jnp.take_along_axis(log_p, labels[:, None], 1).mean(), others
+
+    def update(variables, clips, labels):
+        trainable, others, state = variables
+        both = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, others), gradients = both(trainable, others, clips, labels)
+        norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in gradients))
+        gradients = [
+            g + 1e-4 * w if w.ndim > 1 else g
+            for g, w in zip(gradients, trainable, strict=True)
+        ]
+        trainable, state = optimizer.stateless_apply(state, gradients, trainable)
+        return [trainable, others, state], loss, norm
+
+    return update
+
+
+def _values(model):
+    return (
+        [v.value for v in model.trainable_variables],
+        [v.value for v in model.non_trainable_variables],
+    )

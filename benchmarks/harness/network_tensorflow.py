@@ -1,0 +1,112 @@
+"""Ours on TensorFlow: the forms of a network for inference, the trainer's step."""
+
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from harness.networks import (
+    CLASSES,
+    clips,
+    fill,
+    labels,
+    model_options,
+    our_model,
+    pixels,
+)
+from harness.steps import Step
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def inference(form, case, state=None):
+    """A `Step` of one of `networks.OUR_INFERENCE`."""
+    call = FORMS[form](our_model(case, state))
+    clip = tf.constant(clips(case))
+    return Step(lambda: call(clip), lambda: [tf.cast(call(clip), tf.float32).numpy()])
+
+
+def _plain(model):
+    return tf.function(lambda clips: model(clips, training=False))
+
+
+def _folded(model):
+    from keras_nonlocal.convert import fold_batch_norm
+
+    return _plain(fold_batch_norm(model))
+
+
+def _constants(model):
+    """Folded, its weights a part of the graph."""
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    spec = tf.TensorSpec(model.input_shape)
+    frozen = convert_variables_to_constants_v2(
+        _folded(model).get_concrete_function(spec)
+    )
+    return lambda clips: frozen(clips)[0]
+
+
+FORMS = {"plain": _plain, "folded": _folded, "constants": _constants}
+
+
+def training(form, case, state=None):
+    """The `Step` that `trainers/video.py` takes, on one batch again and again."""
+    trainer = _trainer(case, state)
+    one = tf.constant(1)
+
+    def values():
+        results = trainer.train(one)
+        return [np.float32([results[name]]) for name in ("loss", "gradient_norm")]
+
+    return Step(lambda: trainer.train(one), values)
+
+
+def _trainer(case, state):
+    sys.path.append(str(ROOT))  # `trainers` is not installed
+    from trainers.core import distribution, optimization
+    from trainers.core.trainer import Trainer
+
+    config = _config(case)
+    distribution.configure(config.runtime)
+    with distribution.build_strategy(config.runtime).scope():
+        task = _task(config, case)
+        model = task.build_model((case.frames, case.side, case.side, 3))
+        fill(model, state)
+        distribution.separate_seeds(model)
+        chosen = config.trainer.optimizer_config
+        optimizer = optimization.build_optimizer(chosen, config.runtime)
+        optimization.prepare(optimizer, model)
+        return Trainer(config, task, model, optimizer)
+
+
+def _config(case):
+    from trainers.core.config import build_experiment
+    from trainers.video_classification import experiments  # noqa: F401  registers
+
+    config = build_experiment("video_classification")
+    config.runtime.distribution_strategy = "one_device"
+    config.runtime.mixed_precision_dtype = case.dtype
+    config.task.model.override(
+        {"name": "i3d" if case.is_inflated else "c2d", **model_options(case)}
+    )
+    rate = config.trainer.optimizer_config.learning_rate
+    rate.type, rate.constant.learning_rate = "constant", 1e-3
+    return config
+
+
+def _task(config, case):
+    from trainers.video_classification.task import VideoClassificationTask
+
+    class OneBatch(VideoClassificationTask):
+        """Its data are one batch, over and over."""
+
+        def build_inputs(self, params, input_context=None, start_batch=0):
+            weights = np.ones(case.batch, "float32")
+            batch = {"clip": pixels(case), "label": labels(case), "weight": weights}
+            return tf.data.Dataset.from_tensors(batch).repeat()
+
+    return OneBatch(config.task, class_names=range(CLASSES))

@@ -1,0 +1,111 @@
+"""How the peer is run: memory layouts, torch.compile, freezing, autocast."""
+
+import contextlib
+
+import numpy as np
+import torch
+
+from harness import network_peer
+from harness.network_forms import THEIRS
+from harness.networks import CLASSES, clips, labels
+from harness.steps import Step
+
+
+def device():
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def state_of(case):
+    """The weights that all forms are given, by PySlowFast's names."""
+    return network_peer.build(case, CLASSES).state_dict()
+
+
+def forget_compiled():
+    """Else the ninth network silently runs uncompiled."""
+    torch._dynamo.reset()
+
+
+def expected(kind, case):
+    """Values of the eager form in float32, on the CPU."""
+    form, case = THEIRS[kind]["eager"], case._replace(dtype="float32")
+    return _BUILDERS[kind](form, case, "cpu").values()
+
+
+def inference(form, case, place=None):
+    network, clip, _ = _prepare(form, case, place or device())
+    network.eval()
+    run = _compiled(network, form)
+
+    def step():
+        with torch.inference_mode():
+            logits = run(clip)
+        _wait(logits)
+        return logits
+
+    return Step(step, lambda: [step().float().cpu().numpy()])
+
+
+def training(form, case, place=None):
+    network, clip, targets = _prepare(form, case, place or device())
+    network.train()
+    run = _compiled(network, form)
+    optimizer = torch.optim.SGD(_decayed(network), lr=1e-3, momentum=0.9, nesterov=True)
+    context = contextlib.nullcontext
+    if form.autocast and case.dtype != "float32":
+        context = lambda: torch.autocast(clip.device.type, _dtype(case))  # noqa: E731
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        with context():
+            logits = run(clip)
+        loss = torch.nn.functional.cross_entropy(logits.float(), targets)
+        loss.backward()
+        optimizer.step()
+        _wait(loss)
+        return loss.detach()
+
+    def values():
+        loss = step()
+        norms = [p.grad.float().norm() for p in network.parameters()]
+        results = loss, torch.stack(norms).norm()
+        return [np.atleast_1d(x.cpu().numpy()) for x in results]
+
+    return Step(step, values)
+
+
+_BUILDERS = {"inference": inference, "training": training}
+
+
+def _prepare(form, case, place):
+    dtype = torch.float32 if form.autocast else _dtype(case)
+    network = network_peer.build(case, CLASSES)
+    network = network.to(place, dtype, memory_format=_layout(form))
+    clip = torch.from_numpy(np.moveaxis(clips(case), -1, 1).copy())
+    clip = clip.to(place, dtype, memory_format=_layout(form))
+    return network, clip, torch.from_numpy(labels(case)).long().to(place)
+
+
+def _layout(form):
+    return torch.channels_last_3d if form.channels_last else torch.contiguous_format
+
+
+def _compiled(network, form):
+    if form.compile is None:
+        return network
+    return torch.compile(network, dynamic=False, options=form.compile)
+
+
+def _decayed(network):
+    """Weight decay on kernels, none on normalisation."""
+    kernels = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim < 2]
+    return [{"params": kernels, "weight_decay": 1e-4}, {"params": others}]
+
+
+def _dtype(case):
+    return getattr(torch, case.dtype)
+
+
+def _wait(tensor):
+    if tensor.is_cuda:
+        torch.cuda.synchronize()

@@ -1,0 +1,116 @@
+"""The networks that are measured, and the clips that they are given."""
+
+import math
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+NETWORKS = ("C2D", "I3D", "NL-C2D", "NL-I3D")
+# Residual blocks that a non-local block follows, by depth: the paper's five, and
+# for the tiny network two.
+BLOCKS = {
+    14: {"res3": (0,), "res4": (0,)},
+    50: {"res3": (1, 3), "res4": (1, 3, 5)},
+    101: {"res3": (1, 3), "res4": (6, 13, 20)},
+}
+CLASSES = 400
+MEAN, STD = 114.75, 57.375  # of the pixels, 0-255
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+class Case(NamedTuple):
+    """A network and its clips: what all forms must agree in."""
+
+    network: str
+    dtype: str
+    depth: int
+    width: int
+    batch: int
+    frames: int
+    side: int
+    recompute: bool = False
+
+    @property
+    def is_inflated(self):
+        return self.network.endswith("I3D")
+
+    @property
+    def blocks(self):
+        """Stage to the residual blocks that a non-local block follows, or None."""
+        return BLOCKS[self.depth] if self.network.startswith("NL-") else None
+
+    @property
+    def smallest(self):
+        """The same with hardly any work: loads libraries, starts threads."""
+        return self._replace(depth=14, width=8, batch=1, frames=4, side=32)
+
+
+def pixels(case):
+    """uint8 `(B, T, H, W, 3)`: squares of 16 x 16 pixels, with noise."""
+    rng = np.random.default_rng(0)
+    squares = math.ceil(case.side / 16)
+    shape = (case.batch, case.frames, squares, squares, 3)
+    maps = rng.integers(0, 256, shape).repeat(16, axis=2).repeat(16, axis=3)
+    maps = maps[:, :, : case.side, : case.side]
+    return np.clip(maps + rng.integers(-32, 33, maps.shape), 0, 255).astype("uint8")
+
+
+def clips(case):
+    """float32 `(B, T, H, W, 3)`: the pixels, normalised."""
+    return ((pixels(case) - MEAN) / STD).astype("float32")
+
+
+def labels(case):
+    """int32 `(B,)`."""
+    return np.arange(case.batch, dtype="int32") % CLASSES
+
+
+def model_options(case):
+    """The arguments of `C2D` or `I3D`, as a config of ours has them.
+
+    Without dropout: no two frameworks would drop the same, and it costs nothing.
+    """
+    options = {
+        "depth": case.depth,
+        "width": case.width,
+        "num_classes": CLASSES,
+        "non_local": case.blocks,
+        "convention": "pyslowfast",
+        "dropout_rate": 0.0,
+    }
+    return options | ({"recompute": True} if case.recompute else {})
+
+
+def our_model(case, state=None):
+    """`C2D` or `I3D` under the policy of the dtype, on PySlowFast's weights."""
+    import keras
+
+    from keras_nonlocal.models import C2D, I3D
+
+    keras.config.set_dtype_policy(POLICIES[case.dtype])
+    shape = (case.frames, case.side, case.side, 3)
+    builder = I3D if case.is_inflated else C2D
+    return fill(builder(input_shape=shape, **model_options(case)), state)
+
+
+def fill(model, state):
+    """Loads a state dict of the peer, where there is one; returns the model."""
+    if state is not None:
+        from keras_nonlocal.convert import load_weights
+
+        load_weights(model, state, source="pyslowfast")
+    return model
+
+
+def multiply_adds(case):
+    """Of a forward pass over the batch, as `keras_nonlocal.describe` counts."""
+    from keras_nonlocal.models.description import describe
+
+    model = our_model(case._replace(dtype="float32"))
+    return case.batch * describe(model).macs.total
+
+
+def backend():
+    """Name of the framework that ours run on."""
+    return os.environ["KERAS_BACKEND"]

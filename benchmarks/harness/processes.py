@@ -1,0 +1,37 @@
+"""Measuring in a process of its own."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+# Freed blocks of 128 KiB and more go back to the system (glibc): what is counted is
+# what is in use, not what an earlier call has left in the heap.
+RETURN_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "131072"}
+
+
+def run_module(*arguments):
+    """The JSON that `python -m ARGUMENTS` prints; None if memory ran out."""
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **RETURN_AT_ONCE},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode < 0:  # by a signal
+        return None
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def be_killed_first():
+    """Should memory run out, let it be this process that the system ends."""
+    try:
+        pathlib.Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:
+        pass

@@ -1,0 +1,25 @@
+"""Time and memory of a training step, beside PySlowFast's networks in PyTorch.
+
+    python benchmarks/train_step.py [--models NL-I3D] [--dtypes bfloat16]
+
+A step is forward, backward and an update by SGD with Nesterov's momentum. Ours is the
+trainer's own, `trainers/video.py --mode train` on one batch (on JAX, which has no
+trainer here, the same as one compiled function). The peer is PySlowFast's C2D and I3D
+ResNet, written from its published configuration, on the same weights, without
+dropout on either side; loss and gradient norm are compared. Its bfloat16 is of
+everything (`.to(bfloat16)`), `--peers autocast` keeps float32 weights as ours does.
+"""
+
+import os
+import warnings
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+from harness import network_run
+
+DEFAULTS = {"batch": 2, "frames": 8, "side": 112, "seconds": 30}
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", module="torch")
+    network_run.main("training", __doc__.split("\n")[0], DEFAULTS)
