@@ -49,19 +49,20 @@ class ArrayPicture:
         return cv2.resize(self.image, (width, height), interpolation=method)
 
 
-def cut_windows(picture: Picture, windows: Sequence[Window]) -> list[np.ndarray]:
-    """The pixels of each window, uint8 (size, size, 3).
+def cut_windows(picture: Picture, windows: Sequence[Window], views: np.ndarray) -> None:
+    """Puts the pixels of each window into `views`, uint8 (windows, size, size, 3).
 
     Where the frame shrinks it is scaled while it is converted, antialiased, and
     then cut; where it grows it is cut first, to the nearest whole pixel, and
     the piece is scaled bilinearly.
     """
     height, width = windows[0].height, windows[0].width
-    if height <= picture.size[0]:
-        image = picture.rgb(height, width)
-        return [_flipped(_square(image, window), window) for window in windows]
-    image = picture.rgb(*picture.size)
-    return [_flipped(_enlarged_square(image, window), window) for window in windows]
+    grows = height > picture.size[0]
+    image = picture.rgb(*picture.size) if grows else picture.rgb(height, width)
+    cut = _enlarged_square if grows else _square
+    for window, view in zip(windows, views, strict=True):
+        piece = cut(image, window)
+        view[:] = cv2.flip(piece, 1) if window.flip else piece
 
 
 def _square(image: np.ndarray, window: Window) -> np.ndarray:
@@ -76,7 +77,3 @@ def _enlarged_square(image: np.ndarray, window: Window) -> np.ndarray:
     right = round((window.left + window.size) * ratio[1])
     piece = image[top : max(bottom, top + 1), left : max(right, left + 1)]
     return ArrayPicture(piece).rgb(window.size, window.size)
-
-
-def _flipped(image: np.ndarray, window: Window) -> np.ndarray:
-    return image[:, ::-1] if window.flip else image

@@ -47,8 +47,17 @@ class FramePicture:
             format="rgb24",
             interpolation=Interpolation.AREA if shrinks else Interpolation.BILINEAR,
             threads=1,
-        ).to_ndarray()
+        )
+        image = _pixels(image)
         return np.rot90(image, self._turns) if self._turns else image
+
+
+def _pixels(frame: av.VideoFrame) -> np.ndarray:
+    """(height, width, 3) of an rgb24 frame, in its own memory: no copy."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    rows = rows[: frame.height, : frame.width * 3]
+    return rows.reshape(frame.height, frame.width, 3)
 
 
 class PyAVSource:
@@ -97,7 +106,7 @@ class PyAVSource:
             packets = container.demux(stream)
             if not exhaustive:
                 packets = self._from_keyframe(container, stream, min(missing))
-                packets = _skip_unreferenced(packets, stream, frozenset(missing))
+                packets = _only_needed(packets, stream, set(missing))
             for frame in _decode(packets):
                 number = missing.pop(frame.pts, None)
                 if number is not None:
@@ -118,13 +127,23 @@ class PyAVSource:
                 yield packet
 
 
-def _skip_unreferenced(packets, stream, wanted: frozenset[int]) -> Iterator[av.Packet]:
-    """Has the decoder leave out frames not in `wanted` that no other needs."""
+def _only_needed(packets, stream, wanted: set[int]) -> Iterator[av.Packet]:
+    """Has the decoder leave out frames not in `wanted` that no other needs.
+
+    Once it has the last that is wanted, it is flushed: to push frames out that
+    it holds back for reordering, it would have to decode what comes after.
+    """
     context = stream.codec_context
     for packet in packets:
         is_needed = packet.pts is None or packet.pts in wanted
         context.skip_frame = "DEFAULT" if is_needed else "NONREF"
         yield packet
+        wanted.discard(packet.pts)
+        if not wanted:
+            break
+    flush = av.Packet()
+    flush.stream = stream
+    yield flush
 
 
 def _decode(packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:

@@ -96,18 +96,21 @@ def cut_views(
     """
     source = open_source(path, decoder)
     frames = plan.frames(source.num_frames)  # (clips, T)
-    shape = plan.num_windows, plan.size, plan.size, 3
-    views = np.empty((*frames.shape, *shape), np.uint8)
+    shape = plan.num_windows, plan.num_frames, plan.size, plan.size, 3
+    views = np.empty((plan.num_clips, *shape), np.uint8)
+    by_frame = np.moveaxis(views, 2, 1)  # (clips, T, windows, size, size, 3)
     decoded, damaged = np.zeros(frames.shape, bool), np.zeros(frames.shape, bool)
     for number, picture in source.pictures(np.unique(frames)):
-        places = frames == number
-        views[places] = np.stack(cut_windows(picture, plan.windows(*picture.size)))
-        decoded |= places
-        damaged |= places & picture.is_damaged
-    _repair(path, views, frames, decoded)
+        first, *others = np.argwhere(frames == number).tolist()
+        first = by_frame[tuple(first)]
+        cut_windows(picture, plan.windows(*picture.size), first)
+        for place in others:
+            by_frame[tuple(place)] = first
+        decoded[frames == number] = True
+        damaged[frames == number] = picture.is_damaged
+    _repair(path, by_frame, frames, decoded)
     if damaged.any() or not decoded.all():
         warn(path, f"{_count(damaged | ~decoded)} are lost or patched up")
-    views = np.moveaxis(views, 2, 1)  # (clips, windows, T, size, size, 3)
     return views.reshape(-1, *views.shape[2:])
 
 
