@@ -14,7 +14,7 @@ _CONVOLUTIONS = (
 )
 
 
-def fold_batch_norm(model):
+def fold_batch_norm(model, dtype=None, into=None):
     """The same function as `model` in inference, without batch normalisation.
 
     BN(W x + b) = (s W) x + (s b + t), with s = gamma / sqrt(variance + epsilon) and
@@ -24,9 +24,14 @@ def fold_batch_norm(model):
 
     Args:
         model: Functional `keras.Model`, such as `C2D` or `I3D`. It stays as it is.
+        dtype: Such as `"bfloat16"`: what layers compute in, and keep their weights
+            in. Those that give vectors, such as the classifier, do so in float32 at
+            least. None: layers keep their own policies.
+        into: What an earlier call made of `model`, to take the weights that `model`
+            has now, instead of a new one.
 
     Returns:
-        A new `keras.Model` that takes the same inputs; layers keep their names.
+        A `keras.Model` that takes the same inputs; layers keep their names.
 
     Raises:
         ValueError: No functional model, or a normalisation that does not follow a
@@ -39,16 +44,21 @@ def fold_batch_norm(model):
     [87, 36]
     """
     folds = _find_folds(_checked(model))
-    folded = keras.models.clone_model(
-        model,
-        clone_function=lambda layer: _clone(layer, layer.name in folds),
-        call_function=_Caller(folds),
-    )
+    folded = _rebuilt(model, folds, dtype) if into is None else into
     for layer in model.layers:
         if layer.weights and not _is_normalization(layer):
             weights = _weights(layer, folds.get(layer.name))
             folded.get_layer(layer.name).set_weights(weights)
     return folded
+
+
+def _rebuilt(model, folds, dtype):
+    """The folded network, its weights still to come."""
+    return keras.models.clone_model(
+        model,
+        clone_function=lambda layer: _clone(layer, layer.name in folds, dtype),
+        call_function=_Caller(folds),
+    )
 
 
 # === What is folded into what ===
@@ -120,14 +130,22 @@ def _error(layer, reason):
 # === The new layers ===
 
 
-def _clone(layer, is_folded):
+def _clone(layer, is_folded, dtype):
     config = layer.get_config()
+    if dtype is not None and "dtype" in config:  # plain operations have none
+        config["dtype"] = _dtype_of(layer, dtype)
     if is_folded and isinstance(layer, BaseNonLocal):
         config |= {"normalization": None, "normalization_options": None}
         config |= {"use_output_bias": True}
     elif is_folded:
         config |= {"use_bias": True}
     return type(layer).from_config(config)
+
+
+def _dtype_of(layer, dtype):
+    """`dtype`, or where no map is left any more, at least float32."""
+    has_map = any(len(x.shape) > 2 for x in keras.tree.flatten(layer.output))
+    return dtype if has_map else keras.backend.result_type(dtype, "float32")
 
 
 class _Caller:

@@ -1,7 +1,7 @@
 """What a task is to the trainer: the forward pass is its own, the update ours."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 from official.core import base_task
@@ -30,8 +30,9 @@ class Task(base_task.Task):
             input_context: `tf.distribute.InputContext`.
             start_batch: Global batches that training has already seen.
 
-        Every batch must be full, in evaluation too: fill up with rows of weight
-        0. A replica that were left with an empty one would fail.
+        Batches are dicts with each example's float32 `weight`. Every batch must
+        be full, in evaluation too: fill up with rows of weight 0. A replica that
+        were left with an empty one would fail.
         """
 
     @abc.abstractmethod
@@ -39,9 +40,16 @@ class Task(base_task.Task):
         """Loss of each example.
 
         Returns:
-            `(losses, weights, metrics)`: float32 `(batch,)` twice, and a dict
-            of `(batch,)` values to average with the same weights.
+            `(losses, metrics)`: float32 `(batch,)`, and a dict of `(batch,)`
+            values; both are averaged by the examples' `weight`.
         """
+
+    def block_ends(self, model) -> Sequence[str]:
+        """Layers whose outputs `trainer.recompute_activations` keeps, in order.
+
+        See `recomputation.RecomputedModel`; none, if blocks cannot be recomputed.
+        """
+        return ()
 
     def initialize(self, model):
         """Starts from `init_checkpoint`, where there is one."""
@@ -59,43 +67,68 @@ class Task(base_task.Task):
         """Metrics as people read them."""
         return "  ".join(f"{name} {value}" for name, value in metrics.items())
 
-    def train_step(self, inputs, model, optimizer, metrics=None, *, config):
-        """One update, in replica context.
+    # === One update, in replica context ===
+    #
+    # The loss is the mean over the examples of all replicas, by weight: it does
+    # not depend on how they were dealt out, nor on the parts they come in.
 
-        The loss is the mean over the examples of all replicas, by weight, so
-        the step does not depend on how they were dealt out.
+    def total_weight(self, inputs):
+        """Weight of the examples of all replicas."""
+        replicas = tf.distribute.get_replica_context()
+        return replicas.all_reduce("sum", tf.reduce_sum(inputs["weight"]))
+
+    def gradients(self, inputs, model, optimizer, total, num_parts: int = 1):
+        """This replica's share of the gradient, of a batch or of a part of it.
 
         Args:
-            inputs: This replica's batch.
+            inputs: This replica's batch, or one of `num_parts` parts of it.
             model: Keras model.
-            optimizer: From `optimization.build_optimizer`, built.
-            metrics: Not used: sums are returned, and averaged by the trainer.
-            config: `SGDConfig` or `AdamWConfig`.
+            optimizer: Whose loss scale the gradients are multiplied by.
+            total: Weight of the whole batch, of all replicas.
+            num_parts: Their gradients add up to that of the batch.
 
         Returns:
-            Dict of `(sum, weight)`; adding both up over replicas and steps
-            gives a mean.
+            A gradient per trainable variable, and a dict of `(sum, weight)`; adding
+            both up over parts, replicas and steps gives a mean.
         """
-        replicas = tf.distribute.get_replica_context()
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        weights = inputs["weight"]
         with tf.GradientTape() as tape:
-            losses, weights, values = self.forward(inputs, model, training=True)
-            weight = tf.reduce_sum(weights)
-            total = replicas.all_reduce("sum", tf.stop_gradient(weight))
+            losses, values = self.forward(inputs, model, training=True)
             loss = tf.math.divide_no_nan(tf.reduce_sum(losses * weights), total)
             if model.losses:
-                loss += tf.add_n(model.losses) / replicas.num_replicas_in_sync
+                loss += tf.add_n(model.losses) / (num_parts * replicas)
             scaled = optimizer.scale_loss(loss)
         variables = model.trainable_variables
         gradients = tape.gradient(scaled, [variable.value for variable in variables])
         _check_connected(gradients, variables)
-        norm = optimization.apply_global_gradients(
-            optimizer, model, gradients, config=config
-        )
-        sums = {
+        weight = tf.reduce_sum(weights)
+        return gradients, {
             name: (tf.reduce_sum(value * weights), weight)
             for name, value in {"loss": losses, **values}.items()
         }
-        return {**sums, "gradient_norm": _unless_skipped(norm, optimizer)}
+
+    def update(self, gradients, model, optimizer, *, config):
+        """Updates the model by the replicas' gradients; returns their norm.
+
+        The norm is a `(sum, weight)`, 0 of 0 for a step that loss scaling skips.
+        """
+        norm = optimization.apply_global_gradients(
+            optimizer, model, gradients, config=config
+        )
+        return _unless_skipped(norm, optimizer)
+
+    # === Evaluation ===
+
+    def inference_model(self, model, previous=None):
+        """What `validation_step` is given: the network with its present weights.
+
+        Args:
+            model: Keras model.
+            previous: What the evaluation before this one was given, to be brought
+                up to date instead of made anew; None at the first.
+        """
+        return model
 
     @abc.abstractmethod
     def validation_step(self, inputs, model, metrics=None):

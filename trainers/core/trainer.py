@@ -13,8 +13,10 @@ import orbit
 import tensorflow as tf
 
 from trainers.core import optimization
+from trainers.core.accumulation import accumulate, part_of
 from trainers.core.errors import UserError
 from trainers.core.progress import Stopwatch
+from trainers.core.recomputation import recompute
 
 # Below this, float16 gradients overflow whatever the scale.
 _LEAST_LOSS_SCALE = 2.0**-14
@@ -53,7 +55,11 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         self.on_step = None
         self.on_eval_step = None
         self.stop = None
+        self._trained = model
+        if optimizer and config.trainer.recompute_activations:
+            self._trained = recompute(model, task)
         self._train_iterator = None
+        self._inference_model = None
         self._train_step = tf.function(self._distributed_train_step)
         self._eval_step = tf.function(self._distributed_eval_step)
 
@@ -101,7 +107,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
 
     def _distributed_train_step(self, inputs):
         rate = tf.convert_to_tensor(self.optimizer.learning_rate)
-        sums = self._strategy.run(self._replica_train_step, args=(inputs,))
+        sums = self._update(inputs)
         totals = {
             name: tf.stack(
                 [self._strategy.reduce("SUM", part, axis=None) for part in parts]
@@ -112,13 +118,23 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         scale = optimization.loss_scale(self.optimizer)
         return {**totals, "learning_rate": rate, "loss_scale": scale}
 
-    def _replica_train_step(self, inputs):
-        return self._task.train_step(
-            inputs,
-            self.model,
-            self.optimizer,
-            config=self._config.trainer.optimizer_config.optimizer.get(),
-        )
+    def _update(self, inputs):
+        """One update of the model; its `(sum, weight)` pairs, of each replica."""
+        task, run, optimizer = self._task, self._strategy.run, self.optimizer
+        num_parts = self._config.trainer.gradient_accumulation_steps
+
+        def compute(index, inputs, total):
+            part = part_of(inputs, index, num_parts)
+            return task.gradients(part, self._trained, optimizer, total, num_parts)
+
+        def update(gradients):
+            config = self._config.trainer.optimizer_config.optimizer.get()
+            return task.update(gradients, self.model, optimizer, config=config)
+
+        total = run(task.total_weight, args=(inputs,))
+        args = (inputs, total)
+        gradients, sums = accumulate(self._strategy, compute, num_parts, args)
+        return {**sums, "gradient_norm": run(update, args=(gradients,))}
 
     def _check_finite(self, step, rate, scale):
         loss, norm = _mean(step["loss"]), _mean(step["gradient_norm"])
@@ -142,6 +158,9 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         """Metrics over `num_steps` batches, or over the whole set for -1."""
         dataset = orbit.utils.make_distributed_dataset(
             self._strategy, self._task.build_inputs, self._config.task.validation_data
+        )
+        self._inference_model = self._task.inference_model(
+            self.model, self._inference_model
         )
         state, total = None, self._num_batches(dataset, int(num_steps))
         for done, inputs in enumerate(dataset):
@@ -170,7 +189,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
 
     def _distributed_eval_step(self, inputs):
         outputs = self._strategy.run(
-            self._task.validation_step, args=(inputs, self.model)
+            self._task.validation_step, args=(inputs, self._inference_model)
         )
         return {
             name: self._strategy.experimental_local_results(value)

@@ -16,7 +16,7 @@ from trainers.core.errors import UserError
 from trainers.video_classification.data import VideoError, normalize, read_views
 from trainers.video_classification.data.files import has_video_suffix
 from trainers.video_classification.evaluation import AGGREGATIONS
-from trainers.video_classification.scoring import build_scorer
+from trainers.video_classification.scoring import build_scorer, inference_form
 
 # Views in the network at once: thirty of 32x256x256 would not fit everywhere.
 _VIEWS_PER_STEP = 5
@@ -97,7 +97,7 @@ def _scorer(task, model):
     config = task.task_config
     clip, data = config.clip, config.validation_data
     aggregate = AGGREGATIONS[config.evaluation.view_aggregation]
-    scorer = tf.function(build_scorer(model, config))
+    scorer = tf.function(build_scorer(inference_form(model), config))
 
     def score(path):
         views = read_views(path, data, clip)  # (V, T, H, W, 3)

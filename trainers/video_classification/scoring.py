@@ -5,7 +5,19 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from keras_nonlocal.convert import fold_batch_norm
 from keras_nonlocal.models import fully_convolutional
+
+
+def inference_form(model, precision=None, into=None):
+    """The network that scores: no batch normalisation left, weights as computed.
+
+    Args:
+        model: `C2D` or `I3D`.
+        precision: dtype to compute in; None: the one that `model` computes in.
+        into: See `fold_batch_norm`.
+    """
+    return fold_batch_norm(model, precision or model.compute_dtype, into)
 
 
 def build_scorer(model, config) -> Callable:

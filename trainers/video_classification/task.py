@@ -1,6 +1,7 @@
 """Video classification: clips in, class scores out, averaged over views."""
 
 import functools
+import re
 import sys
 
 import keras
@@ -22,10 +23,11 @@ from trainers.video_classification.evaluation import (
     format_metrics,
     metric_names,
 )
-from trainers.video_classification.scoring import build_scorer
+from trainers.video_classification.scoring import build_scorer, inference_form
 from trainers.video_classification.start import freeze, start
 
 _BUILDERS = {"c2d": C2D, "i3d": I3D}
+_BLOCK_END = re.compile(r"pool1|res\d_\d+_(out|nonlocal)")
 
 
 class VideoClassificationTask(Task):
@@ -160,6 +162,10 @@ class VideoClassificationTask(Task):
 
     # === Steps ===
 
+    def block_ends(self, model):
+        names = (layer.name for layer in model.layers)
+        return [name for name in names if _BLOCK_END.fullmatch(name)]
+
     def forward(self, inputs, model, training):
         logits = model(self._normalized(inputs, model), training=training)
         logits = tf.cast(logits, tf.float32)
@@ -167,7 +173,10 @@ class VideoClassificationTask(Task):
         if not self.is_multilabel:
             hits = tf.argmax(logits, -1, tf.int32) == inputs["label"]
             values["accuracy"] = tf.cast(hits, tf.float32)
-        return self._losses(inputs["label"], logits), inputs["weight"], values
+        return self._losses(inputs["label"], logits), values
+
+    def inference_model(self, model, previous=None):
+        return inference_form(model, into=previous)
 
     def validation_step(self, inputs, model, metrics=None):
         clips = self._normalized(inputs, model)
