@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_nonlocal.models import C2D
 from trainers.core.errors import UserError
 from trainers.video_classification import export, serving
-from trainers.video_classification.configs import ClipConfig, DataConfig
+from trainers.video_classification.configs import ClipConfig, DataConfig, ExportConfig
 from trainers.video_classification.data import write_video
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -23,7 +23,7 @@ CLASSES = ("açaí bowl", "juggling", "yawning")
 NUM_FRAMES, SHORT_SIDE, CROP = 4, 36, 32
 
 
-def make_task(**data):
+def make_task(precision=None, constants=False, **data):
     config = types.SimpleNamespace(
         clip=ClipConfig(
             num_frames=NUM_FRAMES,
@@ -35,6 +35,7 @@ def make_task(**data):
         validation_data=DataConfig(
             min_short_side=SHORT_SIDE, crop_size=CROP, is_training=False, **data
         ),
+        export=ExportConfig(precision=precision, constants=constants),
     )
     return types.SimpleNamespace(task_config=config, class_names=CLASSES)
 

@@ -8,6 +8,7 @@ from trainers.core.errors import UserError, check_choice
 from trainers.video_classification.evaluation import AGGREGATIONS
 
 MODULES = ("all", "backbone")
+EXPORT_PRECISIONS = ("float32", "bfloat16")
 
 
 def check_config(params):
@@ -26,6 +27,9 @@ def check_config(params):
     _check_start(params)
     check_choice("task.evaluation.view_aggregation", aggregation, AGGREGATIONS)
     check_choice("task.model.convention", params.model.convention, CONVENTIONS)
+    if params.export.precision is not None:
+        key = "task.export.precision"
+        check_choice(key, params.export.precision, EXPORT_PRECISIONS)
     if not 0 <= params.losses.label_smoothing < 1:
         raise UserError(
             "task.losses.label_smoothing must be in [0, 1). Received: "

@@ -6,21 +6,24 @@ export, the highest being served:
     export_dir/1/saved_model.pb, variables/
     export_dir/1/assets/classes.txt            one class name per line
     export_dir/1/assets/preprocessing.json     how to cut a clip from a video
+    export_dir/1/assets.extra/export.json      its form, and how exact it is
     export_dir/1/assets.extra/                 warm-up requests, where possible
 
 A version appears complete or not at all: it is written under a name that TF
 Serving ignores, compared with the Keras model, and only then renamed.
 
-The network computes in the precision it was built with; probabilities are
-float32 always. To export a network trained in bfloat16 for hardware without
-it, build it in float32: `runtime.mixed_precision_dtype=float32`.
+What is written is the network as it runs fastest: batch normalisation is part of
+the convolutions, which TensorFlow then fuses with biases, ReLUs and sums. Of
+`task.export` it has the precision; logits and probabilities are float32 always.
 """
 
 import json
 import os
 import pathlib
+import sys
 import tempfile
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -28,10 +31,10 @@ from absl import logging
 from trainers.core.errors import UserError
 from trainers.video_classification import serving
 from trainers.video_classification.data import normalize, resize_and_center_crop
-from trainers.video_classification.scoring import build_scorer
+from trainers.video_classification.scoring import build_scorer, inference_form
 
-# Largest difference of logits from the Keras model's, relative to the largest
-# logit: the same kernels in another graph round differently, no more than that.
+# Largest difference of logits from those of the Keras model in float32, relative to
+# the largest logit: rounding, and no more than that.
 _TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
 
@@ -48,29 +51,35 @@ def export_saved_model(task, model, export_dir):
         export_dir: Folder of versions; created where missing.
 
     Returns:
-        The folder of the new version, a `pathlib.Path`.
+        The folder of the new version, a `pathlib.Path`. What was measured is in its
+        `assets.extra/export.json`: for each signature, the largest difference of
+        logits from those of `model` in float32, relative to the largest logit.
 
     Raises:
-        UserError: The model has another number of classes than the task.
-        ExportError: The written network disagrees with `model`; nothing is
-            left in `export_dir`.
+        UserError: The model has another number of classes than the task; its
+            weights as constants are too large.
+        ExportError: The written network disagrees with `model`. Nothing is left
+            in `export_dir` by either.
     """
     _check_num_classes(model, task.class_names)
     export_dir = pathlib.Path(export_dir)
     export_dir.mkdir(parents=True, exist_ok=True)
+    precision = task.task_config.export.precision or model.compute_dtype
     with tempfile.TemporaryDirectory(prefix=".export-", dir=export_dir) as scratch:
         # A folder inside the temporary one: that is private to its owner, and
         # the served version must be readable by the server.
         written = pathlib.Path(scratch, "saved_model")
-        _write(task, model, written, scratch=pathlib.Path(scratch))
-        difference = _check(task, model, written)
-        _write_warmup(task, written)
+        network = inference_form(model, precision)
+        _write(task, network, written, scratch=pathlib.Path(scratch))
+        differences = _check(task, model, written, precision)
+        _write_extra(task, written, precision, differences)
         version = export_dir / str(_next_version(export_dir))
         os.rename(written, version)
-    logging.info(
-        "Exported to %s; logits differ from the Keras model's by %.1e at most.",
-        version,
-        difference,
+    print(
+        f"The exported network computes in {precision}; its logits differ by "
+        f"{max(differences.values()):.1e} of the largest one from those of the Keras "
+        "model in float32.",
+        file=sys.stderr,
     )
     return version
 
@@ -106,7 +115,8 @@ def _next_version(export_dir):
 
 def _write(task, model, folder, scratch):
     clip, data = task.task_config.clip, task.task_config.validation_data
-    module = serving.ServingModule(model, task.task_config)
+    constants = task.task_config.export.constants
+    module = serving.ServingModule(model, task.task_config, constants)
     texts = {
         "classes.txt": "".join(f"{name}\n" for name in task.class_names),
         "preprocessing.json": json.dumps(preprocessing(clip, data), indent=2) + "\n",
@@ -125,11 +135,10 @@ def _example_clips(clip, data):
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def _check(task, model, folder):
-    """Largest relative difference of either signature from the Keras model."""
+def _check(task, model, folder, precision):
+    """Largest relative difference of each signature from the Keras model."""
     clip, data = task.task_config.clip, task.task_config.validation_data
-
-    score = build_scorer(model, task.task_config)
+    score = build_scorer(_in_float32(model), task.task_config)
 
     def expected(clips):
         crops = resize_and_center_crop(clips, data.min_short_side, data.crop_size)
@@ -139,20 +148,33 @@ def _check(task, model, folder):
     clips = _example_clips(clip, data)
     frames = tf.stack([[tf.io.encode_jpeg(f) for f in clip] for clip in clips])
     decoded = tf.stack([[tf.io.decode_jpeg(f) for f in clip] for clip in frames])
-    differences = []
+    differences = {}
     for name, inputs, reference in (
         ("serving_default", {"clips": tf.constant(clips)}, expected(clips)),
         ("jpeg", {"frames": frames}, expected(decoded)),
     ):
         outputs = loaded.signatures[name](**inputs)
-        differences.append(_difference(outputs["logits"], reference))
-        _check_difference(differences[-1], name, model.compute_dtype)
-    return max(differences)
+        differences[name] = _difference(outputs["logits"], reference)
+        _check_difference(differences[name], name, precision)
+    return differences
+
+
+def _in_float32(model):
+    """`model`, or what it is without mixed precision."""
+    if model.compute_dtype == "float32":
+        return model
+
+    def clone(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    same = keras.models.clone_model(model, clone_function=clone)
+    same.set_weights(model.get_weights())
+    return same
 
 
 def _difference(logits, expected):
     logits, expected = np.float32(logits), np.float32(expected)
-    return np.abs(logits - expected).max() / np.abs(expected).max()
+    return float(np.abs(logits - expected).max() / np.abs(expected).max())
 
 
 def _check_difference(difference, signature, dtype):
@@ -164,11 +186,26 @@ def _check_difference(difference, signature, dtype):
             f"Keras model: relative difference of logits {difference:.1e}, expected "
             f"at most {tolerance:.0e} in {dtype}. Nothing was exported. If the "
             "difference is nan, the weights are not finite: export an earlier "
-            "checkpoint."
+            "checkpoint. If the precision is too low for this network, set "
+            "task.export.precision=float32."
         )
 
 
-def _write_warmup(task, folder):
+def _write_extra(task, folder, precision, differences):
+    """What is for people, and for TF Serving, but not of the network."""
+    extra = folder / "assets.extra"
+    extra.mkdir()
+    report = {
+        "precision": precision,
+        "constants": task.task_config.export.constants,
+        "logit_difference": differences,
+    }
+    text = json.dumps(report, indent=2) + "\n"
+    (extra / "export.json").write_text(text, encoding="utf-8")
+    _write_warmup(task, extra)
+
+
+def _write_warmup(task, extra):
     """Requests that TF Serving replays on loading, so that no client waits."""
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
@@ -185,7 +222,5 @@ def _write_warmup(task, folder):
     request.inputs["clips"].CopyFrom(tf.make_tensor_proto(clips))
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.CopyFrom(request)
-    extra = folder / "assets.extra"
-    extra.mkdir()
     with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
         writer.write(log.SerializeToString())

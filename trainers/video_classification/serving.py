@@ -4,10 +4,18 @@ Only TensorFlow is used in the graph, preprocessing included, so that the
 SavedModel runs where neither Keras nor this repository is installed.
 """
 
+import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_nonlocal.layers import NonLocal3D
+from trainers.core.errors import UserError
 from trainers.video_classification.data import normalize, resize_and_center_crop
 from trainers.video_classification.scoring import build_scorer
+
+# Of a protocol buffer, which holds the graph, and constants with it; less a margin
+# for the rest of the graph.
+_MAX_CONSTANT_BYTES = 2**31 - 2**26
 
 
 def repeat_short(clips, num_frames):
@@ -40,16 +48,29 @@ class ServingModule(tf.Module):
         model: Keras model from normalised clips to logits.
         config: `VideoClassificationConfig`: its clips, and the short side, crop
             and kind of labels of its test.
+        constants: The weights are constants of the graph instead of variables.
+
+    Raises:
+        UserError: The constants do not fit in a graph.
     """
 
-    def __init__(self, model, config):
+    def __init__(self, model, config, constants=False):
         super().__init__(name="serving")
-        # Tracked one by one: behind the Keras model the session loader, which
-        # TF Serving uses, does not initialise all of them.
-        self.weights = [variable.value for variable in model.variables]
         self._score = build_scorer(model, config)
         self._clip = config.clip
         self._data = config.validation_data
+        self._knows_usual = any(isinstance(x, NonLocal3D) for x in model.layers)
+        if constants:
+            _check_fits(model, copies=2 if self._knows_usual else 1)
+            self._score = _with_constants(self._score, model)
+        else:
+            # Tracked one by one: behind the Keras model the session loader, which
+            # TF Serving uses, does not initialise all of them.
+            self.weights = [variable.value for variable in model.variables]
+        # One function for both signatures, so that constants are stored once.
+        side = self._data.crop_size
+        spec = tf.TensorSpec((None, None, side, side, 3), tf.uint8)
+        self._classify = tf.function(self._classify, input_signature=[spec])
 
     @tf.function(
         input_signature=[tf.TensorSpec((None, None, None, None, 3), tf.uint8, "clips")]
@@ -81,5 +102,45 @@ class ServingModule(tf.Module):
     def _classify(self, crops):
         clips = repeat_short(crops, self._clip.num_frames)
         clips = normalize(clips, self._clip, tf.float32)
-        logits, probabilities = self._score(clips)
+        logits, probabilities = self._scores(clips)
         return {"logits": logits, "probabilities": probabilities}
+
+    def _scores(self, clips):
+        """Logits and probabilities of normalised clips.
+
+        Non-local blocks choose how they compute by the number of positions: where
+        the graph does not know it, a form for any number. So clips of the usual
+        length, nearly all, have a graph of their own.
+        """
+        if not self._knows_usual:
+            return self._score(clips)
+        num_frames = self._clip.num_frames
+        usual = (None, num_frames, *clips.shape[2:])
+        return tf.cond(
+            tf.shape(clips)[1] == num_frames,
+            lambda: self._score(tf.ensure_shape(clips, usual)),
+            lambda: self._score(clips),
+        )
+
+
+def _with_constants(score, model):
+    """`score`, whose graphs hold the weights of `model` as they are now."""
+    values = [np.asarray(variable.value) for variable in model.variables]
+
+    def scored(clips):
+        constants = [tf.constant(value) for value in values]
+        pairs = zip(model.variables, constants, strict=True)
+        with keras.StatelessScope(list(pairs)):
+            return score(clips)
+
+    return scored
+
+
+def _check_fits(model, copies):
+    weights = sum(np.asarray(variable.value).nbytes for variable in model.variables)
+    if copies * weights > _MAX_CONSTANT_BYTES:
+        raise UserError(
+            f"The weights as constants take {copies * weights / 2**30:.2f} GiB in the "
+            "graph, which holds 2 GiB at most. Export with task.export.constants="
+            "false, or in less precision: task.export.precision=bfloat16."
+        )
