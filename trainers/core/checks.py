@@ -8,6 +8,7 @@ _COUNTS = (
     "checkpoint_interval",
     "validation_interval",
     "max_to_keep",
+    "gradient_accumulation_steps",
 )
 _COMPARISONS = ("higher", "lower")
 

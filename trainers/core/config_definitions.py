@@ -88,6 +88,14 @@ class TrainerConfig(hyperparams.Config):
     Attributes:
         optimizer_config: See `OptimizationConfig`.
         train_steps: Steps to train in all.
+        gradient_accumulation_steps: Parts that each replica's share of
+            `global_batch_size` is computed in, one after another, where memory does
+            not hold it whole. An update is the same but for batch normalisation,
+            whose statistics are of one part; steps, rates and checkpoints count
+            updates.
+        recompute_activations: Keep the activations at the ends of blocks alone, and
+            compute those within again for the gradient (gradient checkpointing), for
+            long clips. The same update, at the price of one forward pass more.
         steps_per_loop: Steps averaged into one point of the training curves.
         checkpoint_interval: Steps from one checkpoint to the next.
         max_to_keep: Checkpoints kept.
@@ -106,6 +114,8 @@ class TrainerConfig(hyperparams.Config):
         default_factory=OptimizationConfig
     )
     train_steps: int = 0
+    gradient_accumulation_steps: int = 1
+    recompute_activations: bool = False
     steps_per_loop: int = 100
     checkpoint_interval: int = 1000
     max_to_keep: int = 3

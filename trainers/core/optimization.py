@@ -3,42 +3,65 @@
 Three things go wrong silently with Keras 3 optimizers under tf.distribute:
 clipping by norm acts on each replica's part before the sum, a float16 overflow
 on one replica is skipped on that one only, and weight decay is decoupled. Here
-the gradient is summed over replicas first; everything else acts on that sum.
+the gradient is summed over replicas first, once; everything else acts on that sum.
 """
 
 import math
 
 import keras
 import tensorflow as tf
-from keras import ops
 from official.modeling.optimization import optimizer_factory
 
 from trainers.core.errors import UserError, did_you_mean
 
 
-class SGD(keras.optimizers.SGD):
-    """SGD with momentum in units of gradient (`momentum_correction`).
+class _OfSums:
+    """An optimizer of gradients that have been summed over replicas before."""
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return list(grads_and_vars)
+
+
+class AdamW(_OfSums, keras.optimizers.AdamW):
+    """Keras's, of summed gradients."""
+
+
+class SGD(_OfSums, keras.optimizers.SGD):
+    """SGD of summed gradients, each variable updated by one operation.
+
+    With `momentum_correction`, momentum is in units of gradient:
 
         v = momentum * v + g
         w = w - lr * (g + momentum * v)     with Nesterov, else w - lr * v
 
     This equals Caffe2's `v = momentum * v + lr * g` with `v` multiplied by
-    new / old rate at every change (SCALE_MOMENTUM), at a constant rate Keras's
-    own form too.
+    new / old rate at every change (SCALE_MOMENTUM). Without, it is Keras's form:
+
+        v = momentum * v - lr * g
+        w = w - lr * g + momentum * v       with Nesterov, else w + v
     """
 
+    def __init__(self, *args, momentum_correction=True, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.momentum_correction = momentum_correction
+
     def update_step(self, gradient, variable, learning_rate):
-        rate = ops.cast(learning_rate, variable.dtype)
-        gradient = ops.cast(gradient, variable.dtype)
-        if self.momentum:
-            velocity = self.momentums[self._get_variable_index(variable)]
-            self.assign(velocity, velocity * self.momentum + gradient)
-            gradient = (
-                gradient + velocity * self.momentum
-                if self.nesterov
-                else ops.convert_to_tensor(velocity)
-            )
-        self.assign_sub(variable, gradient * rate)
+        if not self.momentum:
+            return super().update_step(gradient, variable, learning_rate)
+        update = (
+            tf.raw_ops.ResourceApplyMomentum
+            if self.momentum_correction
+            else tf.raw_ops.ResourceApplyKerasMomentum
+        )
+        velocity = self.momentums[self._get_variable_index(variable)]
+        update(
+            var=variable.handle,
+            accum=velocity.value.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype),
+            momentum=tf.cast(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -129,12 +152,15 @@ def build_optimizer(config, runtime):
     rate = build_learning_rate(config)
     match config.optimizer.type:
         case "sgd":
-            kind = SGD if chosen.momentum_correction else keras.optimizers.SGD
-            optimizer = kind(
-                rate, chosen.momentum, nesterov=chosen.nesterov, name="optimizer"
+            optimizer = SGD(
+                rate,
+                chosen.momentum,
+                nesterov=chosen.nesterov,
+                momentum_correction=chosen.momentum_correction,
+                name="optimizer",
             )
         case "adamw":
-            optimizer = keras.optimizers.AdamW(
+            optimizer = AdamW(
                 rate,
                 weight_decay=chosen.weight_decay,
                 beta_1=chosen.beta_1,
@@ -217,24 +243,40 @@ def apply_global_gradients(optimizer, model, gradients, *, config):
     """
     replicas = tf.distribute.get_replica_context()
     gradients = replicas.all_reduce("sum", gradients)
-    scale = loss_scale(optimizer)
-    gradients = [gradient / scale for gradient in gradients]
+    gradients = _unscaled(gradients, optimizer)
     norm = tf.linalg.global_norm(gradients)
     if config.global_clipnorm:
         gradients, _ = tf.clip_by_global_norm(gradients, config.global_clipnorm, norm)
     if getattr(optimizer, "inner_optimizer", optimizer).weight_decay is None:
         gradients = _add_decay(gradients, model, config.weight_decay)
-    # Keras sums over replicas once more. Both factors are powers of two for
-    # two, four, eight ... replicas, and then change no bit.
-    factor = scale / replicas.num_replicas_in_sync
-    optimizer.apply([gradient * factor for gradient in gradients])
+    optimizer.apply(_scaled_again(gradients, optimizer))
     return norm
+
+
+def _unscaled(gradients, optimizer):
+    if not _scales(optimizer):
+        return gradients
+    scale = loss_scale(optimizer)
+    return [gradient / scale for gradient in gradients]
+
+
+def _scaled_again(gradients, optimizer):
+    """As a loss-scaling optimizer wants them; the scale is a power of two."""
+    if not _scales(optimizer):
+        return gradients
+    scale = loss_scale(optimizer)
+    return [gradient * scale for gradient in gradients]
+
+
+def _scales(optimizer) -> bool:
+    return hasattr(optimizer, "dynamic_scale")
 
 
 def loss_scale(optimizer) -> tf.Tensor:
     """What the optimizer multiplies the loss by; 1 unless it is float16's."""
-    scale = getattr(optimizer, "dynamic_scale", None)
-    return tf.ones(()) if scale is None else tf.convert_to_tensor(scale.value)
+    if not _scales(optimizer):
+        return tf.ones(())
+    return tf.convert_to_tensor(optimizer.dynamic_scale.value)
 
 
 def _add_decay(gradients, model, weight_decay):

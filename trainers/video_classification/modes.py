@@ -162,7 +162,7 @@ def _print_batch(task, model, data):
     print(f"{kind}_data, one batch:")
     for key, value in batch.items():
         print(f"  {key:<8}{value.dtype.name:<9}{tuple(value.shape)}")
-    losses, _, _ = task.forward(batch, model, training=False)
+    losses, _ = task.forward(batch, model, training=False)
     print(f"  loss    {float(losses.numpy().mean()):.4f} before training")
 
 

@@ -107,7 +107,7 @@ class ToyTask(Task):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(inputs["y"], logits)
         losses = self._misbehave(losses, inputs["step"])
         hits = tf.cast(tf.argmax(logits, -1) == inputs["y"], tf.float32)
-        return losses, inputs["weight"], {"accuracy": hits}
+        return losses, {"accuracy": hits}
 
     def _misbehave(self, losses, steps):
         """NaN, or a gradient too large for float16, on the last replica."""
@@ -120,8 +120,9 @@ class ToyTask(Task):
         return losses
 
     def validation_step(self, inputs, model, metrics=None):
-        losses, weights, values = self.forward(inputs, model, training=False)
-        return {"loss": losses, "weight": weights, "hit": values["accuracy"]}
+        losses, values = self.forward(inputs, model, training=False)
+        hit = values["accuracy"]
+        return {"loss": losses, "weight": inputs["weight"], "hit": hit}
 
     def aggregate_logs(self, state, step_logs):
         return [*(state or []), step_logs]
