@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from tests.parity import comparing, seeded
+
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = ["non_local_op.py", "non_local_block.py"]
 QUICK = {
@@ -40,7 +42,7 @@ def harness(monkeypatch):
     return load
 
 
-def run(script, *options, prelude=""):
+def run(script, *options, prelude="", backend="tensorflow"):
     start = f"sys.path.insert(0, {str(BENCHMARKS)!r}); sys.argv = sys.argv[1:]"
     script = str(BENCHMARKS / script)
     code = f"import runpy, sys; {prelude}{start}; "
@@ -48,7 +50,7 @@ def run(script, *options, prelude=""):
     return subprocess.run(
         [sys.executable, "-c", code, script, *options],
         # Threads that wait by spinning crawl where other tests want the cores, too.
-        env={**os.environ, "KERAS_BACKEND": "tensorflow", "OMP_WAIT_POLICY": "passive"},
+        env={**os.environ, "KERAS_BACKEND": backend, "OMP_WAIT_POLICY": "passive"},
         capture_output=True,
         text=True,
     )
@@ -76,6 +78,119 @@ def test_an_unknown_peer_is_named(script):
     done = run(script, "--peers", "pytorch")
     assert done.returncode == 2
     assert "'pytorch' is none of" in done.stderr
+
+
+# === Whole networks ===
+
+NETWORK_SCRIPTS = ["video_model.py", "train_step.py"]
+TINY = "--quick --no-memory --models NL-I3D --dtypes float32 --peers channels_last"
+
+
+@pytest.mark.parametrize("script", NETWORK_SCRIPTS)
+def test_networks_have_the_values_of_the_peer(script):
+    pytest.importorskip("torch")
+    done = run(script, *TINY.split())  # ends with 1 if they have not
+    assert done.returncode == 0, done.stderr
+    assert "these times mean nothing" in done.stdout
+    rows = [line for line in done.stdout.splitlines() if "| NL-I3D | " in line]
+    assert len(rows) == {"video_model.py": 5, "train_step.py": 3}[script]
+    errors = [float(row.split("|")[-2]) for row in rows[:-1]]
+    assert 0 < max(errors) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", NETWORK_SCRIPTS)
+def test_networks_without_torch_are_ours_alone(script):
+    done = run(script, "--quick", "--models", "C2D", prelude=HIDE_TORCH)
+    assert done.returncode == 0, done.stderr
+    assert "PyTorch is not installed" in done.stdout
+    assert "torch" not in done.stdout.split("GFLOP/s")[1]
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("script", NETWORK_SCRIPTS)
+def test_networks_run_on_jax(script):
+    pytest.importorskip("jax")
+    done = run(script, *TINY.split(), backend="jax")
+    assert done.returncode == 0, done.stderr
+    assert ", jax " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--models NL-C3D", "'NL-C3D' is none of C2D, I3D"),
+        ("--batch 0", "'0' is not a positive whole number"),
+        ("--peers pytorch", "'pytorch' is none of eager"),
+    ],
+)
+def test_mistakes_in_options_are_named(harness, monkeypatch, capsys, options, message):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.setattr(sys, "argv", ["train_step.py", *options.split()])
+    defaults = {"batch": 2, "frames": 8, "side": 112, "seconds": 1}
+    with pytest.raises(SystemExit):
+        harness("network_run").parse_arguments("training", "", defaults)
+    assert message in capsys.readouterr().err
+
+
+def test_clips_that_are_too_small_are_an_error(harness):
+    case = harness("networks").Case("C2D", "float32", 14, 8, 1, 1, 64)
+    with pytest.raises(SystemExit, match="^error: The clips are too small: pool2"):
+        harness("network_run")._gflop("inference", case)
+
+
+@pytest.mark.parametrize("network", ["C2D_NLN_8x8_R50", "I3D_8x8_R50"])
+def test_the_peer_has_the_values_of_pyslowfast(harness, network):
+    torch = pytest.importorskip("torch")
+    recorded = seeded.read("pyslowfast", network)
+    name = {"C2D_NLN_8x8_R50": "NL-C2D", "I3D_8x8_R50": "I3D"}[network]
+    case = harness("networks").Case(name, "float32", 50, 64, 1, 8, 224)
+    peer = harness("network_peer").build(case, 400).eval()
+    peer.load_state_dict(comparing.tensors(recorded.state))
+    clip = np.moveaxis(seeded.clip("8x224x224"), -1, 1).copy()
+    with torch.no_grad():
+        logits = peer(torch.from_numpy(clip)).numpy()
+    assert comparing.relative_error(logits, recorded.outputs["8x224x224"]) < 1e-5
+
+
+def test_rows_relate_networks_to_products_and_to_the_fastest(harness, capsys):
+    """10 GFLOP at 200 GFLOP/s are 50 ms: half of 100 ms."""
+    module = harness("network_run")
+    ours = [module.Row("plain", 200.0, 40, 0.0), module.Row("folded", 100.0, 30, 0.0)]
+    theirs = [module.Row("eager", 300.0, 9, None), module.Row("compile", 150.0, 60, 0)]
+    module.print_rows("inference", [*ours, *theirs], "C2D", least=10 / 200)
+    plain, folded, eager, _, last = capsys.readouterr().out.splitlines()
+    assert plain == "| C2D | ours, Keras layers | 200 | 2 | 40 | 25 | 0e+00 |"
+    assert folded.split(" | ")[2:6] == ["100", "1", "30", "50"]
+    assert eager.split(" | ")[3] == "3"
+    assert "| **1.50** | x 2.00 |" in last
+
+
+def test_only_our_disagreement_is_an_error(harness):
+    module = harness("network_run")
+    case = harness("networks").Case("C2D", "float32", 14, 8, 1, 8, 64)
+
+    def found(ours, eager):
+        rows = [module.Row("step", 1, None, ours), module.Row("eager", 1, None, eager)]
+        return module._disagreeing("training", rows, case)
+
+    assert found(1e-4, 1.0) == found(5e-3, 4e-3) == found(None, None) == []
+    assert found(5e-3, 1e-3) == ["ours, C2D, float32: 5.0e-03"]
+    assert found(float("nan"), 0.0) and found(5e-3, float("inf"))
+
+
+def test_peak_memory_of_a_network_has_its_weights(harness):
+    pytest.importorskip("torch")
+    case = harness("networks").Case("C2D", "float32", 14, 64, 1, 4, 64)
+    peer = harness("network_peer").build(case, 400)
+    mib = sum(p.numel() for p in peer.parameters()) * 4 / 2**20
+    peak = harness("network_memory").peak("inference", "eager", case)
+    if peak is None:
+        pytest.skip("this system keeps no resettable peak of memory")
+    assert mib < peak < mib + 30
+
+
+# === The operation ===
 
 
 def test_an_unknown_shape_is_named(harness):
@@ -115,7 +230,8 @@ def test_peak_memory_is_that_of_the_maps(harness):
 
 
 def test_an_aborted_process_has_no_peak(harness, monkeypatch):
-    memory = harness("op_memory")
     done = subprocess.CompletedProcess([], -9, "", "")
-    monkeypatch.setattr(memory.subprocess, "run", lambda *_, **__: done)
+    processes = harness("processes")
+    monkeypatch.setattr(processes.subprocess, "run", lambda *_, **__: done)
+    memory = harness("op_memory")
     assert memory.peaks("keras", "gaussian", "float32", (1, 1, 1)) is None

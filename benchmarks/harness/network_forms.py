@@ -57,7 +57,16 @@ def build(kind, key, case, state=None):
         state: The peer's weights, for ours; None: weights of their own.
     """
     if key in OURS[kind]:
-        module = importlib.import_module(f"harness.network_{backend()}")
-        return getattr(module, kind)(key, case, state)
+        return getattr(_ours(), kind)(key, case, state)
     module = importlib.import_module("harness.network_torch")
     return getattr(module, kind)(THEIRS[kind][key], case)
+
+
+def exports(kind, key):
+    """The module that can `export` and `load` this form, or None."""
+    is_ours = kind == "inference" and key in OURS[kind]
+    return _ours() if is_ours and backend() == "tensorflow" else None
+
+
+def _ours():
+    return importlib.import_module(f"harness.network_{backend()}")

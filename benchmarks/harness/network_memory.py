@@ -10,31 +10,48 @@ activations, in the steady state after two steps. CASE is a `Case` as JSON.
 import json
 import os
 import sys
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from harness import machine
 from harness.measure import PeakMemory
-from harness.network_forms import OURS, build
+from harness.network_forms import OURS, build, exports
 from harness.networks import Case, backend
 from harness.processes import be_killed_first, run_module
+
+MODULE = "harness.network_memory"
 
 
 def peak(kind, key, case):
     """MiB; None if the process ran out of memory, or where nothing can be told."""
-    return run_module("harness.network_memory", kind, key, json.dumps(case))
+    arguments = kind, key, json.dumps(case)
+    if not exports(kind, key):
+        return run_module(MODULE, *arguments)
+    with tempfile.TemporaryDirectory() as directory:
+        run_module(MODULE, *arguments, directory, "export")
+        return run_module(MODULE, *arguments, directory)
 
 
-def main(kind, key, case):
+def main(kind, key, case, directory=None, export=None):
     be_killed_first()
     case = Case(*json.loads(case))
     machine.use_all_threads(backend() if key in OURS[kind] else "torch")
+    if export:
+        print(json.dumps(exports(kind, key).export(key, case, directory)))
+        return
     build(kind, key, case.smallest).run()
     memory = PeakMemory()
-    step = build(kind, key, case)
+    step = _step(kind, key, case, directory)
     for _ in range(2):  # what compilers take is not counted, what they leave is
         step.run()
     print(json.dumps(memory.mib(step.run, 0)))
+
+
+def _step(kind, key, case, directory):
+    if directory is None:
+        return build(kind, key, case)
+    return exports(kind, key).load(case, directory)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@ Clips are (B, C, T, H, W). Parameters are named as its checkpoints have them, so
 `keras_nonlocal.convert.load_weights` reads a state dict of these.
 """
 
+import functools
 from collections import OrderedDict
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 DEPTHS = {14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 # Taps in time of a block's first convolution, over and over, in s2 to s5.
@@ -23,6 +25,15 @@ def build(case, classes):
     for name, parameter in network.named_parameters():
         _draw(name, parameter)
     return network
+
+
+def recompute(network):
+    """Blocks keep their inputs alone, and are run again in the backward pass."""
+    for block in network.modules():
+        if isinstance(block, (Bottleneck, NonLocal)):
+            block.forward = functools.partial(
+                checkpoint, block.forward, use_reentrant=False
+            )
 
 
 def _parts(case, classes):

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from harness import machine, matrix_peak, network_memory
 from harness.measure import medians
-from harness.network_forms import OURS, THEIRS, build, label
-from harness.networks import NETWORKS, POLICIES, Case, backend, multiply_adds
+from harness.network_forms import OURS, THEIRS, build, exports, label
+from harness.networks import BLOCKS, NETWORKS, POLICIES, Case, backend, multiply_adds
 from harness.operands import relative_error
-from harness.options import choices_of
+from harness.options import choices_of, positive
 from harness.tables import number, print_header, print_row, scientific
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 1e-1}
@@ -20,12 +20,14 @@ COMPARED = {"inference": "logits", "training": "loss and gradient norm"}
 QUICK = {"depth": 14, "width": 8, "frames": 8, "side": 96, "repeats": 3}
 HEADER = ("network", "form", "ms", "x ours", "peak MiB", "% of products")
 LEGEND = """
-ms: median of {kind} on {batch} x {frames} x {side} x {side}. "x ours": by that of our
-fastest form. Peak MiB: by how much a process that runs this form alone grows above
-its libraries, weights included. % of products: {passes} x the operations of a forward
-pass, two a multiply-add, by the rate of a large matrix product in this run. Error: of
-the {compared}, against the peer run eagerly in float32. The last line of a
-network: its fastest peer by our fastest form."""
+ms: median of {kind} on {batch} x {frames} x {side} x {side}.
+x ours: by that of our fastest form.
+peak MiB: by how much a process that runs this form alone grows above its libraries,
+weights included{loaded}.
+% of products: {passes} x the operations of a forward pass, two a multiply-add, by the
+rate of a large matrix product in this run.
+error: of the {compared}, against the peer run eagerly in float32.
+Last line of a network: its fastest peer by our fastest form."""
 
 
 class Row(NamedTuple):
@@ -56,8 +58,9 @@ def main(kind, description, defaults):
         print_header((*HEADER, f"error of {COMPARED[kind]}"))
         for network in args.models:
             case = _case(args, network, dtype)
+            gflop = _gflop(kind, case)
             rows = measure(args, kind, keys, case)
-            print_rows(kind, rows, case, rate)
+            print_rows(kind, rows, network, gflop / rate)
             disagreeing += _disagreeing(kind, rows, case)
         print()
     print(_legend(kind, args))
@@ -78,15 +81,19 @@ def parse_arguments(kind, description, defaults):
         default=",".join(peers),
         help=f"of {', '.join(THEIRS[kind])}",
     )
-    add("--depth", type=int, choices=(14, 50, 101), default=50)
-    add("--width", type=int, default=64, help="channels after conv1")
+    add("--depth", type=int, choices=BLOCKS, default=50)
+    add("--width", type=positive, default=64, help="channels after conv1")
     for name in ("batch", "frames", "side"):
-        add(f"--{name}", type=int, default=defaults[name])
-    add("--repeats", type=int, default=15, help="turns at most")
+        add(f"--{name}", type=positive, default=defaults[name])
+    if kind == "training":
+        add("--recompute", action="store_true", help="activations, in backward")
+    add("--repeats", type=positive, default=15, help="turns at most")
     add("--seconds", type=float, default=defaults["seconds"], help="per network")
     add("--no-memory", action="store_true", help="times only")
     add("--quick", action="store_true", help="does it work: tiny networks and clips")
     args = parser.parse_args()
+    if getattr(args, "recompute", False) and backend() != "tensorflow":
+        parser.error("--recompute is the trainer's: it needs KERAS_BACKEND=tensorflow")
     if args.quick:
         print("--quick: networks so small that these times mean nothing.\n")
         vars(args).update(QUICK)
@@ -107,8 +114,24 @@ def _runnable(kind, keys):
 
 
 def _case(args, network, dtype):
-    sizes = (getattr(args, name) for name in Case._fields[2:7])
-    return Case(network, dtype, *sizes)
+    names = Case._fields[2:-1]
+    sizes = {name: getattr(args, name) for name in names}
+    return Case(network, dtype, **sizes, recompute=getattr(args, "recompute", False))
+
+
+def _gflop(kind, case):
+    """10^9 operations; exits with an error where there is no such network."""
+    import keras
+
+    filtered = keras.config.is_traceback_filtering_enabled()
+    keras.config.disable_traceback_filtering()  # it wraps messages, too
+    try:
+        return 2 * PASSES[kind] * multiply_adds(case) / 1e9
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    finally:
+        if filtered:
+            keras.config.enable_traceback_filtering()
 
 
 def measure(args, kind, keys, case):
@@ -137,21 +160,27 @@ def _the_peer(kind, case):
     return network_torch.state_of(case), network_torch.expected(kind, case)
 
 
-def print_rows(kind, rows, case, rate):
-    """One line per form, and one for the fastest of both sides."""
+def print_rows(kind, rows, network, least):
+    """One line per form, and one for the fastest of both sides.
+
+    Args:
+        kind: `"inference"` or `"training"`.
+        rows: `Row`s.
+        network: Name.
+        least: Seconds that a large matrix product of as many operations takes.
+    """
     ours, theirs = _fastest(kind, rows)
-    gflop = 2 * PASSES[kind] * multiply_adds(case) / 1e9
     for row in rows:
-        percent = 100 * gflop / (row.ms / 1e3) / rate
+        percent = 100 * least / (row.ms / 1e3)
         cells = (row.ms, row.ms / ours.ms, row.peak, percent)
         cells = [*map(number, cells), scientific(row.error)]
-        print_row([case.network, label(kind, row.key), *cells])
+        print_row([network, label(kind, row.key), *cells])
     if theirs:
-        times, peak = theirs.ms / ours.ms, None
+        peak = ""
         if theirs.peak and ours.peak:
-            peak = theirs.peak / ours.peak
-        cells = ["", f"**{times:.2f}**", f"x {number(peak)}", "", ""]
-        print_row([case.network, "**fastest peer / ours**", *cells])
+            peak = f"x {theirs.peak / ours.peak:.2f}"
+        cells = ["", f"**{theirs.ms / ours.ms:.2f}**", peak, "", ""]
+        print_row([network, "**fastest peer / ours**", *cells])
 
 
 def _fastest(kind, rows):
@@ -175,6 +204,7 @@ def _disagreeing(kind, rows, case):
 
 def _legend(kind, args):
     sizes = {name: getattr(args, name) for name in ("batch", "frames", "side")}
+    loaded = " (ours from its SavedModel)" if exports(kind, "plain") else ""
     return LEGEND.format(
-        kind=kind, passes=PASSES[kind], compared=COMPARED[kind], **sizes
+        kind=kind, loaded=loaded, passes=PASSES[kind], compared=COMPARED[kind], **sizes
     ).strip()

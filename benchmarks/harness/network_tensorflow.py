@@ -21,8 +21,31 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def inference(form, case, state=None):
-    """A `Step` of one of `networks.OUR_INFERENCE`."""
-    call = FORMS[form](our_model(case, state))
+    """The `Step` of a form of `OURS["inference"]`."""
+    return _step(FORMS[form](our_model(case, state)), case)
+
+
+def export(form, case, directory):
+    """Writes the form as a SavedModel, for `load`."""
+    module = tf.Module()
+    module.call = FORMS[form](our_model(case))
+    traced = module.call.get_concrete_function(tf.TensorSpec(clips(case).shape))
+    module.weights = traced.variables
+    tf.saved_model.save(module, directory)
+
+
+def load(case, directory):
+    """The `Step` of a form in a process that never had the model itself.
+
+    TensorFlow keeps the memory of what is no longer needed: a folded network, say,
+    would be charged with the one that it was made from.
+    """
+    module = tf.saved_model.load(directory)
+    step = _step(module.call, case)
+    return step._replace(run=lambda: (module, step.run())[1])  # keeps the variables
+
+
+def _step(call, case):
     clip = tf.constant(clips(case))
     return Step(lambda: call(clip), lambda: [tf.cast(call(clip), tf.float32).numpy()])
 
@@ -47,7 +70,7 @@ def _constants(model):
     frozen = convert_variables_to_constants_v2(
         _folded(model).get_concrete_function(spec)
     )
-    return lambda clips: frozen(clips)[0]
+    return tf.function(lambda clips: frozen(clips)[0])
 
 
 FORMS = {"plain": _plain, "folded": _folded, "constants": _constants}
@@ -93,6 +116,8 @@ def _config(case):
     config.task.model.override(
         {"name": "i3d" if case.is_inflated else "c2d", **model_options(case)}
     )
+    if case.recompute:
+        config.trainer.recompute_activations = True
     rate = config.trainer.optimizer_config.learning_rate
     rate.type, rate.constant.learning_rate = "constant", 1e-3
     return config

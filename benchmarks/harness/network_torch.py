@@ -48,6 +48,8 @@ def inference(form, case, place=None):
 def training(form, case, place=None):
     network, clip, targets = _prepare(form, case, place or device())
     network.train()
+    if case.recompute:
+        network_peer.recompute(network)
     run = _compiled(network, form)
     optimizer = torch.optim.SGD(_decayed(network), lr=1e-3, momentum=0.9, nesterov=True)
     context = contextlib.nullcontext

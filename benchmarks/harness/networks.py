@@ -29,7 +29,7 @@ class Case(NamedTuple):
     batch: int
     frames: int
     side: int
-    recompute: bool = False
+    recompute: bool = False  # blocks' activations in the backward pass
 
     @property
     def is_inflated(self):
@@ -71,7 +71,7 @@ def model_options(case):
 
     Without dropout: no two frameworks would drop the same, and it costs nothing.
     """
-    options = {
+    return {
         "depth": case.depth,
         "width": case.width,
         "num_classes": CLASSES,
@@ -79,7 +79,6 @@ def model_options(case):
         "convention": "pyslowfast",
         "dropout_rate": 0.0,
     }
-    return options | ({"recompute": True} if case.recompute else {})
 
 
 def our_model(case, state=None):

@@ -16,3 +16,10 @@ def choices_of(known):
         return names
 
     return parse
+
+
+def positive(text):
+    """An argparse type: a whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
