@@ -26,16 +26,21 @@ from harness.measure import medians
 from harness.op_subjects import MODES
 from harness.operands import OpShape, eighths, relative_error
 from harness.options import choices_of
-from harness.tables import number, print_header, print_row, scientific
+from harness.tables import QUICK_NOTE, number, print_header, print_row, scientific
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 1e-1}
 FORMS = ("ours", "contiguous", "channels last", "compiled")
+LEGEND = """\
+Times: medians, in ms. "best / ours": time of the fastest of PyTorch's forms over ours.
+Errors: the largest of z, dx and the weight gradients, relative; the peer's own is that
+of its channels-last form.
+"""
 HEADER = (
     "map",
     "mode",
     "block of",
     "step",
-    *FORMS,
+    *(f"{form}, ms" for form in FORMS),
     "best / ours",
     "our error",
     "peer's",
@@ -61,6 +66,7 @@ def main():
     args = parse_arguments()
     machine.use_all_threads("tensorflow", *("torch",) * machine.installed("torch"))
     args.compile = args.compile and can_compile()
+    print(QUICK_NOTE if args.quick else LEGEND)
     if not machine.installed("torch"):
         print("PyTorch is not installed (extra [backends]): our times only.\n")
     disagreeing = []

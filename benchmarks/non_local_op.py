@@ -31,7 +31,7 @@ from harness.operands import (
     tensors_mib,
 )
 from harness.options import choices_of
-from harness.tables import number, print_header, print_row, scientific
+from harness.tables import QUICK_NOTE, number, print_header, print_row, scientific
 
 DEFAULT_SHAPES = "res4,res4-full,res3,res3-full,clip32"
 QUICK_SHAPE = "98x24x16"
@@ -39,17 +39,22 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 # The dense form whose peak memory the others are compared with: PyTorch's, without
 # the pairs of the concatenation.
 BASELINES = ("broadcast", "published")
+LEGEND = """\
+Times: medians, in ms. "x ours": time over ours. Peaks: MiB above the libraries and
+operands. "% of dense": of PyTorch's dense form. "beyond results": forward + backward,
+MiB, less y and the gradients. "error": the largest of y and the gradients, relative.
+"""
 HEADER = (
     "mode",
     "form",
-    "forward ms",
+    "forward, ms",
     "x ours",
-    "forward+backward ms",
+    "forward + backward, ms",
     "x ours",
-    "peak MiB",
-    "with backward",
+    "forward peak, MiB",
+    "forward + backward peak, MiB",
     "% of dense",
-    "beyond results",
+    "beyond results, MiB",
     "% of dense",
     "error",
 )
@@ -69,6 +74,7 @@ def main():
     machine.use_all_threads("tensorflow", *("torch",) * machine.installed("torch"))
     keys = [f"ours:{name}" for name in args.algorithms] + installed_peers(args.peers)
     print(f"{machine.machine_line()} {args.dtype}, batch 1.\n")
+    print(QUICK_NOTE if args.quick else LEGEND)
     peaks = {} if args.no_memory else measure_peaks(args, keys)
     disagreeing = []
     for shape in args.shapes:

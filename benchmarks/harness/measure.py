@@ -63,6 +63,11 @@ class PeakMemory:
         return max(peak, 0.0)
 
 
+def peak_of_process():
+    """MiB that this process held at most, libraries included; None as above."""
+    return _status_mib("VmHWM") if pathlib.Path("/proc/self/status").exists() else None
+
+
 def _milliseconds(step):
     start = time.perf_counter()
     step()

@@ -1,5 +1,7 @@
 """Markdown tables, ready for the README."""
 
+QUICK_NOTE = "--quick: too small to measure. Figures show that it runs, no more.\n"
+
 
 def print_header(names):
     """Begins a table; rows follow by `print_row`, as they are measured."""
