@@ -1,7 +1,33 @@
 """Batch normalisation whose running statistics survive distributed training."""
 
+import contextlib
+import threading
+
 import keras
 from keras import ops
+
+from keras_nonlocal.ops import batch_norm
+
+_state = threading.local()
+
+
+@contextlib.contextmanager
+def frozen_statistics():
+    """Within, training leaves the moving statistics as they are.
+
+    For a forward pass that is repeated, such as in recomputation: the first has
+    updated them. Holds for this thread.
+    """
+    before = _are_frozen()
+    _state.frozen = True
+    try:
+        yield
+    finally:
+        _state.frozen = before
+
+
+def _are_frozen():
+    return getattr(_state, "frozen", False)
 
 
 @keras.saving.register_keras_serializable(package="keras_nonlocal")
@@ -27,6 +53,34 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if kwargs.get("name") in ("moving_mean", "moving_variance"):
             kwargs["aggregation"] = "mean"
         return super().add_weight(*args, **kwargs)
+
+    def call(self, inputs, training=None, mask=None):
+        if self.renorm or self.synchronized or mask is not None or self._moves_axis():
+            return super().call(inputs, training=training, mask=mask)
+        inputs = ops.cast(inputs, self.compute_dtype)
+        if not (training and self.trainable):
+            return batch_norm.normalize(
+                inputs,
+                self.moving_mean,
+                self.moving_variance,
+                self.gamma,
+                self.beta,
+                self.epsilon,
+            )
+        y, mean, variance = batch_norm.normalize_by_batch(
+            inputs, self.gamma, self.beta, self.epsilon
+        )
+        if not _are_frozen():
+            self._move(self.moving_mean, mean)
+            self._move(self.moving_variance, variance)
+        return y
+
+    def _moves_axis(self):
+        return self.axis not in (-1, self.input_spec.ndim - 1)
+
+    def _move(self, statistic, value):
+        kept = self.momentum * statistic
+        statistic.assign(kept + (1.0 - self.momentum) * ops.cast(value, kept.dtype))
 
     def scale_and_offset(self):
         """What inference applies: y = scale x + offset.

@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from keras_nonlocal.ops.convolution import conv3d
+
 
 @keras.saving.register_keras_serializable(package="keras_nonlocal")
 class PaddedConv3D(layers.Conv3D):
@@ -22,23 +24,10 @@ class PaddedConv3D(layers.Conv3D):
         # As far as shapes go, this is "same": ceil(n / stride).
         kwargs |= {"padding": "same", "data_format": "channels_last"}
         super().__init__(filters, kernel_size, strides, **kwargs)
-        self.pad = tuple(extent // 2 for extent in self.kernel_size)
 
-    def convolution_op(self, inputs, kernel):
-        padding = "same"
-        if not self._same_is_symmetric(inputs.shape[1:4]):
-            padding = "valid"
-            inputs = ops.pad(inputs, ((0, 0), *((n, n) for n in self.pad), (0, 0)))
-        strides = list(self.strides)
-        return ops.conv(inputs, kernel, strides, padding, "channels_last")
-
-    def _same_is_symmetric(self, maps):
-        if max(self.kernel_size) == 1:
-            return True
-        # TensorFlow's oneDNN kernels give wrong bfloat16 gradients ("same", maps
-        # smaller than the kernel); padded beforehand, right ones.
-        fits = all(
-            size is None or size >= extent
-            for size, extent in zip(maps, self.kernel_size, strict=True)
-        )
-        return fits and max(self.strides) == 1
+    def call(self, inputs, training=None):
+        y = conv3d(inputs, self.kernel, self.strides, training=bool(training))
+        if self.use_bias:
+            # As a map of 1x1x1, in which form TensorFlow fuses it.
+            y = ops.add(y, ops.reshape(self.bias, (1, 1, 1, 1, self.filters)))
+        return y if self.activation is None else self.activation(y)

@@ -40,16 +40,35 @@ def build(kernel_size, strides, maps, dtype=None):
     return layer, x
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(("kernel_size", "strides", "maps"), CASES)
-def test_pads_both_sides_alike(kernel_size, strides, maps):
+def test_pads_both_sides_alike(kernel_size, strides, maps, training):
     layer, x = build(kernel_size, strides, maps)
     expected = reference(x, to_numpy(layer.kernel), strides)
-    assert_close(layer(x), expected, 1e-5)
+    assert_close(layer(x, training=training), expected, 1e-5)
     assert tuple(layer.compute_output_shape(x.shape)) == expected.shape
     again = PaddedConv3D.from_config(layer.get_config())
     again.build(x.shape)
     again.set_weights(layer.get_weights())
     assert_close(again(x), expected, 1e-5)
+
+
+@pytest.mark.parametrize("strides", [(1, 1, 1), (1, 2, 2), (2, 1, 2)])
+def test_both_forms_of_a_1x1x1_kernel_have_the_same_gradients(strides):
+    layer, x = build((1, 1, 1), strides, (3, 5, 4))
+    shape = layer.compute_output_shape(x.shape)
+    cotangent = np.random.default_rng(1).normal(size=shape).astype("float32")
+    expected = layer_gradients(layer, x, cotangent, training=False)
+    for name, grad in layer_gradients(layer, x, cotangent, training=True).items():
+        assert_close(grad, to_numpy(expected[name]), 1e-5)
+
+
+def test_bias_and_activation_follow_the_sum():
+    layer = PaddedConv3D(4, (1, 3, 3), activation="relu", bias_initializer="ones")
+    x = np.random.default_rng(0).normal(size=(1, 2, 4, 4, 3)).astype("float32")
+    y = to_numpy(layer(x))
+    expected = reference(x, to_numpy(layer.kernel), (1, 1, 1)) + 1
+    assert_close(y, np.maximum(expected, 0), 1e-5)
 
 
 @pytest.mark.parametrize("taps", [3, 5])

@@ -1,0 +1,64 @@
+"""Batch normalisation over all axes but the last, in float32 inside."""
+
+from keras import backend, ops
+
+from keras_nonlocal.ops.half_precision import at_least_float32
+
+
+def normalize_by_batch(x, gamma, beta, epsilon):
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, by the batch's statistics.
+
+    Args:
+        x: `(..., C)`.
+        gamma, beta: `(C,)`, or None for 1 and 0.
+        epsilon: Added to the variance.
+
+    Returns:
+        `(y, mean, variance)`: y in x's dtype; mean and the biased variance `(C,)`
+        in float32 at least.
+
+    Example:
+    >>> y, mean, variance = normalize_by_batch(np.array([[1.0], [3.0]]), None, None, 0)
+    >>> float(mean[0]), float(variance[0])
+    (2.0, 1.0)
+    """
+    kernels = _kernels()
+    if kernels and kernels.can_normalize(x, training=True):
+        return kernels.normalize_by_batch(x, gamma, beta, epsilon)
+    wide = at_least_float32(ops.convert_to_tensor(x))
+    mean, variance = ops.moments(wide, axes=list(range(len(wide.shape) - 1)))
+    return _normalize(wide, mean, variance, gamma, beta, epsilon, x.dtype)
+
+
+def normalize(x, mean, variance, gamma, beta, epsilon):
+    """The same by a given mean and variance `(C,)`; returns y alone."""
+    kernels = _kernels()
+    if kernels and kernels.can_normalize(x, training=False):
+        return kernels.normalize(x, mean, variance, gamma, beta, epsilon)
+    wide = at_least_float32(ops.convert_to_tensor(x))
+    return _normalize(wide, mean, variance, gamma, beta, epsilon, x.dtype)[0]
+
+
+def _kernels():
+    """The backend's own kernels, where it has faster ones than keras.ops."""
+    if backend.backend() != "tensorflow":
+        return None
+    from keras_nonlocal.ops import tensorflow_kernels
+
+    return tensorflow_kernels
+
+
+def _normalize(wide, mean, variance, gamma, beta, epsilon, dtype):
+    def like(vector):
+        return None if vector is None else ops.cast(vector, wide.dtype)
+
+    y = ops.batch_normalization(
+        wide,
+        like(mean),
+        like(variance),
+        axis=-1,
+        offset=like(beta),
+        scale=like(gamma),
+        epsilon=epsilon,
+    )
+    return ops.cast(y, dtype), mean, variance
