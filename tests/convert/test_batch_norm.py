@@ -64,6 +64,29 @@ def test_clips_of_any_size_and_a_deep_network():
         assert_folded(folded, model, clips(size))
 
 
+def test_weights_of_now_can_be_folded_into_an_earlier_result():
+    model = randomize(C2D(14, 7, CLIP, width=4, non_local={"res3": [0]}))
+    earlier = fold_batch_norm(model)
+    outputs = numpy(earlier(clips()))
+    for weight in model.weights:
+        weight.assign(weight * 1.1)
+    assert fold_batch_norm(model, into=earlier) is earlier
+    assert_folded(earlier, model)
+    assert np.abs(numpy(earlier(clips())) - outputs).max() > 0.1
+
+
+def test_bfloat16_is_computed_and_kept_but_for_the_classifier():
+    model = randomize(C2D(14, 7, CLIP, width=4, non_local={"res3": [0]}))
+    folded = fold_batch_norm(model, "bfloat16")
+    kept = {weight.path: weight.dtype for weight in folded.weights}
+    assert {kept.pop("pred/kernel"), kept.pop("pred/bias")} == {"float32"}
+    assert set(kept.values()) == {"bfloat16"}
+    before, after = numpy(model(clips())), numpy(folded(clips()))
+    assert after.dtype == np.float32
+    difference = np.abs(after - before).max() / np.abs(before).max()
+    assert 1e-5 < difference < 0.03
+
+
 def test_a_folded_network_comes_back_from_its_file(tmp_path):
     options = {"non_local": {"res3": [0]}, "width": 4, "stride_in_1x1": True}
     folded = fold_batch_norm(randomize(C2D(14, 7, CLIP, **options)))

@@ -11,12 +11,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_nonlocal.models import C2D
 from trainers.core.errors import UserError
 from trainers.video_classification import export, serving
 from trainers.video_classification.configs import ClipConfig, DataConfig, ExportConfig
-from trainers.video_classification.data import write_video
+from trainers.video_classification.data import resize_and_center_crop, write_video
+from trainers.video_classification.scoring import inference_form
 
 ROOT = pathlib.Path(__file__).parents[2]
 CLASSES = ("açaí bowl", "juggling", "yawning")
@@ -40,11 +42,9 @@ def make_task(precision=None, constants=False, **data):
     return types.SimpleNamespace(task_config=config, class_names=CLASSES)
 
 
-def make_model(num_classes=3):
-    """A small C2D whose every weight matters, the non-local block's included."""
-    model = C2D(
-        14, num_classes, (None, None, None, 3), width=4, non_local={"res3": [0]}
-    )
+def make_model(non_local=None):
+    """A small C2D whose every weight matters, those of its blocks included."""
+    model = C2D(14, 3, (None, None, None, 3), width=4, non_local=non_local)
     rng = np.random.default_rng(0)
     for variable in model.variables:
         if variable.path.endswith(("gamma", "moving_variance")):
@@ -67,7 +67,7 @@ def keras_logits(model, crops):
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    return make_model()
+    return make_model(non_local={"res3": [0]})
 
 
 @pytest.fixture(scope="module")
@@ -205,15 +205,99 @@ def test_runs_where_there_is_no_keras(loaded, export_dir, tmp_path):
     assert sum(scores) == pytest.approx(1, abs=0.002)
 
 
-def test_the_session_loader_of_tf_serving_restores_every_weight(loaded, export_dir):
-    clips = noise(2, NUM_FRAMES, 40, 50)
+def session_logits(folder, clips):
+    """As TF Serving loads it."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(export_dir / "1"))
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
         signature = meta.signature_def["serving_default"]
-        logits = session.run(
+        return session.run(
             signature.outputs["logits"].name, {signature.inputs["clips"].name: clips}
         )
+
+
+def test_the_session_loader_of_tf_serving_restores_every_weight(loaded, export_dir):
+    clips = noise(2, NUM_FRAMES, 40, 50)
+    logits = session_logits(export_dir / "1", clips)
     assert_close(logits, call(loaded, clips=clips)["logits"])
+
+
+def ops_within(folder):
+    """Kinds of operations in the functions of a SavedModel."""
+    data = (folder / "saved_model.pb").read_bytes()
+    graph = saved_model_pb2.SavedModel.FromString(data).meta_graphs[0].graph_def
+    return {node.op for part in graph.library.function for node in part.node_def}
+
+
+def names_of_variables(folder):
+    found = tf.train.list_variables(str(folder / "variables" / "variables"))
+    return {name for name, _ in found if not name.startswith("_CHECKPOINTABLE")}
+
+
+def test_no_batch_normalisation_is_left(model, export_dir):
+    operations = ops_within(export_dir / "1")
+    assert "Conv3D" in operations
+    assert not {"Rsqrt", "FusedBatchNormV3"} & operations
+    kept = names_of_variables(export_dir / "1")
+    assert len(kept) == len(inference_form(model).variables) < len(model.variables)
+
+
+def measured(folder, model):
+    """What `export.json` says of `serving_default`, measured by hand."""
+    clips = np.random.default_rng(0).integers(
+        0, 256, (2, NUM_FRAMES, SHORT_SIDE + 8, SHORT_SIDE + 40, 3), np.uint8
+    )
+    crops = resize_and_center_crop(clips, SHORT_SIDE, CROP)
+    expected = keras_logits(model, crops)
+    logits = call(tf.saved_model.load(str(folder)), clips=clips)["logits"]
+    return np.abs(logits - expected).max() / np.abs(expected).max()
+
+
+def report_of(folder):
+    return json.loads((folder / "assets.extra" / "export.json").read_text())
+
+
+def test_float32_is_exact_to_rounding_and_says_so(model, export_dir):
+    report = report_of(export_dir / "1")
+    assert report["precision"] == "float32" and report["constants"] is False
+    assert max(report["logit_difference"].values()) < 1e-5
+    assert measured(export_dir / "1", model) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def small_and_fast(model, tmp_path_factory):
+    task = make_task(precision="bfloat16", constants=True)
+    return export.export_saved_model(task, model, tmp_path_factory.mktemp("export"))
+
+
+def test_bfloat16_differs_by_what_is_reported(model, small_and_fast):
+    report = report_of(small_and_fast)
+    assert report["precision"] == "bfloat16" and report["constants"] is True
+    assert set(report["logit_difference"]) == {"serving_default", "jpeg"}
+    difference = measured(small_and_fast, model)
+    assert report["logit_difference"]["serving_default"] == pytest.approx(
+        difference, rel=1e-3
+    )
+    assert 1e-4 < difference < 5e-2  # bfloat16 it is, and no worse
+
+
+def test_constants_leave_no_variables(export_dir, small_and_fast):
+    assert "ReadVariableOp" in ops_within(export_dir / "1")
+    assert "ReadVariableOp" not in ops_within(small_and_fast)
+    assert not names_of_variables(small_and_fast)
+    clips = noise(1, NUM_FRAMES + 1, 40, 50)
+    loaded = tf.saved_model.load(str(small_and_fast))
+    logits = call(loaded, clips=clips)["logits"]
+    np.testing.assert_allclose(
+        session_logits(small_and_fast, clips), logits, rtol=0, atol=1e-3
+    )
+
+
+def test_constants_larger_than_a_graph_are_refused(model, tmp_path, monkeypatch):
+    weights = sum(np.asarray(v).nbytes for v in inference_form(model).variables)
+    monkeypatch.setattr(serving, "_MAX_CONSTANT_BYTES", 2 * weights - 1)
+    with pytest.raises(UserError, match="export.constants=false.*precision=bfloat16"):
+        export.export_saved_model(make_task(constants=True), model, tmp_path)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.slow
@@ -272,13 +356,17 @@ def test_another_class_list_is_refused(tmp_path):
         export.export_saved_model(make_task(), make_small_model(4), tmp_path)
 
 
-def test_bfloat16_networks_stay_so_and_answer_in_float32(tmp_path):
+@pytest.fixture
+def mixed_bfloat16():
     keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        half = make_model()
-    finally:
-        keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def test_bfloat16_networks_stay_so_and_answer_in_float32(tmp_path, mixed_bfloat16):
+    half = make_model()
     version = export.export_saved_model(make_task(), half, tmp_path)
+    assert report_of(version)["precision"] == "bfloat16"
     clips = noise(2, NUM_FRAMES, SHORT_SIDE, SHORT_SIDE)
     outputs = call(tf.saved_model.load(str(version)), clips=clips)
     assert outputs["probabilities"].dtype == np.float32
@@ -287,6 +375,16 @@ def test_bfloat16_networks_stay_so_and_answer_in_float32(tmp_path):
     np.testing.assert_allclose(
         outputs["logits"], keras_logits(half, crops), atol=2e-3, rtol=0.02
     )
+
+
+def test_bfloat16_networks_can_be_exported_in_float32(tmp_path, mixed_bfloat16):
+    half = make_model()
+    version = export.export_saved_model(make_task("float32"), half, tmp_path)
+    keras.config.set_dtype_policy("float32")
+    whole = make_model()
+    whole.set_weights(half.get_weights())
+    assert measured(version, whole) < 1e-5
+    assert max(report_of(version)["logit_difference"].values()) < 1e-5
 
 
 def test_warm_up_requests_can_be_replayed(loaded, export_dir):

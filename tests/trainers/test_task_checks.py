@@ -36,6 +36,7 @@ def make_config(path="", value=None):
         ("evaluation.view_aggregation", "max"),
         ("init_checkpoint_modules", "backbone"),
         ("model.convention", "mmaction2"),
+        ("export.precision", "bfloat16"),
     ],
 )
 def test_right_settings_pass(path, value):
@@ -52,6 +53,7 @@ def test_right_settings_pass(path, value):
         ),
         ("init_checkpoint_modules", "al", "init_checkpoint_modules is 'al'. Did you "),
         ("model.convention", "mmaction", "task.model.convention is 'mmaction'. Did "),
+        ("export.precision", "bf16", "export.precision is 'bf16'. Did you mean 'bfl"),
         ("name", "mine", "task.name has no effect here: leave it at None."),
         ("allow_image_summary", True, "task.allow_image_summary has no effect"),
         (

@@ -1,6 +1,8 @@
 """The network of a task, against the clips it will be given."""
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from trainers.core.errors import UserError
 from trainers.video_classification.configs import VideoClassificationConfig
@@ -31,3 +33,24 @@ def test_test_crops_may_be_larger_than_training_crops():
 def test_clips_too_small_for_the_network_are_told_of_at_once(crops, field):
     with pytest.raises(UserError, match=f"task.{field}.*too small"):
         make_task(*crops).build_model()
+
+
+def test_evaluations_see_the_weights_of_now_without_batch_normalisation():
+    task = make_task(48, 48)
+    model = task.build_model()
+    random = np.random.default_rng(0)
+    inputs = {
+        "clip": tf.constant(random.integers(0, 256, (2, 4, 48, 48, 3), np.uint8)),
+        **{name: tf.constant([0, 1]) for name in ("label", "video", "weight")},
+    }
+    network = None
+    for scale in (0.5, 3.0):
+        for weight in model.weights:
+            if weight.name in ("gamma", "moving_variance"):
+                weight.assign(scale * random.uniform(0.5, 1.5, weight.shape))
+        given, network = network, task.inference_model(model, network)
+        assert given is None or network is given
+        assert len(network.weights) < len(model.weights) / 2
+        expected = task.validation_step(inputs, model)
+        for name, value in task.validation_step(inputs, network).items():
+            np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-6)

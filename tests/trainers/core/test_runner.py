@@ -3,6 +3,7 @@
 import json
 import signal
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -220,3 +221,23 @@ def test_evaluating_no_batches_is_refused(tmp_path):
         make(tmp_path, "trainer.validation_steps=0", train=False).evaluate(
             str(tmp_path)
         )
+
+
+def test_evaluations_use_the_inference_model_and_bring_it_up_to_date(
+    tmp_path, monkeypatch
+):
+    given = []
+
+    def always_0(task, model, previous=None):
+        given.append(previous)
+        if previous is None:
+            previous = keras.models.clone_model(model)
+            previous.get_layer("pred").bias.assign([100, 0, 0])
+        return previous
+
+    monkeypatch.setattr(toy_task.ToyTask, "inference_model", always_0)
+    metrics = make(tmp_path).train(evaluate=True)
+    _, labels = toy_task.make_batch(999, 12)
+    assert metrics["accuracy"] == pytest.approx(np.mean(labels[:10] == 0))
+    first, second = given
+    assert first is None and second is not None
