@@ -1,0 +1,104 @@
+"""Clips to measure on, and what training cuts out of them."""
+
+import os
+import pathlib
+import shutil
+from typing import NamedTuple
+
+import numpy as np
+
+SIZES = {"340x256": (256, 340), "640x360": (360, 640)}
+NUM_FRAMES = 250  # ten seconds, as Kinetics' clips
+GOP = 250  # x264's default: one keyframe
+
+
+class Cut(NamedTuple):
+    """One training sample: the frames of a video, and the square cut from each.
+
+    The square of `size` lies at `top`, `left` of the frame scaled to `height` x
+    `width`, which shrinks it unless the frame is as small.
+    """
+
+    path: str
+    label: int
+    frames: tuple
+    height: int
+    width: int
+    top: int
+    left: int
+    size: int
+    flip: bool
+
+
+def make_clips(folder, size, copies):
+    """Writes an H.264 file of moving texture and noise; `copies` names for it.
+
+    Compressed as Kinetics is (x264, medium, crf 23); more names than files are
+    remembered about, so that nobody profits from having seen a file before.
+    """
+    from trainers.video_classification.data import write_video
+
+    original = pathlib.Path(folder, "original.mp4")
+    options = {"crf": "23", "preset": "medium", "g": str(GOP)}
+    write_video(str(original), _moving_texture(size), options=options)
+    return link_clips(folder, [original], copies)
+
+
+def link_clips(folder, originals, copies):
+    """A folder with one class of `copies` names, which stand for the originals."""
+    clips = pathlib.Path(folder, "clips", "clip")
+    clips.mkdir(parents=True)
+    for number in range(copies):
+        original = pathlib.Path(originals[number % len(originals)]).resolve()
+        name = clips / f"{number:04d}{original.suffix}"
+        try:
+            os.link(original, name)
+        except OSError:  # another file system, or one without links
+            shutil.copy(original, name)
+    return str(clips.parent)
+
+
+def cuts(index, data, clip, count, seed):
+    """What samples 0, 1, ... of a training run are, by our own sampling."""
+    from trainers.video_classification.data import reading, sampling
+    from trainers.video_classification.data.views import RandomView
+
+    known = {}
+    for number in range(count):
+        record = index.records[sampling.sample_video(seed, number, len(index))]
+        file = os.stat(record.path).st_ino
+        if file not in known:
+            source = reading.open_source(record.path, data.decoder)
+            _, picture = next(iter(source.pictures(np.array([0]))))
+            known[file] = source.num_frames, picture.size
+        num_frames, size = known[file]
+        plan = RandomView(data, clip, sampling.sample_generator(seed, number))
+        frames = plan.frames(num_frames)[0].tolist()
+        window = plan.windows(*size)[0]
+        yield Cut(
+            record.path,
+            record.labels[0],
+            tuple(frames),
+            window.height,
+            window.width,
+            window.top,
+            window.left,
+            window.size,
+            window.flip,
+        )
+
+
+def _moving_texture(size):
+    """Patches that drift at speeds of their own, a little noise over all."""
+    rng = np.random.default_rng(0)
+    height, width = size
+    coarse = rng.normal(0, 40, (3, height // 8 + 40, width // 8 + 40, 3))
+    layers = [np.kron(part, np.ones((8, 8, 1))) for part in coarse]
+    speeds = rng.uniform(-1.2, 1.2, (3, 2))
+    for number in range(NUM_FRAMES):
+        frame = np.full((height, width, 3), 128.0)
+        for layer, speed in zip(layers, speeds, strict=True):
+            top, left = (160 + speed * min(number, 120)).astype(int)
+            frame += layer[top : top + height, left : left + width]
+        frame += rng.normal(0, 4, (height, width, 1))
+        yield np.clip(frame, 0, 255).astype(np.uint8)
