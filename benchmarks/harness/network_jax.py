@@ -11,7 +11,7 @@ from harness.steps import Step
 
 def inference(form, case, state=None):
     """A `Step` of one of `networks.OUR_INFERENCE`."""
-    call = FORMS[form](our_model(case, state))
+    call = FORMS[form](our_model(case, state), case.dtype)
     clip = jnp.asarray(clips(case))
     return Step(
         lambda: jax.block_until_ready(call(clip)),
@@ -19,7 +19,7 @@ def inference(form, case, state=None):
     )
 
 
-def _plain(model):
+def _plain(model, dtype):
     trainable, others = _values(model)
 
     @jax.jit
@@ -29,17 +29,17 @@ def _plain(model):
     return lambda clips: call(trainable, others, clips)
 
 
-def _folded(model):
+def _folded(model, dtype):
     from keras_nonlocal.convert import fold_batch_norm
 
-    return _plain(fold_batch_norm(model))
+    return _plain(fold_batch_norm(model, dtype), dtype)
 
 
-def _constants(model):
+def _constants(model, dtype):
     """Folded, its weights a part of the program."""
     from keras_nonlocal.convert import fold_batch_norm
 
-    folded = fold_batch_norm(model)
+    folded = fold_batch_norm(model, dtype)
     return jax.jit(lambda clips: folded(clips, training=False))
 
 

@@ -12,7 +12,7 @@ from harness.network_forms import OURS, THEIRS, build, exports, label
 from harness.networks import BLOCKS, NETWORKS, POLICIES, Case, backend, multiply_adds
 from harness.operands import relative_error
 from harness.options import choices_of, positive
-from harness.tables import number, print_header, print_row, scientific
+from harness.tables import QUICK_NOTE, number, print_header, print_row, scientific
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 1e-1}
 PASSES = {"inference": 1, "training": 3}  # of as many multiply-adds as forward has
@@ -63,7 +63,7 @@ def main(kind, description, defaults):
             print_rows(kind, rows, network, gflop / rate)
             disagreeing += _disagreeing(kind, rows, case)
         print()
-    print(_legend(kind, args))
+    print(QUICK_NOTE if args.quick else _legend(kind, args))
     if disagreeing:
         sys.exit("error: not the values of the peer: " + "; ".join(disagreeing))
 
@@ -95,7 +95,6 @@ def parse_arguments(kind, description, defaults):
     if getattr(args, "recompute", False) and backend() != "tensorflow":
         parser.error("--recompute is the trainer's: it needs KERAS_BACKEND=tensorflow")
     if args.quick:
-        print("--quick: networks so small that these times mean nothing.\n")
         vars(args).update(QUICK)
     return args
 

@@ -3,6 +3,7 @@
 import pathlib
 import sys
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,13 +23,13 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def inference(form, case, state=None):
     """The `Step` of a form of `OURS["inference"]`."""
-    return _step(FORMS[form](our_model(case, state)), case)
+    return _step(FORMS[form](our_model(case, state), case.dtype), case)
 
 
 def export(form, case, directory):
     """Writes the form as a SavedModel, for `load`."""
     module = tf.Module()
-    module.call = FORMS[form](our_model(case))
+    module.call = FORMS[form](our_model(case), case.dtype)
     traced = module.call.get_concrete_function(tf.TensorSpec(clips(case).shape))
     module.weights = traced.variables
     tf.saved_model.save(module, directory)
@@ -50,27 +51,30 @@ def _step(call, case):
     return Step(lambda: call(clip), lambda: [tf.cast(call(clip), tf.float32).numpy()])
 
 
-def _plain(model):
+def _plain(model, dtype):
     return tf.function(lambda clips: model(clips, training=False))
 
 
-def _folded(model):
+def _folded(model, dtype):
     from keras_nonlocal.convert import fold_batch_norm
 
-    return _plain(fold_batch_norm(model))
+    return _plain(fold_batch_norm(model, dtype), dtype)
 
 
-def _constants(model):
-    """Folded, its weights a part of the graph."""
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
+def _constants(model, dtype):
+    """Folded, its weights a part of the graph, as `task.export.constants` does it."""
+    from keras_nonlocal.convert import fold_batch_norm
 
-    spec = tf.TensorSpec(model.input_shape)
-    frozen = convert_variables_to_constants_v2(
-        _folded(model).get_concrete_function(spec)
-    )
-    return tf.function(lambda clips: frozen(clips)[0])
+    folded = fold_batch_norm(model, dtype)
+    weights = [(weight, np.asarray(weight.value)) for weight in folded.weights]
+
+    @tf.function
+    def call(clips):
+        constants = [(weight, tf.constant(value)) for weight, value in weights]
+        with keras.StatelessScope(constants):
+            return folded(clips, training=False)
+
+    return call
 
 
 FORMS = {"plain": _plain, "folded": _folded, "constants": _constants}
