@@ -10,6 +10,7 @@ import json
 import os
 import sys
 
+from keras_nonlocal.command_line import clip_sizes, json_value
 from keras_nonlocal.models import C2D, CONVENTIONS, I3D
 from keras_nonlocal.models.complexity import Macs
 from keras_nonlocal.models.description import Description, describe
@@ -52,32 +53,18 @@ def _parser():
     add("--temporal-kernel", choices=TEMPORAL_KERNELS, help="i3d only")
     add(
         "--non-local",
-        type=_json,
+        type=json_value,
         metavar="N",
         help="""1, 5, 10 or JSON such as '{"res3": [1, 3]}'""",
     )
     add("--mode", choices=MODES, help="of the non-local blocks")
-    add("--non-local-options", type=_json, default={}, metavar="JSON")
+    add("--non-local-options", type=json_value, default={}, metavar="JSON")
     add("--convention", choices=CONVENTIONS, default="video_nonlocal_net")
     add("--width", type=int, default=64)
     add("--num-classes", type=int, default=400)
-    add("--input", type=_sizes, metavar="TxHxW", help="default: 224x224 clips")
+    add("--input", type=clip_sizes, metavar="TxHxW", help="default: 224x224 clips")
     add("--json", action="store_true", help="print JSON")
     return parser
-
-
-def _json(text):
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not JSON") from None
-
-
-def _sizes(text):
-    sizes = text.lower().split("x")
-    if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 32x224x224")
-    return tuple(map(int, sizes))
 
 
 def _build(args):

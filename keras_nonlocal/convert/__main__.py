@@ -7,6 +7,7 @@ import pathlib
 import re
 import sys
 
+from keras_nonlocal.command_line import clip_sizes, json_value
 from keras_nonlocal.convert.conversion import convert_file
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.sources import SOURCES
@@ -70,22 +71,41 @@ def _parser():
     add = parser.add_argument
     add("weights", metavar="SRC", help="file of any of the sources")
     add("path", metavar="DST", help="what to write: *.keras")
-    add("--source", choices=("auto", *SOURCES), default="auto")
-    add("--model", choices=("c2d", "i3d"), help="for ImageNet weights: what to inflate")
+    add(
+        "--source",
+        choices=("auto", *SOURCES),
+        default="auto",
+        help="project that the weights are of; default: found by their names",
+    )
+    add("--model", choices=("c2d", "i3d"), help="for ImageNet weights: inflate to")
     add("--depth", type=int, help=f"one of {tuple(DEPTHS)}")
     add(
         "--non-local",
-        type=_json,
+        type=json_value,
         metavar="N",
         help="""1, 5, 10 or JSON such as '{"res3": [1, 3]}'; new if it has none""",
     )
-    add("--mode", choices=MODES, help="of the non-local blocks")
-    add("--num-classes", type=int)
+    add("--mode", choices=MODES, help="of the non-local blocks, where no name tells")
+    add("--num-classes", type=int, help="of the classifier, or of a new one")
     add("--skip-head", action="store_true", help="start a new classifier")
-    add("--convention", choices=CONVENTIONS)
+    add(
+        "--convention",
+        choices=CONVENTIONS,
+        help="project whose paddings, strides and blocks to follow; default: SRC's",
+    )
     add("--stem", choices=STEMS, help="default: that of the source's released models")
-    add("--temporal-kernel", choices=TEMPORAL_KERNELS, help="i3d only")
-    add("--input", dest="clip", type=_sizes, metavar="TxHxW", help="default: 224x224")
+    add(
+        "--temporal-kernel",
+        choices=TEMPORAL_KERNELS,
+        help="for ImageNet weights, i3d only",
+    )
+    add(
+        "--input",
+        dest="clip",
+        type=clip_sizes,
+        metavar="TxHxW",
+        help="clip that DST takes; default: the stem's frames of 224x224",
+    )
     add("--class-names", metavar="FILE", help="one name per line, in label order")
     add(
         "--verify",
@@ -96,20 +116,6 @@ def _parser():
     add("--overwrite", action="store_true", help="replace DST")
     add("--json", action="store_true", help="print JSON")
     return parser
-
-
-def _json(text):
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not JSON") from None
-
-
-def _sizes(text):
-    sizes = text.lower().split("x")
-    if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 32x224x224")
-    return tuple(map(int, sizes))
 
 
 def _read_names(path):

@@ -88,6 +88,7 @@ def convert_file(
         told, pixels, known_names = read_known(weights, source.name)
         if source.name == "keras_nonlocal" and not told:
             told = told_by_config(content)
+        groups = _note_groups(facts, told)
         facts = _joined(facts, told)
         arguments, notes = choose(facts, asked, skip_head)
         arguments["input_shape"] = input_shape_of(arguments["stem"], clip)
@@ -108,7 +109,7 @@ def convert_file(
 
     metadata = _describe(source.name, weights, arguments, class_names, pixels)
     write_keras_file(model, path, metadata, overwrite, check)
-    return Conversion(model, metadata, report, notes, *verifications)
+    return Conversion(model, metadata, report, notes + groups, *verifications)
 
 
 def build(arguments):
@@ -149,6 +150,17 @@ def _joined(facts, told):
     """What weights tell, and what the file says of itself."""
     options = facts.get("non_local_options", {}) | told.get("non_local_options", {})
     return {**facts, **told, **({"non_local_options": options} if options else {})}
+
+
+def _note_groups(facts, told):
+    """Which groups are the project's habit, without the file telling of them."""
+    told = told.get("non_local_options", {})
+    return tuple(
+        f"{stage}: group_size={options['group_size']} is assumed, as in the project's "
+        "networks without batch normalisation: the weights do not tell"
+        for stage, options in facts.get("non_local_options", {}).items()
+        if isinstance(options, dict) and "group_size" in options and stage not in told
+    )
 
 
 def _of_convention(source, state, convention):

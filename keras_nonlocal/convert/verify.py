@@ -20,9 +20,12 @@ class Verification:
         differences: |a - b| / |b| in the Euclidean norm of the maps of each stage and
             of the logits, `"pred"`. The last counts; the others show where two
             networks part.
+        largest_exponent: In the blocks' softmax, either sign. float32 rounds a large
+            one by more than the tolerance.
     """
 
     differences: dict[str, float]
+    largest_exponent: float = 0.0
 
     @property
     def difference(self):
@@ -34,12 +37,26 @@ class Verification:
         """Whether it is within the tolerance; NaN is not."""
         return self.difference <= TOLERANCE
 
+    @property
+    def is_saturated(self):
+        """Whether the rounding of exponents alone can exceed the tolerance."""
+        rounding = np.finfo("float32").eps * self.largest_exponent
+        return bool(10 * rounding > TOLERANCE)
+
     def __str__(self):
         *stages, (last, _) = self.differences.items()
         before = ", ".join(f"{name} {x:.1e}" for name, x in stages)
         return (
             f"relative difference from the source's own formulas {self.difference:.1e} "
             f"in {last}, at most {TOLERANCE:.0e} expected (after {before})"
+        ) + ("" if self.ok or not self.is_saturated else self._saturation())
+
+    def _saturation(self):
+        return (
+            ". A softmax of its non-local blocks is saturated: exponents reach "
+            f"{self.largest_exponent:.1e}, which float32 rounds by more than networks "
+            "may differ. The weights may be right: without verification they are "
+            "written, to be tested on real clips"
         )
 
 
@@ -71,7 +88,8 @@ def verify(model, state, source, arguments, skip_head=False):
         {
             name: _difference(ops.convert_to_numpy(value)[0], expected[name])
             for name, value in zip(expected, actual, strict=True)
-        }
+        },
+        network.largest_exponent,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from keras_nonlocal.convert import load_weights
-from keras_nonlocal.convert.__main__ import _with_flags, main
+from keras_nonlocal.convert.__main__ import _parser, _with_flags, main
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.keras_file import read_metadata, write_keras_file
 from tests.convert import files_of_weights
@@ -421,6 +421,18 @@ def test_a_network_that_computes_something_else_is_not_written(
     assert "does not compute what its source does, and nothing was written" in error
 
 
+def test_assumed_groups_are_told(files, path, capsys):
+    assert run(files["video_nonlocal_net_affine"], path, *SIZE) == 0
+    assert "! res3: group_size=4 is assumed" in capsys.readouterr().out
+    again = path.with_name("again.keras")
+    assert run(path, again, *SIZE) == 0  # it says so of itself
+    assert "group_size" not in capsys.readouterr().out.split("\n", 1)[1]
+
+
+def test_every_option_is_explained():
+    assert not [action.dest for action in _parser()._actions if not action.help]
+
+
 def test_metadata_of_other_files(path, tmp_path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
     assert read_metadata(path) == {}
@@ -440,3 +452,4 @@ def test_the_command(files, path):
         [*command, files["pyslowfast"], path, *SIZE], capture_output=True, text=True
     )
     assert done.returncode == 0 and done.stdout.endswith(f"wrote {path}\n")
+    assert "tensorflow" not in done.stderr

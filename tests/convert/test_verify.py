@@ -142,6 +142,22 @@ def test_a_changed_weight_is_noticed(path, states):
     assert first == "res2" or result.differences["res4"] < 1e-4
 
 
+def test_a_saturated_softmax_is_named(states):
+    arguments = arguments_of("pyslowfast")
+    model = build(arguments)
+    state = dict(states["pyslowfast"])
+    for name in state:
+        if name.endswith(("conv_theta.weight", "conv_phi.weight")):
+            state[name] = state[name] * 1000
+    load_weights(model, state)
+    result = verify(model, state, "pyslowfast", arguments)
+    assert result.is_saturated and result.largest_exponent > 1000
+    failed = Verification({"pred": 1.0}, result.largest_exponent)
+    assert "saturated" in str(failed)
+    assert "saturated" not in str(Verification({"pred": 1.0}, 10.0))
+    assert "saturated" not in str(Verification({"pred": 0.0}, 1e6))
+
+
 def test_a_new_classifier_is_left_out(states):
     arguments = arguments_of("pyslowfast", num_classes=3)
     model = build(arguments)

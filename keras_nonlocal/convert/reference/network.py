@@ -50,6 +50,7 @@ class Network:
         self.mode = mode
         self.scales = details.scales if scales is None else scales
         self.pools_keys = details.pools_keys if pools_keys is None else pools_keys
+        self.largest_exponent = 0.0  # in a softmax, as far as the network was run
         # Networks of frozen scales and biases have no statistics anywhere.
         self.is_affine = self.get(names.stem_bn, names.norm[3]) is None
 
@@ -183,6 +184,8 @@ class Network:
             return products / np.float32(len(phi))
         if self.mode == "embedded_gaussian" and self.scales:
             products = products / np.sqrt(np.float32(theta.shape[1]))
+        largest = float(np.max(np.abs(products), initial=0))
+        self.largest_exponent = max(self.largest_exponent, largest)
         return softmax(products)
 
     def project(self, x, place, part):
