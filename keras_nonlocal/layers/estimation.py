@@ -8,6 +8,8 @@ from keras_nonlocal.layers.non_local_block import NonLocalBlock
 from keras_nonlocal.layers.order import block_cost, possible_orders
 from keras_nonlocal.ops.algorithms import LEAN
 
+_ITEMSIZES = {"bfloat16": 2, "float16": 2, "float64": 8}  # bytes; 4 in float32
+
 
 @dataclasses.dataclass(frozen=True)
 class FormEstimate:
@@ -17,8 +19,10 @@ class FormEstimate:
         algorithm: `"dense"`, `"linear"`, `"sorted"` or `"chunked"`.
         multiply_adds: Of a forward pass, projections included.
         training_multiply_adds: Of a forward and a backward pass.
-        peak_bytes: Memory in training in float32, beside x, z, the normalisation and
-            what the backend's allocator keeps (tens of MiB).
+        peak_bytes: Memory in training, in the layer's compute dtype (softmax and
+            running sums in float32 at least): embeddings, maps and W_z y. Beside x,
+            z, the normalisation and what the backend's allocator keeps (tens of
+            MiB).
     """
 
     algorithm: str
@@ -98,7 +102,9 @@ def estimate(layer_or_options, input_shape):
             f"input_shape={shape}."
         )
     sizes = layer.sizes_of(shape)
-    forms = tuple(_form(layer.mode, a, sizes) for a in ("dense", LEAN[layer.mode]))
+    itemsize = _ITEMSIZES.get(layer.compute_dtype, 4)
+    forms = ("dense", LEAN[layer.mode])
+    forms = tuple(_form(layer.mode, form, sizes, itemsize) for form in forms)
     chosen = layer.order_for(shape).algorithm
     return Estimate(shape, sizes.num_queries, sizes.num_keys, forms, chosen)
 
@@ -114,9 +120,12 @@ def _layer(layer_or_options):
     )
 
 
-def _form(mode, algorithm, sizes):
+def _form(mode, algorithm, sizes, itemsize):
     orders = possible_orders(mode, algorithm)
     cost = min((block_cost(mode, o, sizes) for o in orders), key=lambda c: c.time)
     return FormEstimate(
-        algorithm, cost.multiply_adds, cost.training_multiply_adds, cost.peak_bytes
+        algorithm,
+        cost.multiply_adds,
+        cost.training_multiply_adds,
+        cost.bytes_in(itemsize),
     )

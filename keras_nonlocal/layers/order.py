@@ -118,9 +118,11 @@ def _queries(mode, order, n, m, c, d, values):
 
 
 def _outputs(order, n, m, c, d):
+    """W_z y, a map as large as x."""
+    y = Cost(peak=n * c)
     if not order.fold_w_z:
-        return _stored(n, d, c)
-    return Cost((d if order.algorithm == "linear" else m) * d * c)
+        return y + _stored(n, d, c)
+    return y + Cost((d if order.algorithm == "linear" else m) * d * c)
 
 
 def _stored(n, channels_in, channels_out):

@@ -33,12 +33,15 @@ class Cost:
         again: Multiply-adds that the backward pass repeats of the forward pass.
         moved: Numbers read and written beside the matrix products.
         peak: Numbers in memory at once, beside operands and results.
+        accumulated: Of these, those kept in float32 where the others are in half
+            precision.
     """
 
     multiply_adds: int = 0
     again: int = 0
     moved: int = 0
     peak: int = 0
+    accumulated: int = 0
 
     def __add__(self, other):
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
@@ -58,18 +61,25 @@ class Cost:
         """Of both passes, in multiply-adds."""
         return self.training_multiply_adds + MULTIPLY_ADDS_PER_NUMBER * self.moved
 
+    def bytes_in(self, itemsize):
+        """The peak, where a number takes `itemsize` bytes."""
+        half = self.peak - self.accumulated
+        return itemsize * half + max(itemsize, 4) * self.accumulated
+
     @property
     def peak_bytes(self):
         """In float32."""
-        return 4 * self.peak
+        return self.bytes_in(4)
 
 
 def cost(algorithm, mode, batch, num_queries, num_keys, channels, value_channels):
     """`Cost` of `(B, N, d)` queries on `(B, M, d)` keys with `(B, M, d_g)` values."""
     if mode == "concatenation":
         channels = 0  # f needs a_i and b_j alone
-    form = _COSTS[algorithm]
-    return form(batch, num_queries, num_keys, channels, value_channels)
+    sizes = (batch, num_queries, num_keys, channels, value_channels)
+    found = _COSTS[algorithm](*sizes)
+    in_float32 = "gaussian" in mode or algorithm == "sorted"
+    return dataclasses.replace(found, accumulated=found.peak if in_float32 else 0)
 
 
 def _dense(b, n, m, d, d_g):

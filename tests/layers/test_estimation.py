@@ -38,6 +38,24 @@ def test_maps_grow_with_the_square_and_lean_forms_do_not():
 
 
 @pytest.mark.parametrize(
+    ("dtype", "mode", "itemsize", "map_itemsize"),
+    [
+        ("float32", "embedded_gaussian", 4, 4),
+        ("float64", "embedded_gaussian", 8, 8),
+        ("mixed_bfloat16", "embedded_gaussian", 2, 4),  # softmax
+        ("mixed_float16", "dot_product", 2, 2),
+    ],
+)
+def test_bytes_are_those_of_the_dtype(dtype, mode, itemsize, map_itemsize):
+    """theta, phi, g, y, W_z y; and three maps."""
+    n, m, c, d = 4 * 28 * 28, 4 * 14 * 14, 512, 8
+    options = {"mode": mode, "intermediate_channels": d, "dtype": dtype}
+    dense = form(estimate(options, RES3), "dense").peak_bytes
+    stored = n * d + 2 * m * d + n * d + n * c
+    assert dense == itemsize * stored + map_itemsize * 3 * n * m
+
+
+@pytest.mark.parametrize(
     ("options", "shape", "chosen"),
     [
         ({}, RES4, "dense"),
