@@ -1,5 +1,6 @@
 """y_i = sum_j ReLU(a_i + b_j) g_j without the map of all pairs."""
 
+import numpy as np
 from keras import ops
 
 from keras_nonlocal.ops.first_order import refuse_second_order
@@ -39,6 +40,8 @@ def sorted_relu(a, b, g):
 
 @ops.custom_gradient
 def _sum(a, b, g):
+    a = _without_minus_infinity(a, b)
+    b = _without_minus_infinity(b, a)
     a = a + _nan_of(b[..., None])[..., 0]  # which would be sorted somewhere
     order = ops.argsort(-b, axis=1)  # (B, M)
     ranked = _take(b[..., None], order)[..., 0]
@@ -66,6 +69,12 @@ def _sum(a, b, g):
         )
 
     return y, gradient
+
+
+def _without_minus_infinity(x, others):
+    """-inf as a number that leaves out all pairs, too: 0 * -inf would be NaN."""
+    lowest = ops.minimum(-ops.max(others, axis=1, keepdims=True), 0)
+    return ops.where(ops.equal(x, -np.inf), lowest, x)
 
 
 def _nan_of(x):

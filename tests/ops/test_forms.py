@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_nonlocal.ops import chunks, non_local
 from keras_nonlocal.ops.prefix_sums import prefix_sums
+from keras_nonlocal.ops.sorted_relu import sorted_relu
 from tests import reference
 from tests.backends import FLOAT, RTOL, assert_close, gradients, to_numpy
 
@@ -196,6 +197,23 @@ def test_operands_of_several_dtypes_give_the_dtype_of_g(mode, algorithm, which):
         lambda *t: ops.sum(function(mode, algorithm)(*t)), operands(mode, 1, 9, 8, 3, 2)
     )
     assert all(np.isfinite(t).all() for t in found)
+
+
+@pytest.mark.parametrize("queries", [(), (3,), range(9)])
+@pytest.mark.parametrize("keys", [(), (0, 5), range(8)])
+def test_minus_infinity_leaves_pairs_out_of_the_sorted_form(queries, keys):
+    a, b, g = (t.astype(FLOAT) for t in operands("dot_product", 2, 9, 8, 1, 3)[:3])
+    a, b = a[..., 0], b[..., 0]
+    a[1, list(queries)] = b[:, list(keys)] = -np.inf
+    dense = np.maximum(a[:, :, None] + b[:, None], 0) @ g
+    assert_close(sorted_relu(a, b, g), dense)
+    found = gradients(lambda *t: ops.sum(sorted_relu(*t)), [a, b, g])
+    taken = (a[:, :, None] + b[:, None] > 0).astype(FLOAT)  # (2, 9, 8)
+    total = g.sum(axis=-1)
+    assert_close(found[0], (taken * total[:, None]).sum(axis=2))
+    assert_close(found[1], taken.sum(axis=1) * total)
+    weights = np.maximum(a[:, :, None] + b[:, None], 0).sum(axis=1)
+    assert_close(found[2], np.repeat(weights[..., None], 3, axis=-1))
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="not differentiated twice")
