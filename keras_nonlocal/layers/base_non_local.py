@@ -69,6 +69,7 @@ class BaseNonLocal(keras.layers.Layer):
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.bias_constraint = keras.constraints.get(bias_constraint)
+        self._projection_dtypes = {}  # of those that `quantize` has changed
         checks.check_arguments(self)
 
     @property
@@ -133,7 +134,7 @@ class BaseNonLocal(keras.layers.Layer):
             bias_regularizer=self.bias_regularizer,
             kernel_constraint=self.kernel_constraint,
             bias_constraint=self.bias_constraint,
-            dtype=self.dtype_policy,
+            dtype=self._projection_dtypes.get(name, self.dtype_policy),
             name=name,
         )
         layer.build((None, None, input_channels))
@@ -291,4 +292,24 @@ class BaseNonLocal(keras.layers.Layer):
         config["activity_regularizer"] = keras.regularizers.serialize(
             self.activity_regularizer
         )
-        return config
+        quantized = self._quantized_dtypes()
+        return config | ({"projection_dtypes": quantized} if quantized else {})
+
+    def _quantized_dtypes(self):
+        """Policies, by name, of the projections that `quantize` has changed."""
+        if not self.built:
+            return dict(self._projection_dtypes)
+        layers = (self.theta, self.phi, self.g, self.concat_projection, self.w_z)
+        return {
+            layer.name: keras.dtype_policies.serialize(layer.dtype_policy)
+            for layer in layers
+            if layer is not None and layer.quantization_mode
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        projection_dtypes = config.pop("projection_dtypes", {})
+        layer = super().from_config(config)
+        layer._projection_dtypes = projection_dtypes
+        return layer

@@ -89,3 +89,21 @@ def test_passes_the_checks_of_keras_itself(rank):
         expected_num_non_trainable_weights=2,
         supports_masking=False,
     )
+
+
+@pytest.mark.parametrize("mode", ["gaussian", "concatenation"])
+def test_a_quantized_model_is_saved_and_loaded(mode, tmp_path):
+    inputs = keras.Input((4, 6, 6, 16))
+    model = keras.Model(inputs, NonLocal3D(mode=mode, normalization=None)(inputs))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(0.3 * rng.normal(size=weight.shape))
+    for dense in (model.layers[1].g, model.layers[1].w_z):
+        dense.quantize("int8")
+    x = rng.normal(size=(1, 4, 6, 6, 16)).astype("float32")
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.layers[1].g.quantization_mode == "int8"
+    np.testing.assert_array_equal(to_numpy(again(x)), to_numpy(model(x)))
+    config = again.layers[1].get_config()
+    assert NonLocal3D.from_config(config).get_config() == config
