@@ -168,3 +168,9 @@ def test_the_table_has_both_columns():
         ["top1", "50.0", "%", "25.0", "%"],
         ["num_videos", "4"],
     ]
+
+
+def test_large_numbers_keep_their_distance_from_their_names():
+    table = format_metrics({"validation_loss": 40829.1234, "num_videos": 123456789})
+    assert "validation_loss 40829.1234" in table
+    assert "num_videos      123456789" in table

@@ -144,9 +144,9 @@ def format_metrics(metrics: dict) -> str:
             by_view = metrics[f"view_{name}"]
             lines.append(f"{name:<14}{_percent(value)}{_percent(by_view)}")
         elif isinstance(value, float):
-            lines.append(f"{name:<15}{value:>9.4f}")
+            lines.append(f"{name:<15} {value:>8.4f}")
         elif isinstance(value, int):
-            lines.append(f"{name:<15}{value:>9d}")
+            lines.append(f"{name:<15} {value:>8d}")
     return "\n".join(lines)
 
 
