@@ -31,6 +31,22 @@ def check_training(trainer, task):
     _check_best(trainer, task)
 
 
+def check_parts(config, num_replicas: int):
+    """Checks that a batch can be dealt out to replicas, and then into parts.
+
+    Raises:
+        UserError: Says what the batch must be a multiple of.
+    """
+    parts = config.trainer.gradient_accumulation_steps
+    batch = config.task.train_data.global_batch_size
+    if parts > 1 and batch % (num_replicas * parts):
+        raise UserError(
+            f"task.train_data.global_batch_size is {batch}, which cannot be computed "
+            f"in trainer.gradient_accumulation_steps={parts} equal parts on each of "
+            f"{num_replicas} replicas: choose a multiple of {num_replicas * parts}."
+        )
+
+
 def check_evaluation(trainer):
     """Checks what evaluation reads.
 

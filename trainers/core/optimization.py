@@ -261,7 +261,7 @@ def _unscaled(gradients, optimizer):
 
 
 def _scaled_again(gradients, optimizer):
-    """As a loss-scaling optimizer wants them; the scale is a power of two."""
+    """As a loss-scaling optimizer wants them."""
     if not _scales(optimizer):
         return gradients
     scale = loss_scale(optimizer)

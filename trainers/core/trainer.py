@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from trainers.core import optimization
 from trainers.core.accumulation import accumulate, part_of
+from trainers.core.checks import check_parts
 from trainers.core.errors import UserError
 from trainers.core.progress import Stopwatch
 from trainers.core.recomputation import recompute
@@ -55,6 +56,8 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         self.on_step = None
         self.on_eval_step = None
         self.stop = None
+        if optimizer:
+            check_parts(config, self._strategy.num_replicas_in_sync)
         self._trained = model
         if optimizer and config.trainer.recompute_activations:
             self._trained = recompute(model, task)

@@ -163,8 +163,8 @@ class VideoClassificationTask(Task):
     # === Steps ===
 
     def block_ends(self, model):
-        names = (layer.name for layer in model.layers)
-        return [name for name in names if _BLOCK_END.fullmatch(name)]
+        names = [x.name for x in model.layers if _BLOCK_END.fullmatch(x.name)]
+        return names[:-1]  # the gradient starts with what the last block computed
 
     def forward(self, inputs, model, training):
         logits = model(self._normalized(inputs, model), training=training)

@@ -24,6 +24,29 @@ RUNS = {
         "task.overflow_step=1",
     ],
     "masks": [],
+    "whole": ["task.batch_norm=false", f"{SGD}.global_clipnorm=0.01"],
+    "parts": [
+        "task.batch_norm=false",
+        f"{SGD}.global_clipnorm=0.01",
+        "trainer.gradient_accumulation_steps=2",
+    ],
+    "sync_parts": [
+        "runtime.synchronize_batch_norm=true",
+        "trainer.gradient_accumulation_steps=2",
+        "trainer.recompute_activations=true",
+    ],
+    "recompute": [
+        "runtime.synchronize_batch_norm=true",
+        f"{SGD}.weight_decay=0.1",
+        "trainer.recompute_activations=true",
+    ],
+    "overflow_parts": [
+        "runtime.mixed_precision_dtype=float16",
+        "task.batch_norm=false",
+        "task.overflow_step=1",
+        "trainer.gradient_accumulation_steps=2",
+        "trainer.recompute_activations=true",
+    ],
 }
 
 
@@ -70,7 +93,10 @@ def test_two_replicas_train_as_one_on_the_full_batch(results, name):
         )
 
 
-@pytest.mark.parametrize("name", ["sync", "clip", "overflow", "unsync"])
+ALL = [name for name in RUNS if name != "masks"]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_both_replicas_hold_the_same_variables(results, name):
     """Without synchronised batches too: the moving statistics are averaged."""
     values = results(f"{name}2")
@@ -78,6 +104,28 @@ def test_both_replicas_hold_the_same_variables(results, name):
     assert second
     for path, value in second.items():
         np.testing.assert_array_equal(first[path], value, err_msg=path)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "plain", "tolerance"),
+    [
+        ("parts", "whole", 2e-6),
+        ("recompute", "sync", 2e-6),
+        ("overflow_parts", "overflow", 2e-3),
+    ],
+)
+def test_parts_and_recomputation_train_as_the_plain_step(
+    results, name, plain, tolerance, replicas
+):
+    """Weights, statistics, momentum, loss scale and the number of updates."""
+    expected = weights(results(f"{plain}{replicas}"))
+    found = weights(results(f"{name}{replicas}"))
+    assert expected.keys() == found.keys()
+    for path, value in expected.items():
+        np.testing.assert_allclose(
+            found[path], value, rtol=tolerance, atol=tolerance, err_msg=path
+        )
 
 
 def test_unsynchronised_statistics_are_the_mean_of_the_replicas(results):

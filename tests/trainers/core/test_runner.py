@@ -48,12 +48,22 @@ def scalars(folder):
 DROPOUT = "task.dropout_rate=0.5"
 
 
-def test_going_on_is_the_same_as_never_stopping(tmp_path):
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        [
+            "trainer.gradient_accumulation_steps=2",
+            "trainer.recompute_activations=true",
+        ],
+    ],
+)
+def test_going_on_is_the_same_as_never_stopping(tmp_path, options):
     """To the bit: weights, statistics, momentum, dropout seeds, data position."""
-    whole = make(tmp_path / "whole", DROPOUT)
+    whole = make(tmp_path / "whole", DROPOUT, *options)
     whole.train()
-    make(tmp_path / "parts", DROPOUT, "trainer.train_steps=3").train()
-    parts = make(tmp_path / "parts", DROPOUT)
+    make(tmp_path / "parts", DROPOUT, "trainer.train_steps=3", *options).train()
+    parts = make(tmp_path / "parts", DROPOUT, *options)
     parts.train()
     assert_same(state(whole), state(parts))
     assert int(parts.trainer.global_step) == 6

@@ -77,6 +77,9 @@ class ToyTask(Task):
         x = keras.layers.Dense(NUM_CLASSES, dtype="float32", name="pred")(x)
         return keras.Model(inputs, x)
 
+    def block_ends(self, model):
+        return ["pool", "dropout"]
+
     def build_inputs(self, params, input_context=None, start_batch=0):
         size = params.global_batch_size
         replicas = input_context.num_replicas_in_sync if input_context else 1
