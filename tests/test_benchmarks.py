@@ -99,6 +99,13 @@ def test_networks_have_the_values_of_the_peer(script):
 
 
 @pytest.mark.slow
+def test_recomputed_networks_have_the_values_of_the_peer():
+    pytest.importorskip("torch")
+    done = run("train_step.py", *TINY.split(), "--recompute")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("script", NETWORK_SCRIPTS)
 def test_networks_without_torch_are_ours_alone(script):
     done = run(script, "--quick", "--models", "C2D", prelude=HIDE_TORCH)
