@@ -1,7 +1,7 @@
 """Trains, tests, exports and runs video classifiers.
 
     python trainers/video.py --config A.yaml [--config B.yaml] \\
-        --mode train|eval|train_and_eval|export|predict|dry_run \\
+        --mode train|eval|train_and_eval|export|predict|dry_run|benchmark_input \\
         --model_dir DIR [--params_override=a.b=c ...]
 
 Later configs override earlier ones, and overrides all of them. Modes that use a
@@ -32,7 +32,9 @@ _OVERRIDE = flags.DEFINE_multi_string(
     "params_override", [], "a.b=c, over all configs; may be given several times."
 )
 _MODE = flags.DEFINE_string(
-    "mode", None, "train, eval, train_and_eval, export, predict or dry_run."
+    "mode",
+    None,
+    "train, eval, train_and_eval, export, predict, dry_run or benchmark_input.",
 )
 _MODEL_DIR = flags.DEFINE_string(
     "model_dir", None, "Where checkpoints, curves and results are."
@@ -42,6 +44,7 @@ _CHECKPOINT = flags.DEFINE_string(
 )
 _EXPORT_DIR = flags.DEFINE_string("export_dir", "", "Default: MODEL_DIR/export.")
 _TOP_K = flags.DEFINE_integer("top_k", 5, "Classes that predict names.")
+_NO_DIR = ("dry_run", "benchmark_input")  # these leave nothing behind
 _JSON = flags.DEFINE_bool("json", False, "predict prints JSON.")
 
 
@@ -53,7 +56,7 @@ def main(arguments):
     from trainers.video_classification import modes
 
     for flag in (_MODE, _MODEL_DIR):
-        if not flag.value and not (flag is _MODEL_DIR and _MODE.value == "dry_run"):
+        if not flag.value and not (flag is _MODEL_DIR and _MODE.value in _NO_DIR):
             raise UserError(f"--{flag.name} is required; see --help.")
     if len(arguments) > 1 and _MODE.value != "predict":
         raise UserError(f"Unexpected arguments: {' '.join(arguments[1:])}")

@@ -17,7 +17,7 @@ _NO_PYTHON_THREADS = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 class Job(NamedTuple):
-    """What a pipeline is given: ours `data` and `clip`, peers `cuts`: the same clips."""
+    """What a pipeline is given: ours `data` and `clip`, peers the same as `cuts`."""
 
     cuts: list
     data: dict

@@ -16,6 +16,7 @@ from trainers.video_classification.data.labels import read_class_file
 from trainers.video_classification.task import VideoClassificationTask
 
 CLASS_FILE = "classes.txt"
+_UNTRAINED = ("train", "train_and_eval", "dry_run", "benchmark_input")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ def _load(mode, options):
     files = list(options.config_files)
     saved = options.model_dir / config.PARAMS_FILE
     if not files and not options.experiment:
-        if mode not in ("train", "train_and_eval", "dry_run") and not saved.is_file():
+        if mode not in _UNTRAINED and not saved.is_file():
             raise UserError(
                 f"No --config, and no {config.PARAMS_FILE} in {options.model_dir}: "
                 "nothing has been trained there."
@@ -134,6 +135,18 @@ def dry_run(options, name, experiment):
     _print_report(task)
 
 
+def benchmark_input(options, name, experiment):
+    """Prints how many clips per second the training data come at, by stage."""
+    from trainers.video_classification import input_benchmark
+
+    task = build_task(experiment)
+    data, clip = experiment.task.train_data, experiment.task.clip
+    seed = experiment.runtime.seed if data.seed is None else data.seed
+    stages = input_benchmark.measure(task.train_index, data, clip, seed)
+    for line in input_benchmark.report(stages, data, clip):
+        print(line)
+
+
 MODES = {
     "train": train,
     "eval": evaluate,
@@ -141,6 +154,7 @@ MODES = {
     "export": export,
     "predict": predict,
     "dry_run": dry_run,
+    "benchmark_input": benchmark_input,
 }
 
 

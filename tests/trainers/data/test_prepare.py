@@ -129,14 +129,14 @@ def test_a_second_run_keeps_what_is_finished(shards, index, monkeypatch):
 
 
 def test_an_interrupted_shard_does_not_appear(tmp_path, index, monkeypatch):
-    original = prepare._encode
+    original = prepare.encode_video
 
-    def encode(record, shard):
+    def encode(record, *args):
         if record.name == "run/v1.mp4":
             raise KeyboardInterrupt
-        return original(record, shard)
+        return original(record, *args)
 
-    monkeypatch.setattr(prepare, "_encode", encode)
+    monkeypatch.setattr(prepare, "encode_video", encode)
     with pytest.raises(KeyboardInterrupt):
         prepare.prepare(index, str(tmp_path), **SETTINGS)
     assert not list(tmp_path.glob("*00001-of*")) and not list(tmp_path.glob(".*"))

@@ -49,6 +49,7 @@ class Settings:
     prefetch_buffer_size: int | None = None
     deterministic: bool | None = None
     cache: bool = False
+    frame_cache: str = ""
 
 
 def settings(path, **overrides):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from trainers.video_classification.data import sampling
+from trainers.video_classification.data import files, sampling
+from trainers.video_classification.data.cache import FrameCache
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index
@@ -79,7 +80,7 @@ def make_dataset(
         failures = FailureLog(data.max_broken_fraction)
     failures.expect(len(index))
     context = input_context or tf.distribute.InputContext()
-    reader = _Reader(index, data, clip, seed, failures)
+    reader = Reader(index, data, clip, seed, failures)
     make = _training_batches if data.is_training else _test_batches
     dataset = make(reader, context, start_batch)
     options = tf.data.Options()
@@ -92,7 +93,7 @@ def make_dataset(
 
 
 def _training_batches(
-    reader: _Reader, context: tf.distribute.InputContext, start_batch: int
+    reader: Reader, context: tf.distribute.InputContext, start_batch: int
 ) -> tf.data.Dataset:
     global_batch = reader.data.global_batch_size
     batch = context.get_per_replica_batch_size(global_batch)
@@ -112,7 +113,7 @@ def _training_batches(
 
 
 def _test_batches(
-    reader: _Reader, context: tf.distribute.InputContext, start_batch: int
+    reader: Reader, context: tf.distribute.InputContext, start_batch: int
 ) -> tf.data.Dataset:
     global_batch = reader.data.global_batch_size
     batch = context.get_per_replica_batch_size(global_batch)
@@ -138,8 +139,17 @@ def _test_batches(
     return batches.skip(skipped).apply(tf.data.experimental.assert_cardinality(left))
 
 
-class _Reader:
-    """Reads samples by number; what it does runs in TensorFlow's threads."""
+class Reader:
+    """Reads samples by number; what it does runs in TensorFlow's threads.
+
+    Args:
+        index: From `load_index`.
+        data: See `make_dataset`.
+        clip: The clip's length and stride.
+        seed: Of the order and the augmentation.
+        failures: Where broken videos are counted.
+        cut: Makes views of a video: `reading.cut_views`, or a part of it.
+    """
 
     def __init__(
         self,
@@ -148,8 +158,10 @@ class _Reader:
         clip: ClipConfig,
         seed: int,
         failures: FailureLog,
+        cut=cut_views,
     ):
-        self.index, self.data, self.clip = index, data, clip
+        self.index, self.data, self.clip, self.cut = index, data, clip, cut
+        self.cache = _frame_cache(index, data)
         self.seed, self.failures = seed or 0, failures
         self.num_threads = data.num_parallel_decodes or _num_cores()
         self.num_views = data.num_test_clips * data.num_test_crops
@@ -157,7 +169,7 @@ class _Reader:
         self.clip_shape = (clip.num_frames, data.crop_size, data.crop_size, 3)
 
     def training_sample(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        clip, video = self._call(self._read_sample, number)
+        clip, video = self._call(self.read_sample, number)
         video.set_shape(())
         clip.set_shape(self.clip_shape)
         return self._example(clip, video, view=0)
@@ -210,7 +222,7 @@ class _Reader:
 
         return call
 
-    def _read_sample(self, number: int) -> tuple[np.ndarray, np.int32]:
+    def read_sample(self, number: int) -> tuple[np.ndarray, np.int32]:
         """Sample `number`, from another video if its own turns out to be broken."""
         video = sampling.sample_video(self.seed, number, len(self.index))
         attempt = 0
@@ -240,12 +252,25 @@ class _Reader:
             return None
         self.failures.attempt(path)
         try:
-            return cut_views(path, self.data.decoder, plan, self.failures.warn)
+            warn = self.failures.warn
+            return self.cut(path, self.data.decoder, plan, warn, self.cache)
         except VideoError as error:
             self.failures.record(path, error.reason)
         finally:
             self.failures.check()
         return None
+
+
+def _frame_cache(index: Index, data: DataConfig) -> FrameCache | None:
+    if not data.frame_cache:
+        return None
+    if any(files.is_record(record.path) for record in index.records):
+        raise DataError(
+            f"`frame_cache` keeps JPEG frames, which {index.path} is made of already: "
+            "leave it empty."
+        )
+    largest = data.max_short_side if data.is_training else data.min_short_side
+    return FrameCache(data.frame_cache, largest)
 
 
 def _num_cores() -> int:

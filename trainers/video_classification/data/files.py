@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pathlib
+import threading
+from collections.abc import Iterator
 
 import tensorflow as tf
 from absl import logging
@@ -106,3 +110,23 @@ def read_lines(path: str) -> list[str]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not a text file in UTF-8 ({error}).") from error
     return text.splitlines()
+
+
+@contextlib.contextmanager
+def complete_or_absent(path: str) -> Iterator[str]:
+    """Gives a name to write under; what is there is renamed to `path` at the end.
+
+    Raises:
+        DataError: It could not be written.
+    """
+    folder, name = os.path.split(path)
+    # Workers of a killed run may live on for a file: no two share a name.
+    writer = f"{os.getpid()}.{threading.get_ident()}"
+    part = os.path.join(folder, f".{name}.{writer}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    except (OSError, tf.errors.OpError) as error:
+        raise DataError(f"{path}: cannot be written ({error}).") from error
+    finally:
+        pathlib.Path(part).unlink(missing_ok=True)

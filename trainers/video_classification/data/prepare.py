@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,20 +12,16 @@ from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 
-import cv2
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.index import Index, Record
-from trainers.video_classification.data.pyav import PyAVSource
-from trainers.video_classification.data.tfrecord import make_example, sidecar
-from trainers.video_classification.data.views import scaled_size
+from trainers.video_classification.data.jpeg import encode_video
+from trainers.video_classification.data.tfrecord import sidecar
 
 _VIDEOS_PER_SHARD = 64
-_MIN_DECODED = 0.5  # of a video's frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,12 +178,14 @@ def _written_side_by_side(todo: list[_Shard], workers: int) -> Iterator[int]:
 def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
     """Writes a shard and the JSON beside it; returns its number of videos."""
     records, left_out, damaged = [], {}, {}
-    with _complete_or_absent(shard.path) as part:
+    with files.complete_or_absent(shard.path) as part:
         with tf.io.TFRecordWriter(part) as writer:
             offset = 0
             for record in shard.records:
                 try:
-                    example, num_bad = _encode(record, shard)
+                    example, num_bad = encode_video(
+                        record, shard.class_names, shard.short_side, shard.quality
+                    )
                     example = example.SerializeToString(deterministic=True)
                     writer.write(example)
                     if num_bad:
@@ -208,32 +205,6 @@ def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
     return len(shard.records)
 
 
-def _encode(record: Record, shard: _Shard) -> tuple[tf.train.SequenceExample, int]:
-    """The record, and how many of its frames are lost or patched up."""
-    source = PyAVSource(record.path)
-    jpegs, size, num_damaged = [], None, 0
-    for _, picture in source.pictures(np.arange(source.num_frames)):
-        if size is None:
-            short_side = min(shard.short_side, *picture.size)
-            size = scaled_size(*picture.size, short_side)
-        num_damaged += picture.is_damaged
-        jpegs.append(_jpeg(picture.rgb(*size), shard.quality))
-    if len(jpegs) < _MIN_DECODED * source.num_frames:
-        raise VideoError(
-            record.path,
-            f"only {len(jpegs)} of its {source.num_frames} frames could be decoded",
-        )
-    example = make_example(
-        jpegs, size, source.frame_rate, record.labels, shard.class_names, record.name
-    )
-    return example, num_damaged + source.num_frames - len(jpegs)
-
-
-def _jpeg(image: np.ndarray, quality: int) -> bytes:
-    bgr = np.ascontiguousarray(image[..., ::-1])
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-
-
 def _finish(folder: pathlib.Path, index: Index, shards: list[_Shard]) -> Report:
     contents = [json.loads(pathlib.Path(sidecar(s.path)).read_text()) for s in shards]
     report = Report(
@@ -250,24 +221,5 @@ def _finish(folder: pathlib.Path, index: Index, shards: list[_Shard]) -> Report:
 
 
 def _write_json(path: str, content: dict) -> None:
-    with _complete_or_absent(path) as part:
+    with files.complete_or_absent(path) as part:
         pathlib.Path(part).write_text(json.dumps(content, indent=1))
-
-
-@contextlib.contextmanager
-def _complete_or_absent(path: str) -> Iterator[str]:
-    """Gives a name to write under; what is there is renamed to `path` at the end.
-
-    Raises:
-        DataError: It could not be written.
-    """
-    folder, name = os.path.split(path)
-    # Workers of a killed run may live on for a shard: no two share a name.
-    part = os.path.join(folder, f".{name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    except (OSError, tf.errors.OpError) as error:
-        raise DataError(f"{path}: cannot be written ({error}).") from error
-    finally:
-        pathlib.Path(part).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from trainers.video_classification.data.views import TestViews, ViewPlan
 
 if TYPE_CHECKING:
     from trainers.video_classification.configs import ClipConfig, DataConfig
+    from trainers.video_classification.data.cache import FrameCache
 
 DECODERS = ("pyav", "tfio")
 _MIN_DECODED = 0.5  # of a clip's frames; what is missing is repeated
@@ -74,11 +75,28 @@ def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
     return cut_views(path, data.decoder, TestViews(data, clip))
 
 
+def decode_only(
+    path: str,
+    decoder: str,
+    plan: ViewPlan,
+    warn: Callable[[str, str], None] = log_damage,
+    cache: FrameCache | None = None,
+) -> np.ndarray:
+    """Decodes what `cut_views` would, and cuts nothing: for measuring."""
+    source = cache.source(path, warn) if cache else open_source(path, decoder)
+    wanted = np.unique(plan.frames(source.num_frames))
+    found = sum(1 for _ in source.pictures(wanted))
+    if found < _MIN_DECODED * len(wanted):
+        raise VideoError(path, f"only {found} of {len(wanted)} frames were decoded")
+    return np.zeros((1, 0), np.uint8)
+
+
 def cut_views(
     path: str,
     decoder: str,
     plan: ViewPlan,
     warn: Callable[[str, str], None] = log_damage,
+    cache: FrameCache | None = None,
 ) -> np.ndarray:
     """The views of a plan: uint8 (views, T, size, size, 3).
 
@@ -90,11 +108,12 @@ def cut_views(
         decoder: `pyav` or `tfio`; for videos.
         plan: What to cut.
         warn: Called with the path and what happened if frames were damaged.
+        cache: Where the frames of videos are kept; None decodes the video.
 
     Raises:
         VideoError: The video cannot be decoded, or not half of the frames.
     """
-    source = open_source(path, decoder)
+    source = cache.source(path, warn) if cache else open_source(path, decoder)
     frames = plan.frames(source.num_frames)  # (clips, T)
     shape = plan.num_windows, plan.num_frames, plan.size, plan.size, 3
     views = np.empty((plan.num_clips, *shape), np.uint8)

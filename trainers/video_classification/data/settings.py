@@ -40,6 +40,11 @@ def check_settings(data: DataConfig, clip: ClipConfig) -> None:
             "`num_parallel_decodes` must be at least 1, or 0 for one per CPU core. "
             f"Received: {data.num_parallel_decodes}."
         )
+    if data.frame_cache and data.decoder != "pyav":
+        raise DataError(
+            "`frame_cache` is filled by `decoder: pyav`. Received: "
+            f"{data.decoder!r}; leave one of them as it was."
+        )
     _check_no_effect(data)
 
 

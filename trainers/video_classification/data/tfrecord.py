@@ -67,7 +67,9 @@ class RecordSource:
     def __init__(self, path: str):
         self.path = path
         shard, _, offset = path.rpartition("#")
-        self._frames = _frames(path, _payload(path, shard, int(offset)))
+        example = _parse(path, _payload(path, shard, int(offset)))
+        self.context = example.context.feature
+        self._frames = example.feature_lists.feature_list["image/encoded"].feature
         self.num_frames = len(self._frames)
         if not self.num_frames:
             raise VideoError(path, "has no frames under `image/encoded`")
@@ -176,9 +178,8 @@ def _payload(path: str, shard: str, offset: int) -> bytes:
     raise VideoError(path, "the record is damaged or cut short")
 
 
-def _frames(path: str, payload: bytes):
+def _parse(path: str, payload: bytes) -> tf.train.SequenceExample:
     try:
-        example = tf.train.SequenceExample.FromString(payload)
+        return tf.train.SequenceExample.FromString(payload)
     except DecodeError as error:
         raise VideoError(path, "is not a SequenceExample") from error
-    return example.feature_lists.feature_list["image/encoded"].feature
