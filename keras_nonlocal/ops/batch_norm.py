@@ -26,7 +26,10 @@ def normalize_by_batch(x, gamma, beta, epsilon):
     if kernels and kernels.can_normalize(x, training=True):
         return kernels.normalize_by_batch(x, gamma, beta, epsilon)
     wide = at_least_float32(ops.convert_to_tensor(x))
-    mean, variance = ops.moments(wide, axes=list(range(len(wide.shape) - 1)))
+    axes = list(range(len(wide.shape) - 1))
+    mean = ops.mean(wide, axes)
+    # ops.moments of JAX takes the mean of squares, and loses digits to a large mean.
+    variance = ops.mean(ops.square(wide - mean), axes)
     return _normalize(wide, mean, variance, gamma, beta, epsilon, x.dtype)
 
 
