@@ -5,6 +5,7 @@ import pathlib
 import shutil
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 SIZES = {"340x256": (256, 340), "640x360": (360, 640)}
@@ -89,16 +90,21 @@ def cuts(index, data, clip, count, seed):
 
 
 def _moving_texture(size):
-    """Patches that drift at speeds of their own, a little noise over all."""
+    """Smooth patches that drift at speeds of their own, a little noise over all."""
     rng = np.random.default_rng(0)
     height, width = size
-    coarse = rng.normal(0, 40, (3, height // 8 + 40, width // 8 + 40, 3))
-    layers = [np.kron(part, np.ones((8, 8, 1))) for part in coarse]
-    speeds = rng.uniform(-1.2, 1.2, (3, 2))
+    grain = height // 24  # of the patches, in pixels: as much detail in any size
+    coarse = rng.normal(0, 40, (3, 56, 80, 3)).astype(np.float32)
+    layers = [
+        cv2.resize(part, (80 * grain, 56 * grain), interpolation=cv2.INTER_CUBIC)
+        for part in coarse
+    ]
+    speeds = rng.uniform(-1.2, 1.2, (3, 2)) * grain / 10
     for number in range(NUM_FRAMES):
         frame = np.full((height, width, 3), 128.0)
         for layer, speed in zip(layers, speeds, strict=True):
-            top, left = (160 + speed * min(number, 120)).astype(int)
+            way = min(number, NUM_FRAMES - number)  # there and back
+            top, left = (16 * grain + speed * way).astype(int)
             frame += layer[top : top + height, left : left + width]
         frame += rng.normal(0, 4, (height, width, 1))
         yield np.clip(frame, 0, 255).astype(np.uint8)

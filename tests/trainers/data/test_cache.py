@@ -35,7 +35,7 @@ def encodings(monkeypatch):
 
 
 def numbers(source, clips, wanted):
-    return [clips.numbers(p.rgb(*p.size)) for _, p in source.pictures(wanted)]
+    return [clips.numbers(p.rgb()) for _, p in source.pictures(wanted)]
 
 
 def test_frames_are_kept_and_decoded_once(cache, clips, encodings, tmp_path):

@@ -46,7 +46,7 @@ def test_it_does_to_whole_frames_what_decoding_does(
     data = data_config(min_short_side=64, max_short_side=64, crop_size=56)
     expected = read_views(path, data, clip_config)
     source = PyAVSource(path)
-    whole = [p.rgb(*p.size) for _, p in source.pictures(np.array([0, 2, 4, 6]))]
+    whole = [p.rgb() for _, p in source.pictures(np.array([0, 2, 4, 6]))]
     cut = tf.function(lambda x: resize_and_center_crop(x, 64, 56))
     spec = tf.TensorSpec((None, None, None, None, 3), tf.uint8)
     got = cut.get_concrete_function(spec)(tf.constant(np.stack(whole)[None]))

@@ -254,15 +254,15 @@ def test_a_remote_file_is_read_through_tensorflow(
 
 
 def test_shrinking_is_antialiased_and_growing_bilinear(tmp_path, clips):
-    from trainers.video_classification.data.crop import ArrayPicture
+    from trainers.video_classification.data.crop import scale
 
     fine = np.zeros((64, 64, 3), np.uint8)
     fine[::2] = 255  # lines that must average out
-    small = ArrayPicture(fine).rgb(16, 16)
+    small = scale(fine, 16, 16)
     assert small.min() >= 120 and small.max() <= 135
     step = np.zeros((4, 4, 3), np.uint8)
     step[:, 2:] = 200
-    row = ArrayPicture(step).rgb(8, 8)[0, :, 0]
+    row = scale(step, 8, 8)[0, :, 0]
     assert row.tolist() == [0, 0, 0, 50, 150, 200, 200, 200]
 
 
@@ -280,7 +280,7 @@ def test_a_rotation_flag_is_obeyed(tmp_path, clips, angle):
     pictures = dict(PyAVSource(path).pictures(np.array([3, 10])))
     for number, picture in pictures.items():
         assert picture.size == ((48, 72) if angle == 180 else (72, 48))
-        upright = np.rot90(picture.rgb(*picture.size), -angle // 90)
+        upright = np.rot90(picture.rgb(), -angle // 90)
         assert clips.numbers(upright) == number
     assert sorted(pictures) == [3, 10]
 
@@ -335,7 +335,7 @@ def test_packed_b_frames_are_counted(shared_clips):
         whole = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
     wanted = np.array([0, 3, 4, 5, 80, 81, 163])
     for number, picture in source.pictures(wanted):
-        np.testing.assert_array_equal(picture.rgb(240, 320), whole[number])
+        np.testing.assert_array_equal(picture.rgb(), whole[number])
 
 
 def test_seeking_in_a_real_file_is_exact(shared_clips):
@@ -346,7 +346,7 @@ def test_seeking_in_a_real_file_is_exact(shared_clips):
         found = list(PyAVSource(path).pictures(np.array(wanted)))
         assert [number for number, _ in found] == wanted
         for number, picture in found:
-            np.testing.assert_array_equal(picture.rgb(256, 340), whole[number])
+            np.testing.assert_array_equal(picture.rgb(), whole[number])
 
 
 def test_rotation_is_applied(shared_clips):
@@ -355,7 +355,7 @@ def test_rotation_is_applied(shared_clips):
     assert picture.size == (568, 320)
     with av.open(path) as container:
         stored = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    np.testing.assert_array_equal(picture.rgb(568, 320), np.rot90(stored, -1))
+    np.testing.assert_array_equal(picture.rgb(), np.rot90(stored, -1))
 
 
 def test_a_corrupted_file_is_used_and_reported(shared_clips, read_numbers):

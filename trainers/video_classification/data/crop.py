@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -12,6 +14,8 @@ import numpy as np
 from trainers.video_classification.data.views import Window
 
 cv2.setNumThreads(1)  # clips are cut side by side already
+
+_ROOM = 8  # pixels around a window among which whole source pixels are sought
 
 
 class Picture(Protocol):
@@ -25,8 +29,8 @@ class Picture(Protocol):
     size: tuple[int, int]
     is_damaged: bool
 
-    def rgb(self, height: int, width: int) -> np.ndarray:
-        """uint8 (height, width, 3), antialiased where that is smaller."""
+    def rgb(self) -> np.ndarray:
+        """uint8 (height, width, 3)."""
 
 
 @dataclasses.dataclass
@@ -40,40 +44,65 @@ class ArrayPicture:
     def size(self) -> tuple[int, int]:
         return self.image.shape[:2]
 
-    def rgb(self, height: int, width: int) -> np.ndarray:
-        """Antialiased where it shrinks, bilinear where it grows."""
-        if self.size == (height, width):
-            return self.image
-        shrinks = height < self.size[0]
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        return cv2.resize(self.image, (width, height), interpolation=method)
+    def rgb(self) -> np.ndarray:
+        return self.image
+
+
+def scale(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Antialiased where it shrinks, bilinear where it grows.
+
+    Means over areas keep the mean of the image, which libswscale's do not.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height < image.shape[0]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=method)
 
 
 def cut_windows(picture: Picture, windows: Sequence[Window], views: np.ndarray) -> None:
     """Puts the pixels of each window into `views`, uint8 (windows, size, size, 3).
 
-    Where the frame shrinks it is scaled while it is converted, antialiased, and
-    then cut; where it grows it is cut first, to the nearest whole pixel, and
-    the piece is scaled bilinearly.
+    What surrounds all windows is cut first, and that piece is scaled.
     """
-    height, width = windows[0].height, windows[0].width
-    grows = height > picture.size[0]
-    image = picture.rgb(*picture.size) if grows else picture.rgb(height, width)
-    cut = _enlarged_square if grows else _square
+    image = picture.rgb()
+    rows, columns = (
+        _span(
+            min(getattr(w, start) for w in windows),
+            max(getattr(w, start) + w.size for w in windows),
+            getattr(windows[0], side),
+            image.shape[axis],
+        )
+        for axis, (start, side) in enumerate((("top", "height"), ("left", "width")))
+    )
+    piece = scale(image[rows.source, columns.source], rows.length, columns.length)
     for window, view in zip(windows, views, strict=True):
-        piece = cut(image, window)
-        view[:] = cv2.flip(piece, 1) if window.flip else piece
+        top, left = window.top - rows.start, window.left - columns.start
+        square = piece[top : top + window.size, left : left + window.size]
+        view[:] = cv2.flip(square, 1) if window.flip else square
 
 
-def _square(image: np.ndarray, window: Window) -> np.ndarray:
-    top, left, size = window.top, window.left, window.size
-    return image[top : top + size, left : left + size]
+class _Span(NamedTuple):
+    """Pixels `source` of a side become `length` of the scaled one, from `start`."""
+
+    source: slice
+    start: int
+    length: int
 
 
-def _enlarged_square(image: np.ndarray, window: Window) -> np.ndarray:
-    ratio = image.shape[0] / window.height, image.shape[1] / window.width
-    top, left = round(window.top * ratio[0]), round(window.left * ratio[1])
-    bottom = round((window.top + window.size) * ratio[0])
-    right = round((window.left + window.size) * ratio[1])
-    piece = image[top : max(bottom, top + 1), left : max(right, left + 1)]
-    return ArrayPicture(piece).rgb(window.size, window.size)
+@functools.lru_cache(maxsize=256)
+def _span(start: int, stop: int, scaled: int, size: int) -> _Span:
+    """What to scale for the pixels from `start` to `stop` of a side of `scaled`.
+
+    A little more than them, so that it begins and ends near whole pixels of the
+    source's `size`: what it is scaled to is then hardly shifted.
+    """
+
+    def shift(edge):
+        return min(edge * size % scaled, -edge * size % scaled)
+
+    room = max(_ROOM, math.ceil(scaled / size))
+    start = min(range(start, max(start - room, 0) - 1, -1), key=shift)
+    stop = min(range(stop, min(stop + room, scaled) + 1), key=shift)
+    first, last = (round(edge * size / scaled) for edge in (start, stop))
+    return _Span(slice(first, max(last, first + 1)), start, stop - start)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from trainers.video_classification.data.crop import scale
 from trainers.video_classification.data.errors import VideoError
 from trainers.video_classification.data.pyav import PyAVSource
 from trainers.video_classification.data.tfrecord import make_example
@@ -35,7 +36,7 @@ def encode_video(
         if size is None:
             size = scaled_size(*picture.size, min(short_side, *picture.size))
         num_damaged += picture.is_damaged
-        jpegs.append(_jpeg(picture.rgb(*size), quality))
+        jpegs.append(_jpeg(scale(picture.rgb(), *size), quality))
     if len(jpegs) < _MIN_DECODED * source.num_frames:
         raise VideoError(
             record.path,

@@ -37,15 +37,11 @@ class FramePicture:
     def _turns(self) -> int:
         return round(self.frame.rotation / 90) % 4  # anticlockwise
 
-    def rgb(self, height: int, width: int) -> np.ndarray:
-        stored = (width, height) if self._turns % 2 else (height, width)
-        shrinks = stored[0] < self.frame.height
+    def rgb(self) -> np.ndarray:
         image = self.reformatter.reformat(
             self.frame,
-            width=stored[1],
-            height=stored[0],
             format="rgb24",
-            interpolation=Interpolation.AREA if shrinks else Interpolation.BILINEAR,
+            interpolation=Interpolation.BILINEAR,
             threads=1,
         )
         image = _pixels(image)
