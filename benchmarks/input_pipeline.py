@@ -5,10 +5,11 @@
 Every pipeline cuts the same training clips (32 frames, every second one, scaled to a
 short side of 256 to 320, a square of 224, mirrored or not; uint8) out of the same
 files and makes batches of them, ours with as many decoding threads as the DataLoader
-of PyTorch has worker processes. Each runs in processes of its own, which stand still
-while another is measured; a turn's first batches, which may have lain ready, do not
-count. Figures are medians over turns. PSNR and mean difference are to a reference:
-every frame decoded, scaled as a whole by Pillow (bicubic, antialiased), cut.
+of PyTorch has worker processes. Where frames shrink, all antialias. Each runs in
+processes of its own, which stand still while another is measured; a turn's first
+batches, which may have lain ready, do not count. Figures are medians over turns. PSNR
+and mean difference are to a reference: every frame decoded, scaled as a whole by
+Pillow (bicubic, antialiased), cut.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from harness import machine
 from harness.input_clips import SIZES, cuts, link_clips, make_clips
 from harness.input_process import OURS, Job, Pipeline
 from harness.options import choices_of
+from harness.processes import end_in_order
 from harness.tables import number, print_header, print_row
 
 PEERS = (
@@ -52,6 +54,7 @@ HEADER = (
 
 def main():
     args = parse_arguments()
+    end_in_order()
     print(f"{machine.machine_line()} {args.workers} workers, batch {args.batch}.\n")
     print_header(HEADER)
     wrong = []

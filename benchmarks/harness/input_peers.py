@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import torch
 
+from harness.processes import die_with_parent
+
 cv2.setNumThreads(0)
 
 
@@ -81,10 +83,15 @@ def batches(name, cuts, batch_size, workers):
         batch_size=batch_size,
         num_workers=workers,
         persistent_workers=True,
+        worker_init_fn=_begin_worker,
         drop_last=True,
     )
     while True:
         yield from loader
+
+
+def _begin_worker(number):
+    die_with_parent()
 
 
 def _pyav_frames(cut):
