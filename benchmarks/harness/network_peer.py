@@ -152,5 +152,5 @@ def _draw(name, parameter):
         nn.init.kaiming_normal_(parameter)
     elif "bn." in name and name.endswith("weight"):
         nn.init.constant_(parameter, 0.3 if is_last else 1.0)
-    else:
-        nn.init.zeros_(parameter)
+    else:  # as after training: what is zero may be left out by a compiler
+        nn.init.normal_(parameter, std=0.05)

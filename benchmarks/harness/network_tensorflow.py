@@ -3,7 +3,6 @@
 import pathlib
 import sys
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -63,18 +62,13 @@ def _folded(model, dtype):
 
 def _constants(model, dtype):
     """Folded, its weights a part of the graph, as `task.export.constants` does it."""
+    sys.path.append(str(ROOT))  # `trainers` is not installed
     from keras_nonlocal.convert import fold_batch_norm
+    from trainers.video_classification.scoring import with_constants
 
     folded = fold_batch_norm(model, dtype)
-    weights = [(weight, np.asarray(weight.value)) for weight in folded.weights]
-
-    @tf.function
-    def call(clips):
-        constants = [(weight, tf.constant(value)) for weight, value in weights]
-        with keras.StatelessScope(constants):
-            return folded(clips, training=False)
-
-    return call
+    call = with_constants(lambda clips: folded(clips, training=False), folded)
+    return tf.function(call)
 
 
 FORMS = {"plain": _plain, "folded": _folded, "constants": _constants}

@@ -1,5 +1,6 @@
 """Exported networks: the same numbers as the Keras model, without Keras."""
 
+import collections
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.eager import context
 
 from keras_nonlocal.models import C2D
 from trainers.core.errors import UserError
@@ -205,13 +207,15 @@ def test_runs_where_there_is_no_keras(loaded, export_dir, tmp_path):
     assert sum(scores) == pytest.approx(1, abs=0.002)
 
 
-def session_logits(folder, clips):
+def session_logits(folder, clips, **options):
     """As TF Serving loads it."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
         signature = meta.signature_def["serving_default"]
         return session.run(
-            signature.outputs["logits"].name, {signature.inputs["clips"].name: clips}
+            signature.outputs["logits"].name,
+            {signature.inputs["clips"].name: clips},
+            **options,
         )
 
 
@@ -290,6 +294,56 @@ def test_constants_leave_no_variables(export_dir, small_and_fast):
     np.testing.assert_allclose(
         session_logits(small_and_fast, clips), logits, rtol=0, atol=1e-3
     )
+
+
+def fused_in_function(folder, clips):
+    """Convolutions of the optimised graph, by what is computed with them."""
+    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    context.context().enable_graph_collection()
+    try:
+        signature(clips=tf.constant(clips))
+        ran = context.context().export_run_metadata()
+    finally:
+        context.context().disable_graph_collection()
+    return fused(part.post_optimization_graph for part in ran.function_graphs)
+
+
+def fused_in_session(folder, clips):
+    options = tf.compat.v1.RunOptions(output_partition_graphs=True)
+    metadata = tf.compat.v1.RunMetadata()
+    session_logits(folder, clips, options=options, run_metadata=metadata)
+    return fused(metadata.partition_graphs)
+
+
+def fused(graphs):
+    found = [
+        ",".join(name.decode() for name in node.attr["fused_ops"].list.s)
+        for graph in graphs
+        for part in (graph.node, *(f.node_def for f in graph.library.function))
+        for node in part
+        if "Conv3D" in node.op
+    ]
+    return collections.Counter(found)
+
+
+def write(model, precision, constants, folder):
+    config = make_task(precision, constants).task_config
+    form = inference_form(model, precision)
+    module = serving.ServingModule(form, config, constants)
+    tf.saved_model.save(module, str(folder), signatures=module.clips)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("count", [fused_in_function, fused_in_session])
+def test_constants_are_fused_as_variables_are(precision, count, tmp_path):
+    model, clips = make_model(), noise(1, NUM_FRAMES, 40, 50)
+    for constants in (False, True):
+        write(model, precision, constants, tmp_path / str(constants))
+    variables = count(tmp_path / "False", clips)
+    if not any("BiasAdd" in names for names in variables):
+        pytest.skip("this build of TensorFlow fuses no 3-D convolutions")
+    assert variables[""] == 0 and variables["BiasAdd,Relu"] > 8
+    assert count(tmp_path / "True", clips) == variables
 
 
 def test_constants_larger_than_a_graph_are_refused(model, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_nonlocal.convert import fold_batch_norm
@@ -37,6 +38,27 @@ def build_scorer(model, config) -> Callable:
     activation = "sigmoid" if is_multilabel else "softmax"
     network = fully_convolutional(model, _training_window(model, config), activation)
     return lambda clips: _sliding(network, clips, is_multilabel)
+
+
+def with_constants(function, model) -> Callable:
+    """`function`, whose graphs hold the weights of `model` as they are now.
+
+    TensorFlow fuses as it does with variables, except that it drops a bias that is
+    all zeros, and with it the fusion of what follows: that is no trained network.
+
+    Args:
+        function: Of tensors, to be traced; calls `model`.
+        model: Keras model. It stays as it is.
+    """
+    values = [np.asarray(variable.value) for variable in model.variables]
+
+    def traced(*args):
+        constants = [tf.constant(value) for value in values]
+        pairs = zip(model.variables, constants, strict=True)
+        with keras.StatelessScope(list(pairs)):
+            return function(*args)
+
+    return traced
 
 
 def _pooled(model, clips, is_multilabel):

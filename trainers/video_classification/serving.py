@@ -4,14 +4,13 @@ Only TensorFlow is used in the graph, preprocessing included, so that the
 SavedModel runs where neither Keras nor this repository is installed.
 """
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_nonlocal.layers import NonLocal3D
 from trainers.core.errors import UserError
 from trainers.video_classification.data import normalize, resize_and_center_crop
-from trainers.video_classification.scoring import build_scorer
+from trainers.video_classification.scoring import build_scorer, with_constants
 
 # Of a protocol buffer, which holds the graph, and constants with it; less a margin
 # for the rest of the graph.
@@ -62,7 +61,7 @@ class ServingModule(tf.Module):
         self._knows_usual = any(isinstance(x, NonLocal3D) for x in model.layers)
         if constants:
             _check_fits(model, copies=2 if self._knows_usual else 1)
-            self._score = _with_constants(self._score, model)
+            self._score = with_constants(self._score, model)
         else:
             # Tracked one by one: behind the Keras model the session loader, which
             # TF Serving uses, does not initialise all of them.
@@ -121,19 +120,6 @@ class ServingModule(tf.Module):
             lambda: self._score(tf.ensure_shape(clips, usual)),
             lambda: self._score(clips),
         )
-
-
-def _with_constants(score, model):
-    """`score`, whose graphs hold the weights of `model` as they are now."""
-    values = [np.asarray(variable.value) for variable in model.variables]
-
-    def scored(clips):
-        constants = [tf.constant(value) for value in values]
-        pairs = zip(model.variables, constants, strict=True)
-        with keras.StatelessScope(list(pairs)):
-            return score(clips)
-
-    return scored
 
 
 def _check_fits(model, copies):
