@@ -72,6 +72,7 @@ def parse_arguments():
     add("--clips", type=pathlib.Path, nargs="+", help="files, or folders of them")
     add("--sizes", type=choices_of(SIZES), default=",".join(SIZES), help="generated")
     add("--peers", type=choices_of(PEERS), default=",".join(PEERS))
+    add("--no-peers", action="store_true", help="ours alone; needs no PyTorch")
     add("--workers", type=int, default=len(os.sched_getaffinity(0)))
     add("--batch", type=int, default=8)
     add("--copies", type=int, default=256, help="names for the files of a data set")
@@ -83,6 +84,8 @@ def parse_arguments():
     add("--take", type=int, default=8, help="batches timed in a turn")
     add("--quick", action="store_true", help="does it work: one small turn")
     args = parser.parse_args()
+    if args.no_peers:
+        args.peers = []
     if args.quick:
         args.turns, args.take, args.copies, args.batch = 1, 2, 4, 2
     return args

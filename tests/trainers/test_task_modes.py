@@ -1,5 +1,6 @@
 """`python trainers/video.py` as a user meets it: killed, resumed, misused."""
 
+import functools
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ import yaml
 from trainers.core import checkpoints
 from trainers.core.config import load_experiment
 from trainers.core.errors import UserError
-from trainers.video_classification import modes
+from trainers.video_classification import input_benchmark, modes
 from trainers.video_classification.data import write_video
 from trainers.video_classification.task import VideoClassificationTask
 
@@ -273,6 +274,20 @@ def test_dry_run_opens_the_weights_to_start_from(config, tmp_path):
     override = f"task.init_checkpoint={page}"
     with pytest.raises(UserError, match="it is an HTML page"):
         run("dry_run", tmp_path / "run", override, config=config)
+
+
+def test_benchmark_input_prints_every_stage(config, tmp_path, capsys, monkeypatch):
+    quick = functools.partial(input_benchmark.measure, seconds=0.1)
+    monkeypatch.setattr(input_benchmark, "measure", quick)
+    assert run("benchmark_input", tmp_path, config=config) == 0
+    header, *stages, step, limit = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["stage", "clips/s"]
+    names = ["read, decode", "+ augment", "+ batch, prefetch"]
+    assert [line[:20].strip() for line in stages] == names
+    assert all(float(line[20:29]) > 0 for line in stages)
+    assert "A training step of 4 clips waits for input" in step
+    assert limit.startswith("Limit: ")
+    assert list(tmp_path.iterdir()) == []
 
 
 # === Mistakes ===
