@@ -1,33 +1,9 @@
 """Batch normalisation whose running statistics survive distributed training."""
 
-import contextlib
-import threading
-
 import keras
 from keras import ops
 
 from keras_nonlocal.ops import batch_norm
-
-_state = threading.local()
-
-
-@contextlib.contextmanager
-def frozen_statistics():
-    """Within, training leaves the moving statistics as they are.
-
-    For a forward pass that is repeated, such as in recomputation: the first has
-    updated them. Holds for this thread.
-    """
-    before = _are_frozen()
-    _state.frozen = True
-    try:
-        yield
-    finally:
-        _state.frozen = before
-
-
-def _are_frozen():
-    return getattr(_state, "frozen", False)
 
 
 @keras.saving.register_keras_serializable(package="keras_nonlocal")
@@ -70,9 +46,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         y, mean, variance = batch_norm.normalize_by_batch(
             inputs, self.gamma, self.beta, self.epsilon
         )
-        if not _are_frozen():
-            self._move(self.moving_mean, mean)
-            self._move(self.moving_variance, variance)
+        self._move(self.moving_mean, mean)
+        self._move(self.moving_variance, variance)
         return y
 
     def _moves_axis(self):

@@ -27,22 +27,41 @@ def conv3d(x, kernel, strides=(1, 1, 1), training=False):
     fuses = backend.backend() == "tensorflow" and not training
     if max(kernel.shape[:3]) == 1 and not fuses:
         return _product(x, kernel, strides)
-    padding = "same"
     if not _same_is_symmetric(x.shape[1:4], kernel.shape[:3], strides):
-        padding = "valid"
         pads = ((extent // 2,) * 2 for extent in kernel.shape[:3])
         x = ops.pad(x, ((0, 0), *pads, (0, 0)))
-    return ops.conv(x, kernel, list(strides), padding, "channels_last")
+        return ops.conv(x, kernel, list(strides), "valid", "channels_last")
+    if backend.backend() == "tensorflow" and training:
+        from keras_nonlocal.ops import tensorflow_kernels
+
+        if tensorflow_kernels.has_few_positions(x):
+            kernel = ops.cast(ops.convert_to_tensor(kernel), x.dtype)
+            return tensorflow_kernels.conv3d_of_few_positions(x, kernel)
+    return ops.conv(x, kernel, list(strides), "same", "channels_last")
 
 
 def _product(x, kernel, strides):
-    if max(strides) > 1:
-        x = x[:, :: strides[0], :: strides[1], :: strides[2]]
+    x = _every(x, strides)
     *sizes, channels = ops.shape(x)
     filters = kernel.shape[-1]
     kernel = ops.reshape(kernel, (channels, filters))
     y = ops.matmul(ops.reshape(x, (-1, channels)), kernel)
     return ops.reshape(y, (*sizes, filters))
+
+
+def _every(x, strides):
+    """x[:, ::s_t, ::s_h, ::s_w]."""
+    batch, frames, height, width, channels = ops.shape(x)
+    _, s_h, s_w = strides
+    if max(strides) == 1:
+        return x
+    if strides[0] > 1 or None in x.shape[1:] or height % s_h or width % s_w:
+        return x[:, :: strides[0], :: strides[1], :: strides[2]]
+    # The same in whole runs of channels, which TensorFlow copies ten times as fast.
+    rows = (batch * frames * height // s_h, s_h, width // s_w, s_w * channels)
+    sizes = (rows[0], 1, rows[2], channels)
+    x = ops.slice(ops.reshape(x, rows), (0, 0, 0, 0), sizes)
+    return ops.reshape(x, (batch, frames, height // s_h, width // s_w, channels))
 
 
 def _same_is_symmetric(maps, kernel_size, strides):

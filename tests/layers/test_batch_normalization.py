@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 from keras_nonlocal.layers import BatchNormalization
-from keras_nonlocal.layers.batch_normalization import frozen_statistics
 from tests.backends import assert_close, layer_gradients, to_numpy
 
 SHAPE = (4, 2, 3, 3, 5)
@@ -60,17 +59,6 @@ def test_a_mask_leaves_positions_out():
     expected = to_numpy(theirs(x, training=True, mask=mask))
     assert_close(ours(x, training=True, mask=mask), expected, 1e-6)
     assert_close(ours.moving_mean, to_numpy(theirs.moving_mean), 1e-6)
-
-
-def test_statistics_stay_while_they_are_frozen():
-    layer, _ = twins()
-    before = [to_numpy(w).copy() for w in layer.weights]
-    with frozen_statistics(), frozen_statistics():
-        frozen = to_numpy(layer(draw(), training=True))
-    for weight, value in zip(layer.weights, before, strict=True):
-        np.testing.assert_array_equal(to_numpy(weight), value)
-    np.testing.assert_array_equal(to_numpy(layer(draw(), training=True)), frozen)
-    assert not np.array_equal(to_numpy(layer.moving_mean), before[2])
 
 
 def test_a_layer_that_is_not_trainable_applies_its_statistics():

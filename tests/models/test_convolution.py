@@ -63,6 +63,18 @@ def test_both_forms_of_a_1x1x1_kernel_have_the_same_gradients(strides):
         assert_close(grad, to_numpy(expected[name]), 1e-5)
 
 
+@pytest.mark.parametrize("kernel_size", [(3, 1, 1), (1, 3, 3), (3, 3, 3)])
+@pytest.mark.parametrize("maps", [(3, 3, 3), (4, 8, 8)])  # few positions, and many
+def test_bfloat16_gradients_are_those_of_float32(kernel_size, maps):
+    wide, x = build(kernel_size, (1, 1, 1), maps)
+    half, _ = build(kernel_size, (1, 1, 1), maps, "mixed_bfloat16")
+    half.set_weights(wide.get_weights())
+    cotangent = np.random.default_rng(1).normal(size=x.shape).astype("float32")
+    expected = layer_gradients(wide, x, cotangent, training=True)
+    for name, grad in layer_gradients(half, x, cotangent, training=True).items():
+        assert_close(grad, expected[name], 0.02)
+
+
 def test_bias_and_activation_follow_the_sum():
     layer = PaddedConv3D(4, (1, 3, 3), activation="relu", bias_initializer="ones")
     x = np.random.default_rng(0).normal(size=(1, 2, 4, 4, 3)).astype("float32")
