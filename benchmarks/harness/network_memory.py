@@ -21,6 +21,7 @@ from harness.networks import Case, backend
 from harness.processes import be_killed_first, run_module
 
 MODULE = "harness.network_memory"
+SMALLEST = "smallest"  # loads the libraries, and the code that loads networks
 
 
 def peak(kind, key, case):
@@ -38,9 +39,11 @@ def main(kind, key, case, directory=None, export=None):
     case = Case(*json.loads(case))
     machine.use_all_threads(backend() if key in OURS[kind] else "torch")
     if export:
-        print(json.dumps(exports(kind, key).export(key, case, directory)))
+        write = exports(kind, key).export
+        write(key, case.smallest, f"{directory}/{SMALLEST}")
+        print(json.dumps(write(key, case, directory)))
         return
-    build(kind, key, case.smallest).run()
+    _step(kind, key, case.smallest, directory and f"{directory}/{SMALLEST}").run()
     memory = PeakMemory()
     step = _step(kind, key, case, directory)
     for _ in range(2):  # what compilers take is not counted, what they leave is

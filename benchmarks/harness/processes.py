@@ -9,9 +9,12 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
-# Freed blocks of 128 KiB and more go back to the system (glibc): what is counted is
-# what is in use, not what an earlier call has left in the heap.
-RETURN_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "131072"}
+# Freed blocks of 128 KiB and more go back to the system: what is counted is what is in
+# use, not what an earlier call has left in the heap of glibc, or in TensorFlow's pool.
+RETURN_AT_ONCE = {
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    "TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1",
+}
 
 
 def run_module(*arguments):
