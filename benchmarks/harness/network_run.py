@@ -23,7 +23,7 @@ LEGEND = """
 ms: median of {kind} on {batch} x {frames} x {side} x {side}.
 x ours: by that of our fastest form.
 peak MiB: by how much a process that runs this form alone grows above its libraries,
-weights included{loaded}.
+weights included{loaded}; freed memory goes back to the system at once.
 % of products: {passes} x the operations of a forward pass, two a multiply-add, by the
 rate of a large matrix product in this run.
 error: of the {compared}, against the peer run eagerly in float32.
