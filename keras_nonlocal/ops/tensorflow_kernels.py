@@ -55,8 +55,10 @@ def _filter_gradient(x, dy, shape):
 def can_normalize(x, training):
     """Whether the fused kernel is there, and does not fail."""
     # On GPUs its gradient without training is refused where determinism is asked for.
-    return x.dtype in (tf.float32, tf.bfloat16, tf.float16) and (
-        training or not _has_gpu()
+    return (
+        x.shape[-1] is not None
+        and x.dtype in (tf.float32, tf.bfloat16, tf.float16)
+        and (training or not _has_gpu())
     )
 
 
@@ -76,9 +78,9 @@ def normalize(x, mean, variance, gamma, beta, epsilon):
 
 def _fused(x, gamma, beta, epsilon, statistics=None):
     channels = x.shape[-1]
-    gamma = tf.ones(channels) if gamma is None else tf.convert_to_tensor(gamma)
-    beta = tf.zeros(channels) if beta is None else tf.convert_to_tensor(beta)
-    mean, variance = ([], []) if statistics is None else statistics
+    gamma = tf.ones(channels) if gamma is None else _in_float32(gamma)
+    beta = tf.zeros(channels) if beta is None else _in_float32(beta)
+    mean, variance = ([], []) if statistics is None else map(_in_float32, statistics)
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=tf.reshape(x, _as_images(x)),
         scale=gamma,
@@ -89,6 +91,11 @@ def _fused(x, gamma, beta, epsilon, statistics=None):
         is_training=statistics is None,
     )
     return tf.ensure_shape(tf.reshape(y, tf.shape(x)), x.shape), mean, variance
+
+
+def _in_float32(vector):
+    """What the kernel takes; policies such as "bfloat16" keep weights in half."""
+    return tf.cast(tf.convert_to_tensor(vector), tf.float32)
 
 
 def _as_images(x):

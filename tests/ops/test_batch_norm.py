@@ -86,3 +86,35 @@ def test_large_means_do_not_eat_the_variance():
     variance = normalize_by_batch(ops.convert_to_tensor(x), None, None, 1e-5)[2]
     expected = x.astype("float64").var(0)
     np.testing.assert_allclose(to_numpy(variance), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_vectors_may_be_in_half_precision(dtype):
+    x, gamma, beta = draw((4, 5, 3))
+    vectors = [gamma, beta, np.array([1, 2, 3.0]), np.array([4, 1, 0.5])]
+    halves = [ops.cast(v, dtype) for v in vectors]
+    gamma, beta, mean, variance = (to_numpy(v).astype("float64") for v in halves)
+    x = ops.cast(x, dtype)
+    wide = to_numpy(x).astype("float64")
+    y, *statistics = normalize_by_batch(x, *halves[:2], EPSILON)
+    expected, *moments = reference(wide, gamma, beta)
+    assert_close(y, expected, 1e-2)
+    for actual, value in zip(statistics, moments, strict=True):
+        assert_close(actual, value, 2e-5)
+    y = normalize(x, *halves[2:], *halves[:2], EPSILON)
+    expected = (wide - mean) / np.sqrt(variance + EPSILON) * gamma + beta
+    assert_close(y, expected, 1e-2)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="graphs")
+def test_graphs_need_not_know_the_number_of_channels():
+    import tensorflow as tf
+
+    x, gamma, beta = (a.astype("float32") for a in draw((2, 5, 3)))
+    spec = tf.TensorSpec((None, None, None), tf.float32)
+    graph = tf.function(
+        lambda x: normalize_by_batch(x, gamma, beta, EPSILON), input_signature=[spec]
+    )
+    expected = reference(x.astype("float64"), gamma, beta)
+    for actual, value in zip(graph(x), expected, strict=True):
+        assert_close(actual, value, 2e-5)
