@@ -27,7 +27,7 @@ def conv3d(x, kernel, strides=(1, 1, 1), training=False):
     fuses = backend.backend() == "tensorflow" and not training
     if max(kernel.shape[:3]) == 1 and not fuses:
         return _product(x, kernel, strides)
-    if not _same_is_symmetric(x.shape[1:4], kernel.shape[:3], strides):
+    if not _same_is_symmetric(x.shape[1:4], kernel.shape[:3], strides, training):
         pads = ((extent // 2,) * 2 for extent in kernel.shape[:3])
         x = ops.pad(x, ((0, 0), *pads, (0, 0)))
         return ops.conv(x, kernel, list(strides), "valid", "channels_last")
@@ -64,14 +64,14 @@ def _every(x, strides):
     return ops.reshape(x, (batch, frames, height // s_h, width // s_w, channels))
 
 
-def _same_is_symmetric(maps, kernel_size, strides):
+def _same_is_symmetric(maps, kernel_size, strides, training):
     """Whether padding "same" is k // 2 on both sides, and safe."""
     if max(kernel_size) == 1:
         return True
     # TensorFlow's oneDNN kernels give wrong bfloat16 gradients ("same", maps
-    # smaller than the kernel); padded beforehand, right ones.
+    # smaller than the kernel); padded beforehand, right ones. Unknown sizes may be.
     fits = all(
-        size is None or size >= extent
+        extent == 1 or (not training if size is None else size >= extent)
         for size, extent in zip(maps, kernel_size, strict=True)
     )
     return fits and max(strides) == 1
