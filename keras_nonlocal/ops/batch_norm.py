@@ -8,6 +8,10 @@ from keras_nonlocal.ops.half_precision import at_least_float32
 def normalize_by_batch(x, gamma, beta, epsilon):
     """gamma (x - mean) / sqrt(variance + epsilon) + beta, by the batch's statistics.
 
+    TensorFlow's fused kernel, compiled by XLA (`jit_compile=True`), takes the variance
+    from the mean of squares: channels with a mean of more than 100 standard deviations
+    lose digits there. Otherwise it is taken in two passes.
+
     Args:
         x: `(..., C)`.
         gamma, beta: `(C,)`, or None for 1 and 0.

@@ -268,6 +268,13 @@ def test_dry_run_shows_config_network_and_batches(config, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("parts", [0, 3])  # batches of 4
+def test_dry_run_refuses_what_training_would(config, tmp_path, parts):
+    override = f"trainer.gradient_accumulation_steps={parts}"
+    with pytest.raises(UserError, match="gradient_accumulation_steps"):
+        run("dry_run", tmp_path, override, config=config)
+
+
 def test_dry_run_opens_the_weights_to_start_from(config, tmp_path):
     page = tmp_path / "weights.pth"
     page.write_text("<!DOCTYPE html><html></html>")

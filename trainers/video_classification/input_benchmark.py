@@ -83,8 +83,9 @@ def _limit(stages: list[Stage], threads: int, cores: int) -> str:
     decode, augment, whole = stages
     if decode.cores < _BUSY * min(threads, cores):
         return (
-            "waiting for storage: copy the data to a faster disk, or raise "
-            "task.train_data.num_parallel_decodes."
+            "waiting for storage, or for cores that other work keeps: copy the data "
+            "to a faster disk, raise task.train_data.num_parallel_decodes, or stop the "
+            "other work."
         )
     if threads < cores:
         return f"task.train_data.num_parallel_decodes is {threads} of {cores} cores."

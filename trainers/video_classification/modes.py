@@ -6,7 +6,7 @@ import pathlib
 import sys
 
 from keras_nonlocal.describe import describe, to_table
-from trainers.core import checkpoints, config, distribution
+from trainers.core import checkpoints, checks, config, distribution
 from trainers.core.errors import UserError, did_you_mean
 from trainers.core.lock import only_one
 from trainers.core.runner import Runner
@@ -124,6 +124,8 @@ def dry_run(options, name, experiment):
     The model starts as training would: from `init_checkpoint`, where there is one.
     """
     task = build_task(experiment)
+    checks.check_training(experiment.trainer, task)
+    checks.check_parts(experiment, num_replicas=1)  # more are counted in training
     print(config.to_yaml(experiment, name))
     clip, side = experiment.task.clip, experiment.task.train_data.crop_size
     model = task.build_model((clip.num_frames, side, side, 3))

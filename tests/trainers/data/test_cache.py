@@ -1,3 +1,5 @@
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -135,3 +137,10 @@ def test_another_decoder_does_not_fill_it(data_config, clip_config):
     data = data_config(frame_cache="c", decoder="tfio")
     with pytest.raises(DataError, match="`frame_cache` is filled by .*'tfio'"):
         check_settings(data, clip_config)
+
+
+def test_a_folder_within_the_data_is_refused(data_config, clip_config):
+    inside = pathlib.Path(data_config().input_path) / "cache"
+    with pytest.raises(DataError, match="name a folder elsewhere"):
+        batches(1, data_config(frame_cache=str(inside)), clip_config)
+    assert not inside.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -268,6 +269,12 @@ def _frame_cache(index: Index, data: DataConfig) -> FrameCache | None:
         raise DataError(
             f"`frame_cache` keeps JPEG frames, which {index.path} is made of already: "
             "leave it empty."
+        )
+    folder = pathlib.Path(data.frame_cache).resolve()
+    if pathlib.Path(index.path).resolve() in (folder, *folder.parents):
+        raise DataError(
+            f"`frame_cache` ({data.frame_cache}) lies in the data, {index.path}, where "
+            "it would be taken for a class: name a folder elsewhere."
         )
     largest = data.max_short_side if data.is_training else data.min_short_side
     return FrameCache(data.frame_cache, largest)
