@@ -24,6 +24,7 @@ class PaddedConv3D(layers.Conv3D):
         # As far as shapes go, this is "same": ceil(n / stride).
         kwargs |= {"padding": "same", "data_format": "channels_last"}
         super().__init__(filters, kernel_size, strides, **kwargs)
+        self.pad = tuple(extent // 2 for extent in self.kernel_size)
 
     def call(self, inputs, training=None):
         y = conv3d(inputs, self.kernel, self.strides, training=bool(training))
