@@ -16,6 +16,7 @@ from harness.tables import QUICK_NOTE, number, print_header, print_row, scientif
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 1e-1}
 PASSES = {"inference": 1, "training": 3}  # of as many multiply-adds as forward has
+NO_PEER = "none"
 COMPARED = {"inference": "logits", "training": "loss and gradient norm"}
 QUICK = {"depth": 14, "width": 8, "frames": 8, "side": 96, "repeats": 3}
 HEADER = ("network", "form", "ms", "x ours", "peak MiB", "% of products")
@@ -77,9 +78,9 @@ def parse_arguments(kind, description, defaults):
     add("--forms", type=choices_of(OURS[kind]), default=",".join(OURS[kind]))
     add(
         "--peers",
-        type=choices_of(THEIRS[kind]),
+        type=choices_of([*THEIRS[kind], NO_PEER]),
         default=",".join(peers),
-        help=f"of {', '.join(THEIRS[kind])}",
+        help=f"of {', '.join(THEIRS[kind])}; or {NO_PEER}, and no values compared",
     )
     add("--depth", type=int, choices=BLOCKS, default=50)
     add("--width", type=positive, default=64, help="channels after conv1")
@@ -101,6 +102,9 @@ def parse_arguments(kind, description, defaults):
 
 def _runnable(kind, keys):
     """The peers that can run here; says why the others cannot."""
+    keys = [key for key in keys if key != NO_PEER]
+    if not keys:
+        return []
     if not machine.installed("torch"):
         print("PyTorch is not installed (extra [backends]): ours only.\n")
         return []
@@ -138,7 +142,9 @@ def measure(args, kind, keys, case):
     peaks = {}
     if not args.no_memory:
         peaks = {key: network_memory.peak(kind, key, case) for key in keys}
-    state, expected = _the_peer(kind, case)
+    state, expected = None, None
+    if any(key in THEIRS[kind] for key in keys):
+        state, expected = _the_peer(kind, case)
     steps = {key: build(kind, key, case, state) for key in keys}
     values = {key: step.values() for key, step in steps.items()}
     ms = medians({k: s.run for k, s in steps.items()}, args.repeats, args.seconds)
@@ -149,10 +155,8 @@ def measure(args, kind, keys, case):
 
 
 def _the_peer(kind, case):
-    """Weights, and the values to expect; None where there is no PyTorch."""
+    """Weights, and the values to expect."""
     gc.collect()
-    if not machine.installed("torch"):
-        return None, None
     from harness import network_torch
 
     network_torch.forget_compiled()
