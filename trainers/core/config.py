@@ -92,6 +92,12 @@ def _the_factory(named: Mapping[str, str]) -> str:
             "No experiment is named: give --experiment, or a --config YAML with a "
             "line like `experiment: video_classification`."
         )
+    for source, name in named.items():
+        if not isinstance(name, str):
+            raise UserError(
+                f"{source}: `experiment` must be a name, such as video_classification. "
+                f"Received: {name!r}."
+            )
     if len(set(named.values())) > 1:
         listed = ", ".join(f"{source}: {name}" for source, name in named.items())
         raise UserError(f"The configs name different experiments ({listed}).")

@@ -71,6 +71,13 @@ def test_an_unknown_experiment_names_the_nearest():
         config.load_experiment([], [], "toi")
 
 
+def test_an_experiment_is_a_name(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("experiment: {name: video_classification}")
+    with pytest.raises(UserError, match="`experiment` must be a name"):
+        load_experiment([path])
+
+
 def test_no_experiment_and_two_experiments_are_refused(tmp_path):
     with pytest.raises(UserError, match="No experiment is named"):
         config.load_experiment()
