@@ -72,10 +72,9 @@ def test_an_unknown_experiment_names_the_nearest():
 
 
 def test_an_experiment_is_a_name(tmp_path):
-    path = tmp_path / "a.yaml"
-    path.write_text("experiment: {name: video_classification}")
+    path = write(tmp_path / "a.yaml", "experiment: {name: toy}")
     with pytest.raises(UserError, match="`experiment` must be a name"):
-        load_experiment([path])
+        config.load_experiment([path])
 
 
 def test_no_experiment_and_two_experiments_are_refused(tmp_path):
