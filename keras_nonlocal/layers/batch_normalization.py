@@ -31,7 +31,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return super().add_weight(*args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
-        if self.renorm or self.synchronized or mask is not None or self._moves_axis():
+        is_plain = mask is None and not (self.renorm or self.synchronized)
+        if not (is_plain and self._normalizes_last_axis()):
             return super().call(inputs, training=training, mask=mask)
         inputs = ops.cast(inputs, self.compute_dtype)
         if not (training and self.trainable):
@@ -50,8 +51,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         self._move(self.moving_variance, variance)
         return y
 
-    def _moves_axis(self):
-        return self.axis not in (-1, self.input_spec.ndim - 1)
+    def _normalizes_last_axis(self):
+        return self.axis in (-1, self.input_spec.ndim - 1)
 
     def _move(self, statistic, value):
         kept = self.momentum * statistic

@@ -1,8 +1,9 @@
 """Batch normalisation over all axes but the last, in float32 inside."""
 
-from keras import backend, ops
+from keras import ops
 
 from keras_nonlocal.ops.half_precision import at_least_float32
+from keras_nonlocal.ops.kernels import backend_kernels
 
 
 def normalize_by_batch(x, gamma, beta, epsilon):
@@ -26,7 +27,7 @@ def normalize_by_batch(x, gamma, beta, epsilon):
     >>> float(mean[0]), float(variance[0])
     (2.0, 1.0)
     """
-    kernels = _kernels()
+    kernels = backend_kernels()
     if kernels and kernels.can_normalize(x, training=True):
         return kernels.normalize_by_batch(x, gamma, beta, epsilon)
     wide = at_least_float32(ops.convert_to_tensor(x))
@@ -34,25 +35,17 @@ def normalize_by_batch(x, gamma, beta, epsilon):
     mean = ops.mean(wide, axes)
     # ops.moments of JAX takes the mean of squares, and loses digits to a large mean.
     variance = ops.mean(ops.square(wide - mean), axes)
-    return _normalize(wide, mean, variance, gamma, beta, epsilon, x.dtype)
+    y = _normalize(wide, mean, variance, gamma, beta, epsilon, x.dtype)
+    return y, mean, variance
 
 
 def normalize(x, mean, variance, gamma, beta, epsilon):
     """The same by a given mean and variance `(C,)`; returns y alone."""
-    kernels = _kernels()
+    kernels = backend_kernels()
     if kernels and kernels.can_normalize(x, training=False):
         return kernels.normalize(x, mean, variance, gamma, beta, epsilon)
     wide = at_least_float32(ops.convert_to_tensor(x))
-    return _normalize(wide, mean, variance, gamma, beta, epsilon, x.dtype)[0]
-
-
-def _kernels():
-    """The backend's own kernels, where it has faster ones than keras.ops."""
-    if backend.backend() != "tensorflow":
-        return None
-    from keras_nonlocal.ops import tensorflow_kernels
-
-    return tensorflow_kernels
+    return _normalize(wide, mean, variance, gamma, beta, epsilon, x.dtype)
 
 
 def _normalize(wide, mean, variance, gamma, beta, epsilon, dtype):
@@ -68,4 +61,4 @@ def _normalize(wide, mean, variance, gamma, beta, epsilon, dtype):
         scale=like(gamma),
         epsilon=epsilon,
     )
-    return ops.cast(y, dtype), mean, variance
+    return ops.cast(y, dtype)

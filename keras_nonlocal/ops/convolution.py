@@ -2,6 +2,8 @@
 
 from keras import backend, ops
 
+from keras_nonlocal.ops.kernels import backend_kernels
+
 
 def conv3d(x, kernel, strides=(1, 1, 1), training=False):
     """Convolution that pads k // 2 zeros on both sides of each axis.
@@ -24,6 +26,7 @@ def conv3d(x, kernel, strides=(1, 1, 1), training=False):
     >>> tuple(conv3d(x, kernel, strides=(1, 2, 2)).shape)
     (1, 4, 4, 4, 5)
     """
+    kernels = backend_kernels()
     fuses = backend.backend() == "tensorflow" and not training
     if max(kernel.shape[:3]) == 1 and not fuses:
         return _product(x, kernel, strides)
@@ -31,12 +34,9 @@ def conv3d(x, kernel, strides=(1, 1, 1), training=False):
         pads = ((extent // 2,) * 2 for extent in kernel.shape[:3])
         x = ops.pad(x, ((0, 0), *pads, (0, 0)))
         return ops.conv(x, kernel, list(strides), "valid", "channels_last")
-    if backend.backend() == "tensorflow" and training:
-        from keras_nonlocal.ops import tensorflow_kernels
-
-        if tensorflow_kernels.has_few_positions(x):
-            kernel = ops.cast(ops.convert_to_tensor(kernel), x.dtype)
-            return tensorflow_kernels.conv3d_of_few_positions(x, kernel)
+    if kernels and training and kernels.has_few_positions(x):
+        kernel = ops.cast(ops.convert_to_tensor(kernel), x.dtype)
+        return kernels.conv3d_of_few_positions(x, kernel)
     return ops.conv(x, kernel, list(strides), "same", "channels_last")
 
 

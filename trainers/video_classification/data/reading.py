@@ -83,7 +83,7 @@ def decode_only(
     cache: FrameCache | None = None,
 ) -> np.ndarray:
     """Decodes what `cut_views` would, and cuts nothing: for measuring."""
-    source = cache.source(path, warn) if cache else open_source(path, decoder)
+    source = _open(path, decoder, warn, cache)
     wanted = np.unique(plan.frames(source.num_frames))
     found = sum(1 for _ in source.pictures(wanted))
     if found < _MIN_DECODED * len(wanted):
@@ -113,7 +113,7 @@ def cut_views(
     Raises:
         VideoError: The video cannot be decoded, or not half of the frames.
     """
-    source = cache.source(path, warn) if cache else open_source(path, decoder)
+    source = _open(path, decoder, warn, cache)
     frames = plan.frames(source.num_frames)  # (clips, T)
     shape = plan.num_windows, plan.num_frames, plan.size, plan.size, 3
     views = np.empty((plan.num_clips, *shape), np.uint8)
@@ -131,6 +131,10 @@ def cut_views(
     if damaged.any() or not decoded.all():
         warn(path, f"{_count(damaged | ~decoded)} are lost or patched up")
     return views.reshape(-1, *views.shape[2:])
+
+
+def _open(path: str, decoder: str, warn, cache: FrameCache | None):
+    return cache.source(path, warn) if cache else open_source(path, decoder)
 
 
 def _repair(
