@@ -3,9 +3,15 @@
 import keras_nonlocal.command_line  # noqa: F401  before Keras: its start may be quiet
 from keras_nonlocal import convert, layers, models, ops
 from keras_nonlocal._version import __version__
-from keras_nonlocal.layers import NonLocal1D, NonLocal2D, NonLocal3D, NonLocalBlock
-from keras_nonlocal.layers.estimation import Estimate, estimate
-from keras_nonlocal.models import C2D, I3D
+from keras_nonlocal.layers import (
+    Estimate,
+    NonLocal1D,
+    NonLocal2D,
+    NonLocal3D,
+    NonLocalBlock,
+    estimate,
+)
+from keras_nonlocal.models import C2D, I3D, fold_batch_norm
 
 __all__ = [
     "C2D",
@@ -17,6 +23,7 @@ __all__ = [
     "NonLocalBlock",
     "__version__",
     "estimate",
+    "fold_batch_norm",
     "convert",
     "layers",
     "models",

@@ -11,17 +11,21 @@ import os
 import sys
 
 from keras_nonlocal.command_line import clip_sizes, json_value
-from keras_nonlocal.models import C2D, CONVENTIONS, I3D
-from keras_nonlocal.models.complexity import Macs
-from keras_nonlocal.models.description import Description, describe
-from keras_nonlocal.models.inflation import TEMPORAL_KERNELS
-from keras_nonlocal.models.resnet import DEPTHS
-from keras_nonlocal.models.video_resnet import STEMS
-from keras_nonlocal.ops.non_local import MODES
+from keras_nonlocal.models import (
+    ARCHITECTURES,
+    CONVENTIONS,
+    DEPTHS,
+    STEMS,
+    TEMPORAL_KERNELS,
+    Description,
+    Macs,
+    build,
+    describe,
+)
+from keras_nonlocal.ops import MODES
 
 __all__ = ["Description", "describe", "main", "to_table"]
 
-_BUILDERS = {"c2d": C2D, "i3d": I3D}
 _CLIPS = {"8x8": (8, 224, 224), "32x2": (32, 224, 224)}
 _KINDS = tuple(field.name for field in dataclasses.fields(Macs))
 
@@ -47,7 +51,7 @@ def _parser():
         description="Shapes, parameters and multiply-adds of a network, by stage.",
     )
     add = parser.add_argument
-    add("architecture", choices=_BUILDERS)
+    add("architecture", choices=ARCHITECTURES)
     add("--depth", type=int, default=50, help=f"one of {tuple(DEPTHS)}")
     add("--stem", choices=STEMS, default="8x8")
     add("--temporal-kernel", choices=TEMPORAL_KERNELS, help="i3d only")
@@ -85,7 +89,7 @@ def _build(args):
         arguments["temporal_kernel"] = args.temporal_kernel
     elif args.temporal_kernel:
         print("note: c2d has no temporal kernels to choose from.", file=sys.stderr)
-    return _BUILDERS[args.architecture](**arguments)
+    return build(args.architecture, **arguments)
 
 
 def _to_json(description):

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_nonlocal.layers.base_non_local import BaseNonLocal
-from keras_nonlocal.layers.folding import TokenFolding
+from keras_nonlocal.layers import BaseNonLocal, TokenGroups
+from keras_nonlocal.ops import KEY_POOL_SIZE
 from keras_nonlocal.receptive_field import Grid, feature_grid
 
 _GAP = 4  # pixels between frames
@@ -212,7 +212,7 @@ def _up_to(model, layer):
 
 
 def _pool_sizes(layer, rank):
-    size = 2 if layer.pools_keys else 1
+    size = KEY_POOL_SIZE if layer.pools_keys else 1
     return (1, size, size) if rank == 3 else (size,) * rank
 
 
@@ -231,8 +231,9 @@ def _scatter(scores, layer, queries, keys):
 def _groups(shape, layer):
     """Numbers of the positions in each attention group, `(groups, positions)`."""
     numbers = np.arange(np.prod(shape), dtype="int32").reshape(1, *shape, 1)
-    folding = TokenFolding(numbers.shape, layer.scope, layer.group_size)
-    return ops.convert_to_numpy(folding(ops.convert_to_tensor(numbers)))[..., 0]
+    groups = TokenGroups(numbers.shape, layer.scope, layer.group_size)
+    numbers = groups.from_map(ops.convert_to_tensor(numbers))
+    return ops.convert_to_numpy(numbers)[..., 0]
 
 
 # === Drawing ===

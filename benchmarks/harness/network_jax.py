@@ -30,14 +30,14 @@ def _plain(model, dtype):
 
 
 def _folded(model, dtype):
-    from keras_nonlocal.convert import fold_batch_norm
+    from keras_nonlocal import fold_batch_norm
 
     return _plain(fold_batch_norm(model, dtype), dtype)
 
 
 def _constants(model, dtype):
     """Folded, its weights a part of the program."""
-    from keras_nonlocal.convert import fold_batch_norm
+    from keras_nonlocal import fold_batch_norm
 
     folded = fold_batch_norm(model, dtype)
     return jax.jit(lambda clips: folded(clips, training=False))

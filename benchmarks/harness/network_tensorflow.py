@@ -55,7 +55,7 @@ def _plain(model, dtype):
 
 
 def _folded(model, dtype):
-    from keras_nonlocal.convert import fold_batch_norm
+    from keras_nonlocal import fold_batch_norm
 
     return _plain(fold_batch_norm(model, dtype), dtype)
 
@@ -63,7 +63,7 @@ def _folded(model, dtype):
 def _constants(model, dtype):
     """Folded, its weights a part of the graph, as `task.export.constants` does it."""
     sys.path.append(str(ROOT))  # `trainers` is not installed
-    from keras_nonlocal.convert import fold_batch_norm
+    from keras_nonlocal import fold_batch_norm
     from trainers.video_classification.scoring import with_constants
 
     folded = fold_batch_norm(model, dtype)

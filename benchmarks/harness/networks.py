@@ -85,12 +85,12 @@ def our_model(case, state=None):
     """`C2D` or `I3D` under the policy of the dtype, on PySlowFast's weights."""
     import keras
 
-    from keras_nonlocal.models import C2D, I3D
+    from keras_nonlocal.models import build
 
     keras.config.set_dtype_policy(POLICIES[case.dtype])
     shape = (case.frames, case.side, case.side, 3)
-    builder = I3D if case.is_inflated else C2D
-    return fill(builder(input_shape=shape, **model_options(case)), state)
+    name = "i3d" if case.is_inflated else "c2d"
+    return fill(build(name, input_shape=shape, **model_options(case)), state)
 
 
 def fill(model, state):
@@ -104,7 +104,7 @@ def fill(model, state):
 
 def multiply_adds(case):
     """Of a forward pass over the batch, as `keras_nonlocal.describe` counts."""
-    from keras_nonlocal.models.description import describe
+    from keras_nonlocal.models import describe
 
     model = our_model(case._replace(dtype="float32"))
     return case.batch * describe(model).macs.total

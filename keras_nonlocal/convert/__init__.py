@@ -1,6 +1,5 @@
 """Weights from other projects."""
 
-from keras_nonlocal.convert.batch_norm import fold_batch_norm
 from keras_nonlocal.convert.conversion import convert_file
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.keras_file import read_metadata
@@ -11,7 +10,6 @@ __all__ = [
     "CheckpointError",
     "Report",
     "convert_file",
-    "fold_batch_norm",
     "load_weights",
     "read_metadata",
 ]

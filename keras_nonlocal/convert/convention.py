@@ -3,7 +3,7 @@
 import keras
 
 from keras_nonlocal.convert.targets import layers_of
-from keras_nonlocal.layers.base_non_local import BaseNonLocal
+from keras_nonlocal.layers import BaseNonLocal
 from keras_nonlocal.models.conventions import CONVENTIONS
 from keras_nonlocal.models.video_resnet import STEMS
 

@@ -7,6 +7,7 @@ import re
 
 import keras
 
+from keras_nonlocal import models
 from keras_nonlocal.convert.architecture import infer
 from keras_nonlocal.convert.arrays import to_arrays
 from keras_nonlocal.convert.choice import choose
@@ -20,9 +21,6 @@ from keras_nonlocal.convert.report import Report
 from keras_nonlocal.convert.sources import SOURCES, identify
 from keras_nonlocal.convert.sources.own_config import told_by_config
 from keras_nonlocal.convert.verify import Verification, verify
-from keras_nonlocal.models import C2D, I3D
-
-_BUILDERS = {"c2d": C2D, "i3d": I3D}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +114,7 @@ def build(arguments):
     """The network of `arguments`: `"model"` and those of `C2D` or `I3D`."""
     arguments = dict(arguments)
     try:
-        return _BUILDERS[arguments.pop("model")](**arguments)
+        return models.build(arguments.pop("model"), **arguments)
     except ValueError as error:
         raise ValueError(_plain(error)) from error
 

@@ -7,13 +7,11 @@ from keras import ops
 
 from keras_nonlocal.layers import checks
 from keras_nonlocal.layers.batch_normalization import BatchNormalization
-from keras_nonlocal.layers.folding import TokenFolding
 from keras_nonlocal.layers.initializers import clone_for
 from keras_nonlocal.layers.mixing import embed, kernel_of, mix, project
 from keras_nonlocal.layers.order import Sizes, cheapest_order
-from keras_nonlocal.ops import attention_scores, spatial_max_pool
-
-POOL_SIZE = 2
+from keras_nonlocal.layers.token_groups import TokenGroups
+from keras_nonlocal.ops import KEY_POOL_SIZE, attention_scores, spatial_max_pool
 
 
 class BaseNonLocal(keras.layers.Layer):
@@ -149,18 +147,19 @@ class BaseNonLocal(keras.layers.Layer):
     ):
         self._check_call(inputs.shape, return_attention_scores, query_indices)
         x = self._to_channels_last(inputs)
-        fold = TokenFolding(ops.shape(x), self.scope, self.group_size)
-        z = self._mix(x, fold, self.order_for(inputs.shape), training)
+        groups = TokenGroups(ops.shape(x), self.scope, self.group_size)
+        z = self._mix(x, groups, self.order_for(inputs.shape), training)
         z = self._from_channels_last(x + z)
         if not return_attention_scores:
             return z
-        return z, fold.split_groups(self._scores(x, fold, query_indices))
+        return z, groups.separate(self._scores(x, groups, query_indices))
 
-    def _mix(self, x, fold, order, training):
+    def _mix(self, x, groups, order, training):
         """The map of W_z y, normalised."""
         kernel, bias, norm = self._output_weights(training)
         phi, g = self._embed_keys(x, with_phi=not self.splits_keys)
-        y = fold.undo(mix(self, *(fold(t) for t in (x, phi, g)), kernel, order))
+        tokens = (groups.from_map(t) for t in (x, phi, g))
+        y = groups.to_map(mix(self, *tokens, kernel, order))
         z = y if order.fold_w_z else project(y, kernel)
         z = z if bias is None else z + bias
         return z if norm is None else norm(z, training=training)
@@ -179,16 +178,17 @@ class BaseNonLocal(keras.layers.Layer):
             None,
         )
 
-    def _scores(self, x, fold, query_indices):
+    def _scores(self, x, groups, query_indices):
         """f / C of all queries, or of those asked for."""
         phi, _ = self._embed_keys(x)
-        queries = fold(x)
+        queries = groups.from_map(x)
         if query_indices is not None:
             queries = ops.take(queries, query_indices, axis=1)
         theta = embed(self.theta, queries) if self.theta else queries
         kernel = self.concat_projection and kernel_of(self.concat_projection)
+        phi = groups.from_map(phi)
         return attention_scores(
-            theta, fold(phi), self.mode, scale=self.scale, concat_kernel=kernel
+            theta, phi, self.mode, scale=self.scale, concat_kernel=kernel
         )
 
     def order_for(self, input_shape):
@@ -261,9 +261,10 @@ class BaseNonLocal(keras.layers.Layer):
         keys = list(shape)
         if self.pools_keys:
             for axis in checks.pooled_axes(len(shape) - 2):
-                keys[axis] = None if keys[axis] is None else keys[axis] // POOL_SIZE
-        queries = TokenFolding(shape, self.scope, self.group_size)
-        keys = TokenFolding(keys, self.scope, self.group_size)
+                size = keys[axis]
+                keys[axis] = None if size is None else size // KEY_POOL_SIZE
+        queries = TokenGroups(shape, self.scope, self.group_size)
+        keys = TokenGroups(keys, self.scope, self.group_size)
         return (shape[0], *queries.groups, queries.length, keys.length)
 
     def get_config(self):

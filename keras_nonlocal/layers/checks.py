@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from keras_nonlocal.ops.algorithms import MODES, check_algorithm
+from keras_nonlocal.ops import KEY_POOL_SIZE, MODES
+from keras_nonlocal.ops.algorithms import check_algorithm
 from keras_nonlocal.validation import check_choice, check_positive_int
 
 POOL_POSITIONS = ("before", "after")
@@ -92,10 +93,10 @@ def check_call_shape(layer, input_shape):
     )
     if layer.pools_keys:
         sizes = [axes[axis - 1] for axis in pooled_axes(len(axes))]
-        if any(size is not None and size < 2 for size in sizes):
+        if any(size is not None and size < KEY_POOL_SIZE for size in sizes):
             raise ValueError(
                 f"{_where(layer)}: the map is too small for its keys to be pooled by "
-                f"2. Use sub_sample=False, or a larger input. {received}"
+                f"{KEY_POOL_SIZE}. Use sub_sample=False, or a larger input. {received}"
             )
     if layer.group_size and axes[0] is not None and axes[0] % layer.group_size:
         raise ValueError(

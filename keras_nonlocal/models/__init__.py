@@ -1,8 +1,34 @@
 """Video networks with non-local blocks."""
 
+from keras_nonlocal.models.architectures import ARCHITECTURES, build
+from keras_nonlocal.models.batch_norm_folding import fold_batch_norm
 from keras_nonlocal.models.c2d import C2D
+from keras_nonlocal.models.complexity import Macs
 from keras_nonlocal.models.conventions import CONVENTIONS, Convention
+from keras_nonlocal.models.description import Description, describe
 from keras_nonlocal.models.fully_convolutional import fully_convolutional
 from keras_nonlocal.models.i3d import I3D
+from keras_nonlocal.models.inflation import TEMPORAL_KERNELS
+from keras_nonlocal.models.placement import STAGES, place
+from keras_nonlocal.models.resnet import DEPTHS, EXPANSION
+from keras_nonlocal.models.video_resnet import STEMS
 
-__all__ = ["C2D", "CONVENTIONS", "Convention", "I3D", "fully_convolutional"]
+__all__ = [
+    "ARCHITECTURES",
+    "C2D",
+    "CONVENTIONS",
+    "Convention",
+    "DEPTHS",
+    "Description",
+    "EXPANSION",
+    "I3D",
+    "Macs",
+    "STAGES",
+    "STEMS",
+    "TEMPORAL_KERNELS",
+    "build",
+    "describe",
+    "fold_batch_norm",
+    "fully_convolutional",
+    "place",
+]

@@ -55,8 +55,8 @@ def _(layer: layers.Dense):
 
 @count_macs.register
 def _(layer: NonLocal3D):
-    queries = math.prod(layer.input.shape[1:-1])
-    keys = _num_keys(layer)
+    one = layer.sizes_of((1, *layer.input.shape[1:]))
+    queries, keys = one.groups * one.num_queries, one.groups * one.num_keys
     embedded = keys if layer.pool_position == "before" else queries
     sizes = {"theta": queries, "phi": embedded, "g": embedded, "w_z": queries}
     embeddings = sum(
@@ -64,20 +64,12 @@ def _(layer: NonLocal3D):
         for name, positions in sizes.items()
         if getattr(layer, name) is not None
     )
-    return Macs(embeddings=embeddings, pairwise=_pairwise_macs(layer, queries, keys))
+    pairs = queries * one.num_keys
+    return Macs(embeddings=embeddings, pairwise=_pairwise(layer, pairs, queries, keys))
 
 
-def _num_keys(layer):
-    frames, height, width = layer.input.shape[1:-1]
-    if layer.pools_keys:
-        height, width = height // 2, width // 2
-    return frames * height * width
-
-
-def _pairwise_macs(layer, queries, keys):
+def _pairwise(layer, pairs, queries, keys):
     """f(x_i, x_j) for all pairs that attend to one another, times g(x_j)."""
-    spec = layer.compute_output_spec(layer.input, return_attention_scores=True)[1]
-    pairs = math.prod(spec.shape[1:])
     values = pairs * layer.g.units
     if layer.mode == "concatenation":  # w_f splits: one product per position
         return (queries + keys) * layer.phi.units + values

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_nonlocal.models.pooling import WindowMean
+from keras_nonlocal.layers import WindowMean
 from keras_nonlocal.validation import check_positive_int
 
 

@@ -6,8 +6,7 @@ Tensors are (B, T, H, W, C) throughout.
 import keras
 from keras import layers
 
-from keras_nonlocal.layers import BatchNormalization, NonLocal3D
-from keras_nonlocal.models.convolution import PaddedConv3D
+from keras_nonlocal.layers import BatchNormalization, NonLocal3D, PaddedConv3D
 
 # Residual blocks of res2, res3, res4, res5; 3 convolutions each, and 2 more layers.
 # 50, 101: the paper's. 152 follows the same rules. 14 and 26 are for demonstrations

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 import keras
 from keras import layers
 
-from keras_nonlocal.layers import NonLocal3D
+from keras_nonlocal.layers import NonLocal3D, PaddedMaxPooling3D
 from keras_nonlocal.models import resnet
 from keras_nonlocal.models.conventions import get_convention
 from keras_nonlocal.models.placement import STAGES, place
-from keras_nonlocal.models.pooling import PaddedMaxPooling3D
 from keras_nonlocal.validation import check_choice, check_positive_int
 
 # Stride in time of conv1 and of pool1. The released code has both.

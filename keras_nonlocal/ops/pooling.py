@@ -2,8 +2,10 @@
 
 from keras import ops
 
+KEY_POOL_SIZE = 2  # of non-local blocks that sub-sample their keys
 
-def spatial_max_pool(x, pool_size=2):
+
+def spatial_max_pool(x, pool_size=KEY_POOL_SIZE):
     """Max-pools the spatial axes of `x`; a trailing odd row or column is dropped.
 
     Args:

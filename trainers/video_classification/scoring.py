@@ -6,8 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nonlocal.convert import fold_batch_norm
-from keras_nonlocal.models import fully_convolutional
+from keras_nonlocal.models import fold_batch_norm, fully_convolutional
 
 
 def inference_form(model, precision=None, into=None):

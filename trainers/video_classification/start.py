@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_nonlocal.convert import CheckpointError, load_weights
-from keras_nonlocal.layers.base_non_local import BaseNonLocal
+from keras_nonlocal.layers import BaseNonLocal
 from trainers.core import checkpoints
 from trainers.core.errors import UserError
 from trainers.core.yaml_io import read_yaml

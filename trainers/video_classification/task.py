@@ -7,7 +7,7 @@ import sys
 import keras
 import tensorflow as tf
 
-from keras_nonlocal.models import C2D, CONVENTIONS, I3D
+from keras_nonlocal.models import ARCHITECTURES, CONVENTIONS, build
 from trainers.core.errors import UserError, check_choice
 from trainers.core.task import Task
 from trainers.video_classification import losses
@@ -26,7 +26,6 @@ from trainers.video_classification.evaluation import (
 from trainers.video_classification.scoring import build_scorer, inference_form
 from trainers.video_classification.start import freeze, start
 
-_BUILDERS = {"c2d": C2D, "i3d": I3D}
 _BLOCK_END = re.compile(r"pool1|res\d_\d+_(out|nonlocal)")
 
 
@@ -98,11 +97,11 @@ class VideoClassificationTask(Task):
         """
         options = self.task_config.model.as_dict()
         name = options.pop("name")
-        check_choice("task.model.name", name, _BUILDERS)
+        check_choice("task.model.name", name, ARCHITECTURES)
         if name == "c2d":
             options.pop("temporal_kernel")
         options["num_classes"] = self._num_classes(options["num_classes"])
-        model = _BUILDERS[name](input_shape=input_shape, name=name, **options)
+        model = build(name, input_shape=input_shape, name=name, **options)
         if None in model.input_shape[1:]:  # else it takes one size alone
             self._check_clips(model)
         freeze(model, self.task_config)

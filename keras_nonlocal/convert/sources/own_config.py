@@ -6,11 +6,8 @@ from keras import ops
 
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.targets import check_paths, layers_of
-from keras_nonlocal.layers.base_non_local import BaseNonLocal
-from keras_nonlocal.models.conventions import CONVENTIONS
-from keras_nonlocal.models.convolution import PaddedConv3D
-from keras_nonlocal.models.pooling import PaddedMaxPooling3D
-from keras_nonlocal.models.video_resnet import STEMS
+from keras_nonlocal.layers import BaseNonLocal, PaddedConv3D, PaddedMaxPooling3D
+from keras_nonlocal.models import CONVENTIONS, STEMS
 
 _OURS = (BaseNonLocal, PaddedConv3D, PaddedMaxPooling3D)
 _BLOCK_OPTIONS = ("mode", "sub_sample", "scope", "group_size")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_nonlocal.layers.base_non_local import BaseNonLocal
+from keras_nonlocal.layers import BaseNonLocal
 
 _CONVOLUTIONS = (
     keras.layers.Conv1D,

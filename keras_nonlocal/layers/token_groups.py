@@ -5,7 +5,7 @@ import math
 from keras import ops
 
 
-class TokenFolding:
+class TokenGroups:
     """Lays a feature map out as `(batch * groups, tokens, channels)`, and back.
 
     Tokens attend within their group. `scope="spacetime"` makes one group of the
@@ -28,16 +28,16 @@ class TokenFolding:
         self.length = self._tokens_per_group(self._space)
         self.groups = self._group_axes()
 
-    def __call__(self, x):
+    def from_map(self, x):
         """`(B, *axes, C)` to tokens; keys may have been pooled to fewer."""
         length = self._tokens_per_group(ops.shape(x)[1:-1])
         if self._along_time:
             x = ops.transpose(x, (0, 2, 3, 1, 4))  # (B, H, W, T, C)
-        # The number of groups is spelt out: a -1 would let frames left over by
+        # The number of groups is explicit: a -1 would let frames left over by
         # `group_size` run into the next clip of the batch.
         return ops.reshape(x, (self._num_groups(), length, x.shape[-1]))
 
-    def undo(self, tokens):
+    def to_map(self, tokens):
         """Tokens of the queries back to `(B, *axes, C)`."""
         channels = tokens.shape[-1]
         if not self._along_time:
@@ -46,7 +46,7 @@ class TokenFolding:
         x = ops.reshape(tokens, (self._batch, height, width, frames, channels))
         return ops.transpose(x, (0, 3, 1, 2, 4))
 
-    def split_groups(self, scores):
+    def separate(self, scores):
         """`(B * groups, N, M)` to `(B, *groups, N, M)`."""
         if not self.groups:
             return scores

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_nonlocal.models.convolution import PaddedConv3D
+from keras_nonlocal.layers import PaddedConv3D
 from tests.backends import assert_close, layer_gradients, to_numpy
 
 CASES = [

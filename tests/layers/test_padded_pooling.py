@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_nonlocal.models.pooling import PaddedMaxPooling3D, WindowMean
+from keras_nonlocal.layers import PaddedMaxPooling3D, WindowMean
 
 
 def pool_by_hand(x, size, strides, pad):

@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_nonlocal import NonLocal2D
-from keras_nonlocal.convert import fold_batch_norm
-from keras_nonlocal.models import C2D, I3D
-from keras_nonlocal.models.conventions import CONVENTIONS
+from keras_nonlocal import NonLocal2D, fold_batch_norm
+from keras_nonlocal.models import C2D, CONVENTIONS, I3D
 from tests.convert.networks import numpy
 from tests.convert.test_keras_resnet import randomize, weights
 
