@@ -9,6 +9,24 @@ PYTHON3 ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	2>/dev/null && echo $$p && break; done)
 
+# The tests come in tiers; a marker puts a test into another than the first.
+#   make test           in minutes, on TensorFlow alone: what a developer runs
+#   make test-slow      marked `slow`: takes long, or repeats on a larger scale what
+#                       the first tier tests
+#   make test-backends  marked `backends`: needs JAX or PyTorch; and the portable
+#                       tests of the first tier once more on each of the two
+# The tier `tfio` needs an environment of its own (tests/trainers/data/test_tfio.py).
+# Tests run side by side, those of one module in the same process. Each process holds
+# a TensorFlow of its own, 1 to 2 GB: hence at most 4. One process, to debug:
+# `make test PROCESSES=0`, or .venv/bin/python -m pytest tests/layers.
+PROCESSES ?= logical
+PYTEST = $(PYTHON) -m pytest --numprocesses $(PROCESSES) --maxprocesses 4 \
+	--dist loadscope
+PORTABLE = tests/ops tests/layers tests/models tests/convert/test_load.py \
+	tests/convert/test_sources.py tests/convert/test_inflation_of_images.py \
+	tests/parity tests/test_receptive_field.py tests/test_visualize.py
+DEMO_OPTIONS ?=
+
 .PHONY: install demo test test-backends test-slow bench lint clean
 
 install: $(VENV)/.installed
@@ -29,16 +47,18 @@ $(VENV)/.installed-backends: $(VENV)/.installed
 	@touch $@
 
 demo: install
-	$(PYTHON) examples/demo.py
+	$(PYTHON) examples/demo.py $(DEMO_OPTIONS)
 
 test: install
-	$(PYTHON) -m pytest
+	$(PYTEST)
 
 test-backends: $(VENV)/.installed-backends
-	$(PYTHON) -m pytest -m backends -rP
+	$(PYTEST) -m backends
+	KERAS_BACKEND=jax $(PYTEST) -m 'not slow' $(PORTABLE)
+	KERAS_BACKEND=torch $(PYTEST) -m 'not slow' $(PORTABLE)
 
 test-slow: install
-	$(PYTHON) -m pytest -m slow
+	$(PYTEST) -m slow
 
 bench: install
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done

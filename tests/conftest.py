@@ -1,15 +1,62 @@
 """Settings every test runs under; read before Keras is imported."""
 
 import os
+import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_ENABLE_X64", "1")  # float64 references need it
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+# One thread for each test process, and for those that it starts: the processes run
+# side by side, and more threads would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
 import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
 def _same_seed_every_time():
     keras.utils.set_random_seed(1)
+
+
+# === The checkout stays as it is ===
+
+_FILES = pytest.StashKey[set]()
+_LEFT = pytest.StashKey[list]()
+# What other commands of the Makefile write.
+_OUTPUTS = {"__pycache__", "build", "demo", "dist", "runs", "site"}
+
+
+def _files_of_the_checkout():
+    found = set()
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [f for f in folders if f[0] != "." and f not in _OUTPUTS]
+        found |= {os.path.join(folder, file) for file in files if file[0] != "."}
+    return found
+
+
+def _is_worker(config):
+    return hasattr(config, "workerinput")
+
+
+def pytest_sessionstart(session):
+    if not _is_worker(session.config):
+        session.config.stash[_FILES] = _files_of_the_checkout()
+
+
+def pytest_sessionfinish(session):
+    if not _is_worker(session.config):
+        new = _files_of_the_checkout() - session.config.stash[_FILES]
+        session.config.stash[_LEFT] = sorted(new)
+        if new:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    left = config.stash.get(_LEFT, [])
+    if left:
+        terminalreporter.section("Files left in the checkout", red=True)
+        terminalreporter.write("\n".join(left) + "\n")

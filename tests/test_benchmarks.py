@@ -56,9 +56,9 @@ def run(script, *options, prelude="", backend="tensorflow"):
     )
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_peers_have_our_values(script):
-    pytest.importorskip("torch")
     done = run(script, *QUICK[script].split())  # ends with 1 if they have not
     assert done.returncode == 0, done.stderr
     assert not [form for form in FORMS[script] if form not in done.stdout]
@@ -86,9 +86,9 @@ NETWORK_SCRIPTS = ["video_model.py", "train_step.py"]
 TINY = "--quick --no-memory --models NL-I3D --dtypes float32 --peers channels_last"
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("script", NETWORK_SCRIPTS)
 def test_networks_have_the_values_of_the_peer(script):
-    pytest.importorskip("torch")
     done = run(script, *TINY.split())  # ends with 1 if they have not
     assert done.returncode == 0, done.stderr
     assert "Figures show that it runs, no more" in done.stdout
@@ -98,9 +98,8 @@ def test_networks_have_the_values_of_the_peer(script):
     assert 0 < max(errors) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.backends
 def test_recomputed_networks_have_the_values_of_the_peer():
-    pytest.importorskip("torch")
     done = run("train_step.py", *TINY.split(), "--recompute")
     assert done.returncode == 0, done.stderr
 
@@ -117,7 +116,6 @@ def test_networks_without_torch_are_ours_alone(script):
 @pytest.mark.backends
 @pytest.mark.parametrize("script", NETWORK_SCRIPTS)
 def test_networks_run_on_jax(script):
-    pytest.importorskip("jax")
     done = run(script, *TINY.split(), backend="jax")
     assert done.returncode == 0, done.stderr
     assert ", jax " in done.stdout
@@ -146,9 +144,11 @@ def test_clips_that_are_too_small_are_an_error(harness):
         harness("network_run")._gflop("inference", case)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("network", ["C2D_NLN_8x8_R50", "I3D_8x8_R50"])
 def test_the_peer_has_the_values_of_pyslowfast(harness, network):
-    torch = pytest.importorskip("torch")
+    import torch
+
     recorded = seeded.read("pyslowfast", network)
     name = {"C2D_NLN_8x8_R50": "NL-C2D", "I3D_8x8_R50": "I3D"}[network]
     case = harness("networks").Case(name, "float32", 50, 64, 1, 8, 224)
@@ -186,8 +186,8 @@ def test_only_our_disagreement_is_an_error(harness):
     assert found(float("nan"), 0.0) and found(5e-3, float("inf"))
 
 
+@pytest.mark.backends
 def test_peak_memory_of_a_network_has_its_weights(harness):
-    pytest.importorskip("torch")
     case = harness("networks").Case("C2D", "float32", 14, 64, 1, 4, 64)
     peer = harness("network_peer").build(case, 400)
     mib = sum(p.numel() for p in peer.parameters()) * 4 / 2**20
@@ -226,9 +226,9 @@ def test_turns_alternate_and_end_in_time(harness, monkeypatch):
     assert calls == list("ab" * 5)
 
 
+@pytest.mark.backends
 def test_peak_memory_is_that_of_the_maps(harness):
     """The published product: two maps of 16 MiB at a time, forward and backward."""
-    pytest.importorskip("torch")
     shape = harness("operands").OpShape(2048, 2048, 16)
     peak = harness("op_memory").peaks("published", "dot_product", "float32", shape)
     if peak[0] is None:

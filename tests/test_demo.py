@@ -3,6 +3,7 @@
 import colorsys
 import json
 import pathlib
+import subprocess
 import sys
 
 import av
@@ -68,10 +69,10 @@ def test_class_says_whether_both_objects_have_one_hue(demo_videos):
 
 
 def test_colour_of_one_object_says_nothing_about_the_class(demo_videos):
+    videos = [demo_videos.make_video("train", number) for number in range(400)]
     for end in (0, -1):
         hues = {"same": [], "different": []}
-        for number in range(400):
-            frames, name = demo_videos.make_video("train", number)
+        for frames, name in videos:
             hues[name].append(hue(frames[end]))
         counts = [np.histogram(h, 4, (0, 1))[0] for h in hues.values()]
         # 200 in 4 bins: 50 each, standard deviation 6.
@@ -239,6 +240,34 @@ def test_query_is_on_an_object_and_looks_most_across_the_curtain(demo_pictures):
     scores[0, 15, 0] = 0.9  # across, but from the background
     maps = AttentionMaps(scores, grid, grid)
     assert demo_pictures.farthest_looking(maps, frames) == box
+
+
+# === The check in CI ===
+
+
+def check(folder, **accuracies):
+    for network, top1 in accuracies.items():
+        path = folder / "seed0" / network / "test.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"top1": top1}))
+    script = EXAMPLES.parent / ".ci" / "check_demo.py"
+    return subprocess.run(
+        [sys.executable, script, folder], capture_output=True, text=True
+    )
+
+
+def test_ci_accepts_accuracies_as_published(tmp_path):
+    done = check(tmp_path, c2d=0.593, nl_c2d=0.97)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["c2d: 59.3 %", "nl_c2d: 97.0 %"]
+
+
+def test_ci_refuses_a_block_at_chance_and_a_control_that_learns(tmp_path):
+    done = check(tmp_path, c2d=0.93, nl_c2d=0.5)
+    assert done.returncode == 1
+    control, block = done.stderr.splitlines()
+    assert "c2d/test.json: top1 is 93.0 %, expected 35 to 65 %" in control
+    assert "nl_c2d/test.json: top1 is 50.0 %, expected 90 to 100 %" in block
 
 
 # === All of it ===

@@ -41,10 +41,12 @@ def check_logits(name, size):
     comparing.assert_same_logits(build(name, size), network, size)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("trained", [False, True], ids=["zoo", "training"])
 def test_files(tmp_path, trained):
     """Of the model zoo, the weights alone; of its distributed training."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     name = "i3d_nl5_resnet50_v1_kinetics400"
     state = seeded.read("gluoncv", name).state
     content = comparing.tensors(state)

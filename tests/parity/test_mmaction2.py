@@ -42,8 +42,10 @@ def test_logits_of_c2d_are_the_same():
     comparing.assert_same_logits(model, network, "8x224x224")
 
 
+@pytest.mark.backends
 def test_checkpoint_of_its_training(tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
+
     state = seeded.read("mmaction2", "i3d_nl_gaussian_r50").state
     checkpoint = {
         "meta": {"epoch": 100, "iter": 375000, "dataset_meta": {}, "seed": 1},

@@ -73,8 +73,10 @@ def test_a_model_of_another_convention_is_refused():
         load_weights(model, network.state)
 
 
+@pytest.mark.backends
 def test_checkpoint_of_its_training(tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
+
     state = seeded.read("pyslowfast", "I3D_NLN_8x8_R50").state
     weights = comparing.tensors(state)
     momentum = {0: {"momentum_buffer": torch.ones(64, 3, 5, 7, 7)}}

@@ -69,10 +69,12 @@ def test_new_non_local_blocks_change_nothing():
     assert comparing.relative_error(logits, expected["logits"]) < TOLERANCE
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_files(tmp_path, zipped):
     """As PyTorch writes them today and wrote them before 1.6."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     state = seeded.read("torchvision", "resnet50").state
     path = tmp_path / "resnet50.pth"
     content = comparing.tensors(state)
