@@ -1,6 +1,7 @@
 # Everything runs from a bare clone with python3 (3.11 to 3.13), pip and venv.
 #   make demo    the whole story on generated videos, in a few minutes
 #   make test    the test suite
+#   make docs    the documentation as a site, in site/
 SHELL := /bin/bash
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
@@ -27,17 +28,19 @@ PORTABLE = tests/ops tests/layers tests/models tests/convert/test_load.py \
 	tests/parity tests/test_receptive_field.py tests/test_visualize.py
 DEMO_OPTIONS ?=
 
-.PHONY: install demo test test-backends test-slow bench lint clean
+.PHONY: install demo test test-backends test-slow bench docs lint clean
 
 install: $(VENV)/.installed
 
-# Rebuilt only when what it installs has changed.
-$(VENV)/.installed: pyproject.toml setup.py
+$(PYTHON):
 	@test -n "$(PYTHON3)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed \
 	(set PYTHON3=/path/to/python3)" >&2; exit 1; }
-	@test -x $(PYTHON) || $(PYTHON3) -m venv $(VENV)
-	@echo "Installing into $(VENV): 2 GB, a few minutes the first time ..."
+	$(PYTHON3) -m venv $(VENV)
 	@$(PYTHON) -m pip install -qq --upgrade pip
+
+# Rebuilt only when what it installs has changed.
+$(VENV)/.installed: pyproject.toml setup.py | $(PYTHON)
+	@echo "Installing into $(VENV): 2 GB, a few minutes the first time ..."
 	$(PYTHON) -m pip install -qq --editable '.[train,test]'
 	@touch $@
 
@@ -63,9 +66,18 @@ test-slow: install
 bench: install
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
 
+# Needs no backend: the API reference is read from the sources, without an import.
+$(VENV)/.installed-docs: pyproject.toml setup.py | $(PYTHON)
+	$(PYTHON) -m pip install -qq --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
+	@echo "The site is in $(CURDIR)/site: open index.html there."
+
 lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
 clean:
-	rm -rf $(VENV) demo runs build dist *.egg-info
+	rm -rf $(VENV) demo runs site build dist *.egg-info

@@ -52,10 +52,10 @@ class NonLocal3D(BaseNonLocal):
             sizes, one without maps. `keras_nonlocal.estimate` says which.
         kernel_initializer: For theta, phi, g, W_z and w_f. None: normal with
             standard deviation 0.01 (released code). Each of them draws its own.
-        bias_initializer, kernel_regularizer, bias_regularizer,
-        activity_regularizer, kernel_constraint, bias_constraint, data_format,
-        dtype, name: As in `keras.layers.Conv3D`. Under a float16 or bfloat16
-            policy the softmax is taken in float32.
+        **kwargs: As in `keras.layers.Conv3D`: `bias_initializer`,
+            `kernel_regularizer`, `bias_regularizer`, `activity_regularizer`,
+            `kernel_constraint`, `bias_constraint`, `data_format`, `dtype`, `name`.
+            Under a float16 or bfloat16 policy the softmax is taken in float32.
 
     Call arguments:
         inputs: Float tensor `(batch, frames, height, width, channels)`, or with

@@ -1,0 +1,219 @@
+"""The README and the pages of docs/: their Python runs, their commands exist."""
+
+import contextlib
+import functools
+import importlib
+import io
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+import tomllib
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+FOLDERS = "benchmarks configs docs examples keras_nonlocal tests trainers".split()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES}
+PROGRAMS = ("python", "make", "pip", "pytest")
+
+
+def blocks(text, language):
+    """The fenced blocks in a language, also those within lists."""
+    pattern = rf"^( *)```{language}\n(.*?)^\1```$"
+    found = re.findall(pattern, text, flags=re.M | re.S)
+    return [textwrap.dedent(body) for _, body in found]
+
+
+def commands(text):
+    """The commands of shell blocks, then those in the text, each a list of words."""
+    lines = "\n".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
+    spans = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    lines += [span for span in spans if span.split()[0] in PROGRAMS]
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [command for command in words if len(command) > 1]
+
+
+COMMANDS = [
+    (page, shlex.join(command)) for page in PAGES for command in commands(PAGES[page])
+]
+PYTHON = [page for page in PAGES if blocks(PAGES[page], "python")]
+
+
+# === Python ===
+
+
+@pytest.mark.parametrize("page", PYTHON)
+def test_python_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
+    names = {}
+    for number, code in enumerate(blocks(PAGES[page], "python")):
+        exec(compile(code, f"{page}, block {number}", "exec"), names)
+    if page == "README.md":
+        assert tuple(names["scores"].shape) == (2, 1568, 392)
+
+
+def test_the_readme_is_a_front_page():
+    assert PAGES["README.md"].count("\n") <= 180
+
+
+# === Names in the text ===
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_named_exist(page):
+    named = re.findall(rf"\b(?:{'|'.join(FOLDERS)})/[\w./-]*[\w/]", PAGES[page])
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_config_keys_named_exist(page):
+    pattern = r"`((?:task|trainer|runtime)\.[\w.]+\w)(=[^`]*)?`"
+    for key, value in re.findall(pattern, PAGES[page]):
+        given = value and not value[1:].isupper()  # not a placeholder
+        config = experiment([key + value] if given else [])
+        *parents, field = key.split(".")
+        assert hasattr(functools.reduce(getattr, parents, config), field), key
+
+
+# === Commands ===
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_commands_exist(page, command):
+    program, *words = shlex.split(command)
+    if program == "make":
+        check_make(words)
+    elif program == "pip":
+        check_pip(words)
+    elif program == "python":
+        check_python(words)
+    elif program == "pytest":
+        check_pytest(words)
+
+
+def experiment(overrides, files=()):
+    """The config of an experiment; unknown keys are errors."""
+    from trainers.core.config import load_experiment
+    from trainers.video_classification import experiments  # noqa: F401 (registers)
+
+    return load_experiment(files, overrides, None if files else "kinetics400")[1]
+
+
+def check_make(words):
+    makefile = (ROOT / "Makefile").read_text()
+    for target in words:
+        assert re.search(rf"^{target}:", makefile, flags=re.M)
+
+
+def check_pip(words):
+    extras = set(project()["project"]["optional-dependencies"])
+    for named in re.findall(r"\.\[(.*?)\]", " ".join(words)):
+        assert set(named.split(",")) <= extras
+
+
+def check_pytest(words):
+    markers = project()["tool"]["pytest"]["ini_options"]["markers"]
+    for marker in words[words.index("-m") + 1 :] if "-m" in words else ():
+        assert any(line.startswith(f"{marker}:") for line in markers)
+
+
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def check_python(words):
+    """The script or module exists and has these flags; configs and keys exist."""
+    script = words[1] if words[0] == "-m" else words[0]
+    flags = {word.strip("[").split("=")[0] for word in words if "--" in word}
+    assert not flags or flags <= set(re.findall(r"--[\w-]+", help_of(script)))
+    if words[0] != "-m":
+        assert (ROOT / script).is_file()
+    if script == "trainers/video.py":
+        check_trainer(words[1:])
+
+
+@functools.cache
+def help_of(script):
+    """What `--help` prints; in this process where that saves an import of Keras."""
+    if script.startswith("keras_nonlocal."):
+        name = script if script.endswith("describe") else f"{script}.__main__"
+        with contextlib.redirect_stdout(io.StringIO()) as text:
+            with pytest.raises(SystemExit):
+                importlib.import_module(name).main(["--help"])
+        return text.getvalue()
+    command = [sys.executable, ROOT / script, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return done.stdout.replace("--[no]", "--")
+
+
+def check_trainer(words):
+    from trainers.video_classification.modes import MODES
+
+    options = dict(zip(words, words[1:], strict=False))
+    assert options["--mode"] in (*MODES, "MODE")
+    start = "--params_override="
+    overrides = [word.removeprefix(start) for word in words if word.startswith(start)]
+    files = [str(ROOT / options["--config"])] if "--config" in options else []
+    experiment(overrides, files)
+
+
+def test_describe_runs_as_written(capsys):
+    from keras_nonlocal import describe
+
+    for words in commands(PAGES["docs/models.md"]):
+        assert words[:3] == ["python", "-m", "keras_nonlocal.describe"]
+        assert describe.main(words[3:]) == 0
+        assert "GMAC" in capsys.readouterr().out
+
+
+# === As a reader runs them, at reduced size ===
+
+FEWER_STEPS = ["trainer.train_steps=2", "trainer.validation_interval=2"]
+
+
+@pytest.mark.slow
+def test_your_own_clips_as_written(tmp_path):
+    """All commands of the README's section, in its order, on clips made here."""
+    from trainers.video_classification.data import write_video
+
+    random = np.random.default_rng(0)
+    for folder in ("train/juggling", "train/dancing", "val/juggling", "val/dancing"):
+        path = tmp_path / "clips" / folder / "x.mp4"
+        path.parent.mkdir(parents=True)
+        frames = random.integers(0, 256, (32, 120, 160, 3), np.uint8)
+        write_video(str(path), frames)
+    section = re.search(
+        r"^## Your own clips.*?(?=^## )", PAGES["README.md"], re.M | re.S
+    )
+    outputs = [run_in(tmp_path, command) for command in commands(section[0])]
+    assert "train_data, one batch:" in outputs[0]
+    assert (tmp_path / "runs/mine/best").is_dir()
+    assert (tmp_path / "runs/mine/export/1/saved_model.pb").is_file()
+    for output in outputs[2], outputs[4]:
+        assert "juggling" in output and "dancing" in output
+
+
+def run_in(folder, words):
+    """What a command prints in a folder that has the repository's beside it."""
+    for name in FOLDERS:
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    if "--config" in words:
+        words = words + [f"--params_override={setting}" for setting in FEWER_STEPS]
+    done = subprocess.run(
+        [sys.executable, *words[1:]],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
