@@ -28,45 +28,66 @@ def trained(command, config):
     (command.folder / "data/train/zap/text.mp4").write_text("I am a text")
     (command.folder / "data/val/zap/empty.mp4").touch()
     command("train_and_eval", "--config", config).succeeds()
+    command.training_log = command.err
     return command
 
 
-def test_broken_files_are_left_out_by_name_and_the_others_are_tested(trained):
-    trained("eval").succeeds()
-    assert "data/val/zap/empty.mp4: " in trained.err
-    results = json.loads((trained.folder / "model/eval_results.json").read_text())
+@pytest.fixture(scope="module")
+def results(trained):
+    """Of the test at the end of the training."""
+    return json.loads((trained.folder / "model/eval_results.json").read_text())
+
+
+def test_broken_files_are_left_out_by_name_and_the_others_are_tested(trained, results):
+    for path in ("data/train/zap/text.mp4", "data/val/zap/empty.mp4"):
+        assert f"{path}: " in trained.training_log
     assert (results["num_videos"], results["num_views"]) == (4, 4 * 9)
     (broken,) = results["broken"]
     assert broken.endswith("zap/empty.mp4")
 
 
-def test_predict_names_what_failed_and_goes_on(trained):
-    paths = ["data/train/zap/text.mp4", "gone.mp4", "data/val/açaí"]
+@pytest.mark.slow  # each part has its tests; what is left is one more start
+def test_eval_as_a_command_of_its_own_has_the_same_results(trained, results):
+    trained("eval", "--checkpoint", "last").succeeds()
+    again = json.loads((trained.folder / "model/eval_results.json").read_text())
+    assert again["broken"] == results["broken"]
+    loss = results["validation_loss"]
+    assert again["validation_loss"] == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def predicted(trained):
+    """One command on files of all kinds: path -> what it printed for it."""
+    # A film of one colour looks the same in every view and to every scaler.
+    grey = np.full((16, 36, 36, 3), 200, np.uint8)
+    write_video(str(trained.folder / "grey.mp4"), grey)
+    paths = ["data/train/zap/text.mp4", "gone.mp4", "data/val/açaí", "grey.mp4"]
     trained("predict", *paths, "--json", "--top_k", 9)
-    assert trained.code == 1
-    text, gone, *good = json.loads(trained.out)
-    assert text["path"] == paths[0] and text["error"]
-    assert gone["path"] == paths[1] and gone["error"]
-    assert [f"error: {path}: " in trained.err for path in paths[:2]] == [True, True]
-    assert [result["path"] for result in good] == [
-        f"{paths[2]}/{i}.mp4" for i in (0, 1)
-    ]
-    for result in good:
-        assert {row["class"] for row in result["predictions"]} == set(CLASSES)
-        assert sum(row["score"] for row in result["predictions"]) == pytest.approx(1)
+    assert trained.code == 1  # of four paths, two failed
+    for path in paths[:2]:
+        assert f"error: {path}: " in trained.err
+    return {result["path"]: result for result in json.loads(trained.out)}
 
 
-def test_the_exported_network_predicts_as_the_trained_one(trained):
+def test_predict_names_what_failed_and_goes_on(predicted):
+    broken = ["data/train/zap/text.mp4", "gone.mp4"]
+    good = ["data/val/açaí/0.mp4", "data/val/açaí/1.mp4", "grey.mp4"]
+    assert list(predicted) == [*broken, *good]
+    assert all(predicted[path]["error"] for path in broken)
+    for path in good:
+        predictions = predicted[path]["predictions"]
+        assert {row["class"] for row in predictions} == set(CLASSES)
+        assert sum(row["score"] for row in predictions) == pytest.approx(1)
+
+
+def test_the_exported_network_predicts_as_the_trained_one(trained, predicted):
     trained("export", "--export_dir", "served").succeeds()
     folder = trained.folder / "served" / "1"
     names = (folder / "assets/classes.txt").read_text(encoding="utf-8")
     assert tuple(names.splitlines()) == CLASSES
     loaded = tf.saved_model.load(str(folder))
-    # A film of one colour looks the same in every view and to every scaler.
     clip = np.full((1, 4, 36, 36, 3), 200, np.uint8)
-    write_video(str(trained.folder / "grey.mp4"), np.repeat(clip[0], 4, axis=0))
-    trained("predict", "grey.mp4", "--json").succeeds()
-    rows = {row["class"]: row for row in json.loads(trained.out)[0]["predictions"]}
+    rows = {row["class"]: row for row in predicted["grey.mp4"]["predictions"]}
     outputs = loaded.signatures["serving_default"](clips=tf.constant(clip))
     np.testing.assert_allclose(
         outputs["probabilities"][0],
@@ -89,6 +110,8 @@ def override(trained, config, mode, *settings):
     return trained(mode, "--config", config, *overrides, model_dir="other_model")
 
 
+# Each message has a test where it is made; here it is seen at the end of the way.
+@pytest.mark.slow
 def test_a_label_out_of_range_is_named_by_line(trained, config):
     index = "data/val/zap/0.mp4 0\ndata/val/zap/1.mp4 7\n"
     (trained.folder / "list.txt").write_text(index)
