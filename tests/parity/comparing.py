@@ -1,12 +1,21 @@
 """What the tests against other projects share."""
 
 import numpy as np
+import pytest
 
 from keras_nonlocal.convert import load_weights
 from tests.backends import to_numpy
 from tests.parity import seeded
 
 TOLERANCE = 1e-4
+
+
+def with_slow(names, slow):
+    """Names to parametrise by; those in `slow` are for the slow tier."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow if name in slow else ())
+        for name in names
+    ]
 
 
 def frames(size):

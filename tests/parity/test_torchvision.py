@@ -31,7 +31,10 @@ def inflate(builder, name, frames, **options):
     return keras.Model(model.input, outputs), network.outputs, report
 
 
-@pytest.mark.parametrize(("name", "depth"), [("resnet50", 50), ("resnet101", 101)])
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [("resnet50", 50), pytest.param("resnet101", 101, marks=pytest.mark.slow)],
+)
 def test_c2d_is_the_image_network_in_every_frame(name, depth):
     model, expected, _ = inflate(C2D, name, frames=4, depth=depth)
     features, logits = map(to_numpy, model(still(4), training=False))
@@ -43,7 +46,9 @@ def test_c2d_is_the_image_network_in_every_frame(name, depth):
 
 # Zeros beyond the first and the last frame reach 5 frames inwards by res2, thus 3 of
 # the pairs that pool2 takes, and then 2 more in res3, 3 in res4, 1 in res5.
-@pytest.mark.parametrize("temporal_kernel", ["3x1x1", "3x3x3"])
+@pytest.mark.parametrize(
+    "temporal_kernel", ["3x1x1", pytest.param("3x3x3", marks=pytest.mark.slow)]
+)
 def test_i3d_is_the_image_network_away_from_the_ends(temporal_kernel):
     reach = 3 + 2 + 3 + 1
     model, expected, report = inflate(

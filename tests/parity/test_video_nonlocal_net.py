@@ -31,6 +31,8 @@ NETWORKS = {
     "i3d_nl5_r50_32x2": (I3D, "32x224x224", {"stem": "32x2", "non_local": 5}),
     "i3d_nl5_r101": (I3D, SIZE, {"depth": 101, "non_local": 5}),
 }
+# What the others test as well: networks without blocks, and a deeper one.
+SLOW = ("c2d_r50", "i3d_r50", "i3d_nl5_r101")
 # Blobs of a released checkpoint, without those of training.
 BLOBS = {"i3d_r50": 267, "i3d_nl5_r50": 327, "i3d_nl5_r101": 582}
 
@@ -40,7 +42,7 @@ def build(name):
     return builder(input_shape=comparing.frames(size), **options)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", comparing.with_slow(NETWORKS, SLOW))
 def test_logits_are_the_same(name):
     network = seeded.read("video_nonlocal_net", name)
     report = comparing.assert_same_logits(build(name), network, NETWORKS[name][1])
@@ -52,7 +54,10 @@ def is_of_training(blob):
     return blob.endswith("_momentum") or blob in ("lr", "model_iter")
 
 
-@pytest.mark.parametrize("wrapped", [False, True], ids=["flat", "blobs"])
+FLAT = pytest.param(False, id="flat", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("wrapped", [FLAT, pytest.param(True, id="blobs")])
 def test_pickles(tmp_path, wrapped):
     """Of the scripts that prepare weights, and of training."""
     state = seeded.read("video_nonlocal_net", "c2d_r50").state
