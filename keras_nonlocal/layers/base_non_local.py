@@ -7,15 +7,26 @@ from keras import ops
 
 from keras_nonlocal.layers import checks
 from keras_nonlocal.layers.batch_normalization import BatchNormalization
-from keras_nonlocal.layers.initializers import clone_for
-from keras_nonlocal.layers.mixing import embed, kernel_of, mix, project
-from keras_nonlocal.layers.order import Sizes, cheapest_order
+from keras_nonlocal.layers.contraction_order import Sizes, cheapest_order
+from keras_nonlocal.layers.mixing import mix
+from keras_nonlocal.layers.projections import (
+    embed,
+    kernel_of,
+    make_projection,
+    project,
+)
 from keras_nonlocal.layers.token_groups import TokenGroups
 from keras_nonlocal.ops import KEY_POOL_SIZE, attention_scores, spatial_max_pool
+from keras_nonlocal.ops.pairwise import PAIRWISE
 
 
 class BaseNonLocal(keras.layers.Layer):
-    """A non-local block over `rank` axes; see `NonLocal3D` for the arguments."""
+    """A non-local block over `rank` axes; see `NonLocal3D` for the arguments.
+
+    Attributes:
+        contraction_order: `ContractionOrder` of every call. None: the cheapest for
+            the shape of the input.
+    """
 
     rank = None  # None: taken from the input
 
@@ -67,7 +78,8 @@ class BaseNonLocal(keras.layers.Layer):
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.bias_constraint = keras.constraints.get(bias_constraint)
-        self._projection_dtypes = {}  # of those that `quantize` has changed
+        self.projection_dtypes = {}  # of those that `quantize` has changed
+        self.contraction_order = None
         checks.check_arguments(self)
 
     @property
@@ -88,26 +100,26 @@ class BaseNonLocal(keras.layers.Layer):
         self.built = True
 
     def _build_embeddings(self, channels, width):
-        self.theta = self.phi = self.concat_projection = None
-        if self.mode != "gaussian":
-            self.theta = self._projection("theta", channels, width)
-            self.phi = self._projection("phi", channels, width)
-        self.g = self._projection("g", channels, width)
-        if self.mode == "concatenation":
-            self.concat_projection = self._projection(
-                "concat_projection", 2 * width, 1, use_bias=False
+        pairwise = PAIRWISE[self.mode]
+        sizes = (channels, width, self.use_bias)
+        self.theta = self.phi = self.concat_projection = self.scale = None
+        if pairwise.embeds:
+            self.theta = make_projection(self, "theta", *sizes)
+            self.phi = make_projection(self, "phi", *sizes)
+            if pairwise.takes_scale and self.use_scale:
+                self.scale = width**-0.5
+        self.g = make_projection(self, "g", *sizes)
+        if pairwise.takes_concat_kernel:
+            self.concat_projection = make_projection(
+                self, "concat_projection", 2 * width, 1, use_bias=False
             )
-        embeds = self.mode == "embedded_gaussian"
-        self.scale = width**-0.5 if embeds and self.use_scale else None
 
     def _build_output(self, output_shape, width):
         channels = output_shape[-1]
         use_bias = self.use_output_bias
         use_bias = self.use_bias if use_bias is None else use_bias
         initializer = None if self.normalization else "zeros"
-        self.w_z = self._projection(
-            "w_z", width, channels, use_bias, kernel_initializer=initializer
-        )
+        self.w_z = make_projection(self, "w_z", width, channels, use_bias, initializer)
         self.norm = None
         if self.normalization:
             options = {"gamma_initializer": "zeros"} | (
@@ -117,26 +129,6 @@ class BaseNonLocal(keras.layers.Layer):
                 name="norm", dtype=self.dtype_policy, **options
             )
             self.norm.build(output_shape)
-
-    def _projection(
-        self, name, input_channels, channels, use_bias=None, kernel_initializer=None
-    ):
-        """A 1x1x1 convolution: a matrix product over the last axis."""
-        layer = keras.layers.Dense(
-            channels,
-            use_bias=self.use_bias if use_bias is None else use_bias,
-            kernel_initializer=kernel_initializer
-            or clone_for(self.kernel_initializer, name),
-            bias_initializer=clone_for(self.bias_initializer, name),
-            kernel_regularizer=self.kernel_regularizer,
-            bias_regularizer=self.bias_regularizer,
-            kernel_constraint=self.kernel_constraint,
-            bias_constraint=self.bias_constraint,
-            dtype=self._projection_dtypes.get(name, self.dtype_policy),
-            name=name,
-        )
-        layer.build((None, None, input_channels))
-        return layer
 
     def call(
         self,
@@ -148,7 +140,8 @@ class BaseNonLocal(keras.layers.Layer):
         self._check_call(inputs.shape, return_attention_scores, query_indices)
         x = self._to_channels_last(inputs)
         groups = TokenGroups(ops.shape(x), self.scope, self.group_size)
-        z = self._mix(x, groups, self.order_for(inputs.shape), training)
+        order = self.contraction_order_for(inputs.shape)
+        z = self._mix(x, groups, order, training)
         z = self._from_channels_last(x + z)
         if not return_attention_scores:
             return z
@@ -179,7 +172,7 @@ class BaseNonLocal(keras.layers.Layer):
         )
 
     def _scores(self, x, groups, query_indices):
-        """f / C of all queries, or of those asked for."""
+        """f / C of all queries, or of those in `query_indices`."""
         phi, _ = self._embed_keys(x)
         queries = groups.from_map(x)
         if query_indices is not None:
@@ -191,8 +184,10 @@ class BaseNonLocal(keras.layers.Layer):
             theta, phi, self.mode, scale=self.scale, concat_kernel=kernel
         )
 
-    def order_for(self, input_shape):
-        """The `Order` in which a call on this shape multiplies its matrices."""
+    def contraction_order_for(self, input_shape):
+        """The `ContractionOrder` of a call on this shape."""
+        if self.contraction_order is not None:
+            return self.contraction_order
         return cheapest_order(self.mode, self.algorithm, self.sizes_of(input_shape))
 
     def sizes_of(self, input_shape):
@@ -206,7 +201,8 @@ class BaseNonLocal(keras.layers.Layer):
     @property
     def splits_keys(self):
         """Whether w_f . phi is taken from the keys, without embedding them."""
-        return self.mode == "concatenation" and self.pool_position == "before"
+        split = PAIRWISE[self.mode].takes_concat_kernel
+        return split and self.pool_position == "before"
 
     def _embed_keys(self, x, with_phi=True):
         """phi and g before flattening; both hold the pooled keys."""
@@ -299,7 +295,7 @@ class BaseNonLocal(keras.layers.Layer):
     def _quantized_dtypes(self):
         """Policies, by name, of the projections that `quantize` has changed."""
         if not self.built:
-            return dict(self._projection_dtypes)
+            return dict(self.projection_dtypes)
         layers = (self.theta, self.phi, self.g, self.concat_projection, self.w_z)
         return {
             layer.name: keras.dtype_policies.serialize(layer.dtype_policy)
@@ -312,5 +308,5 @@ class BaseNonLocal(keras.layers.Layer):
         config = dict(config)
         projection_dtypes = config.pop("projection_dtypes", {})
         layer = super().from_config(config)
-        layer._projection_dtypes = projection_dtypes
+        layer.projection_dtypes = projection_dtypes
         return layer

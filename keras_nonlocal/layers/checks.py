@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_nonlocal.ops import KEY_POOL_SIZE, MODES
-from keras_nonlocal.ops.algorithms import check_algorithm
+from keras_nonlocal.ops.pairwise import check_algorithm
 from keras_nonlocal.validation import check_choice, check_positive_int
 
 POOL_POSITIONS = ("before", "after")

@@ -4,16 +4,16 @@ import dataclasses
 from collections.abc import Mapping
 
 from keras_nonlocal.layers.base_non_local import BaseNonLocal
+from keras_nonlocal.layers.contraction_order import block_cost, contraction_orders
 from keras_nonlocal.layers.non_local_block import NonLocalBlock
-from keras_nonlocal.layers.order import block_cost, possible_orders
-from keras_nonlocal.ops.algorithms import LEAN
+from keras_nonlocal.ops.pairwise import PAIRWISE
 
 _ITEMSIZES = {"bfloat16": 2, "float16": 2, "float64": 8}  # bytes; 4 in float32
 
 
 @dataclasses.dataclass(frozen=True)
 class FormEstimate:
-    """One form of the block, its matrices multiplied in the cheapest order.
+    """One form of the block, in its cheapest contraction order.
 
     Attributes:
         algorithm: `"dense"`, `"linear"`, `"sorted"` or `"chunked"`.
@@ -103,9 +103,11 @@ def estimate(layer_or_options, input_shape):
         )
     sizes = layer.sizes_of(shape)
     itemsize = _ITEMSIZES.get(layer.compute_dtype, 4)
-    forms = ("dense", LEAN[layer.mode])
-    forms = tuple(_form(layer.mode, form, sizes, itemsize) for form in forms)
-    chosen = layer.order_for(shape).algorithm
+    forms = tuple(
+        _form(layer.mode, algorithm, sizes, itemsize)
+        for algorithm in PAIRWISE[layer.mode].forms
+    )
+    chosen = layer.contraction_order_for(shape).algorithm
     return Estimate(shape, sizes.num_queries, sizes.num_keys, forms, chosen)
 
 
@@ -121,7 +123,7 @@ def _layer(layer_or_options):
 
 
 def _form(mode, algorithm, sizes, itemsize):
-    orders = possible_orders(mode, algorithm)
+    orders = contraction_orders(mode, algorithm)
     cost = min((block_cost(mode, o, sizes) for o in orders), key=lambda c: c.time)
     return FormEstimate(
         algorithm,

@@ -48,7 +48,7 @@ class NonLocal3D(BaseNonLocal):
             gradients to rounding. `"dense"` builds the (N, M) map; `"linear"`
             (dot product), `"sorted"` (concatenation) and `"chunked"` (Gaussian
             modes) never do. `"auto"` takes the fastest in training whose maps
-            fit into 256 MiB in float32 (`ops.algorithms.MEMORY_BUDGET`); with unknown
+            fit into 256 MiB in float32 (`ops.cost.MEMORY_BUDGET`); with unknown
             sizes, one without maps. `keras_nonlocal.estimate` says which.
         kernel_initializer: For theta, phi, g, W_z and w_f. None: normal with
             standard deviation 0.01 (released code). Each of them draws its own.

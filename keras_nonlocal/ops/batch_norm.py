@@ -2,8 +2,8 @@
 
 from keras import ops
 
+from keras_nonlocal.ops.backends import backend_kernels
 from keras_nonlocal.ops.half_precision import at_least_float32
-from keras_nonlocal.ops.kernels import backend_kernels
 
 
 def normalize_by_batch(x, gamma, beta, epsilon):

@@ -10,6 +10,15 @@ MIN_ROWS = 128
 GROUPS = 8
 
 
+def ceil_divide(length, size):
+    """length / size, rounded up; both are ints or scalar tensors, not negative.
+
+    Unlike `-(-length // size)`, right also where an exported graph (ONNX) rounds
+    quotients towards zero.
+    """
+    return (length + size - 1) // size
+
+
 def chunk_rows(batch, num_queries, num_keys):
     """Queries per slice, so that its `(batch, rows, num_keys)` weights are small.
 
@@ -20,23 +29,23 @@ def chunk_rows(batch, num_queries, num_keys):
     is_static = all(isinstance(size, int) for size in sizes)
     larger = max if is_static else ops.maximum
     rows = CHUNK_BYTES // 4 // larger(batch * num_keys, 1)
-    rows = larger(rows, -(-MIN_ROWS // larger(batch, 1)))
+    rows = larger(rows, ceil_divide(MIN_ROWS, larger(batch, 1)))
     if is_static and rows >= num_queries:
         return max(num_queries, 1)
     if is_static and num_queries % GROUPS == 0:  # nothing to pad, if there is
         for fitting in range(rows, rows // 2, -1):  # a divisor close by
             if num_queries // GROUPS % fitting == 0:
                 return fitting
-    count = GROUPS * -(-num_queries // (GROUPS * rows))
-    return larger(-(-num_queries // count), 1)
+    count = GROUPS * ceil_divide(num_queries, GROUPS * rows)
+    return larger(ceil_divide(num_queries, count), 1)
 
 
 def split(x, rows):
     """`(B, N, d)` to `(B, n, rows, d)`, padded with zeros to `chunk_rows` slices."""
     batch, length, channels = ops.shape(x)
-    count = -(-length // rows)
+    count = ceil_divide(length, rows)
     if not isinstance(count, int) or count > 1:
-        count = GROUPS * -(-count // GROUPS)
+        count = GROUPS * ceil_divide(count, GROUPS)
     missing = count * rows - length
     if not isinstance(missing, int) or missing:
         zeros = ops.zeros((batch, missing, channels), dtype=x.dtype)

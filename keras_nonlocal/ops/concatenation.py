@@ -6,12 +6,12 @@ from keras_nonlocal.ops.half_precision import at_least_float32
 from keras_nonlocal.ops.sorted_relu import sorted_relu
 
 
-def split(theta, phi, kernel):
+def operands(theta, phi, scale=None, concat_kernel=None):
     """a_i = w_theta . theta_i `(B, N)` and b_j = w_phi . phi_j `(B, M)`.
 
-    The (N, M, 2 d) pairs never exist.
+    The (N, M, 2 d) pairs are never built.
     """
-    kernel = ops.cast(kernel, theta.dtype)
+    kernel = ops.cast(concat_kernel, theta.dtype)
     channels = theta.shape[-1]
     a = ops.matmul(theta, kernel[:channels])
     b = ops.matmul(phi, kernel[channels:])

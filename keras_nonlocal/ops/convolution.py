@@ -2,7 +2,7 @@
 
 from keras import backend, ops
 
-from keras_nonlocal.ops.kernels import backend_kernels
+from keras_nonlocal.ops.backends import backend_kernels
 
 
 def conv3d(x, kernel, strides=(1, 1, 1), training=False):

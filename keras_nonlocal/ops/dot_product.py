@@ -3,6 +3,11 @@
 from keras import backend, ops
 
 
+def operands(theta, phi, scale=None, concat_kernel=None):
+    """Queries and keys as they are."""
+    return theta, phi
+
+
 def scores(theta, phi, bias=None):
     """(theta_i . phi_j + bias_j) / M: `(B, N, M)`.
 
@@ -25,7 +30,7 @@ def linear(theta, phi, g):
 
 
 def context(phi, g):
-    """phi^T g / M: `(B, d, d_g)`, all that a query needs to know of the keys."""
+    """phi^T g / M: `(B, d, d_g)`, all that queries need of keys and values."""
     if backend.standardize_dtype(g.dtype) == "float16":  # sums overflow
         factor = _num_keys(phi) ** -0.5
         return ops.matmul(ops.swapaxes(phi * factor, 1, 2), g * factor)

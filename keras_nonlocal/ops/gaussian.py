@@ -3,41 +3,50 @@
 from keras import backend, ops
 
 from keras_nonlocal.ops import chunks
-from keras_nonlocal.ops.first_order import refuse_second_order
+from keras_nonlocal.ops.backends import refuse_second_order
 from keras_nonlocal.ops.half_precision import accumulation_dtype, at_least_float32
 
 
-def scores(theta, phi, scale=None, bias=None):
-    """softmax_j(scale (theta_i . phi_j + bias_j)): `(B, N, M)`, in theta's dtype.
+def operands(theta, phi, scale=None, concat_kernel=None):
+    """Queries, and keys times `scale`; the functions below take both."""
+    return theta, phi if scale is None else phi * scale
+
+
+def raw_operands(theta, phi, scale=None, concat_kernel=None):
+    """The same for features that are not embedded: in float32 at least.
+
+    They are neither normalised nor scaled: their products reach thousands, which half
+    precision rounds to whole units of the exponent.
+    """
+    return operands(at_least_float32(theta), at_least_float32(phi), scale)
+
+
+def scores(theta, phi, bias=None):
+    """softmax_j(theta_i . phi_j + bias_j): `(B, N, M)`, in theta's dtype.
 
     `bias` is None or `(B, 1, M)`. The softmax of half precision is in float32.
     """
-    logits = ops.matmul(theta, ops.swapaxes(_scaled(phi, scale), 1, 2))
-    logits = logits if bias is None else logits + _scaled(bias, scale)
+    logits = ops.matmul(theta, ops.swapaxes(phi, 1, 2))
+    logits = logits if bias is None else logits + bias
     if logits.shape[-1] == 1:  # ops.softmax warns of a single key
         return ops.exp(logits - logits)  # 1, with a gradient of 0
     return ops.cast(ops.softmax(at_least_float32(logits), axis=-1), theta.dtype)
 
 
-def dense(theta, phi, g, scale=None, bias=None):
+def dense(theta, phi, g, bias=None):
     """The softmax of all pairs, times g."""
-    return ops.matmul(ops.cast(scores(theta, phi, scale, bias), g.dtype), g)
+    return ops.matmul(ops.cast(scores(theta, phi, bias), g.dtype), g)
 
 
-def chunked(theta, phi, g, scale=None):
+def chunked(theta, phi, g):
     """The same for a slice of the queries at a time, forward and backward.
 
     Of the map only each row's log-sum-exp is kept; the backward pass computes the
     weights of a slice again, so that memory is O(slice * M) in place of O(N * M).
     """
-    phi = _scaled(phi, scale)
     if backend.backend() == "torch" and theta.shape[-1] == g.shape[-1]:
         return _fused(theta, phi, g)
     return _chunked(theta, phi, g)
-
-
-def _scaled(x, scale):
-    return x if scale is None else x * scale
 
 
 def _fused(theta, phi, g):

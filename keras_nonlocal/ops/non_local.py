@@ -2,9 +2,7 @@
 
 from keras import backend, ops
 
-from keras_nonlocal.ops import concatenation, dot_product, gaussian
-from keras_nonlocal.ops.algorithms import MODES, choose
-from keras_nonlocal.ops.half_precision import at_least_float32
+from keras_nonlocal.ops.pairwise import MODES, PAIRWISE, choose_algorithm
 from keras_nonlocal.validation import check_choice
 
 
@@ -68,15 +66,10 @@ def non_local(
     common = backend.result_type(theta.dtype, phi.dtype, dtype)
     theta, phi, g = (ops.cast(t, common) for t in (theta, phi, g))
     sizes = (*theta.shape[:2], phi.shape[1], theta.shape[2], g.shape[2])
-    algorithm = choose(algorithm, mode, *sizes)
-    if mode == "dot_product":
-        y = getattr(dot_product, algorithm)(theta, phi, g)
-        return ops.cast(y, dtype)
-    if mode == "concatenation":
-        a, b = concatenation.split(theta, phi, concat_kernel)
-        return ops.cast(getattr(concatenation, algorithm)(a, b, g), dtype)
-    theta, phi = _prepared(theta, phi, mode)
-    return ops.cast(getattr(gaussian, algorithm)(theta, phi, g, scale), dtype)
+    algorithm = choose_algorithm(mode, algorithm, *sizes)
+    queries, keys = PAIRWISE[mode].operands(theta, phi, scale, concat_kernel)
+    y = PAIRWISE[mode].forms[algorithm].compute(queries, keys, g)
+    return ops.cast(y, dtype)
 
 
 def attention_scores(
@@ -99,21 +92,8 @@ def attention_scores(
     theta, phi = ops.convert_to_tensor(theta), ops.convert_to_tensor(phi)
     _check_shapes(theta, phi)
     _check_arguments(mode, scale, concat_kernel, channels=theta.shape[-1])
-    if mode == "dot_product":
-        return dot_product.scores(theta, phi)
-    if mode == "concatenation":
-        return concatenation.scores(*concatenation.split(theta, phi, concat_kernel))
-    scores = gaussian.scores(*_prepared(theta, phi, mode), scale)
-    return ops.cast(scores, theta.dtype)
-
-
-def _prepared(theta, phi, mode):
-    """Queries and keys in the precision that their products need."""
-    if mode == "embedded_gaussian":
-        return theta, phi
-    # Raw features are neither normalised nor scaled: their products reach thousands,
-    # which half precision rounds to whole units of the exponent.
-    return at_least_float32(theta), at_least_float32(phi)
+    queries, keys = PAIRWISE[mode].operands(theta, phi, scale, concat_kernel)
+    return ops.cast(PAIRWISE[mode].scores(queries, keys), theta.dtype)
 
 
 def _check_shapes(theta, phi, *g):
@@ -135,12 +115,12 @@ def _agree(one, other, axis):
 
 
 def _check_arguments(mode, scale, concat_kernel, channels):
-    if scale is not None and "gaussian" not in mode:
+    if scale is not None and not PAIRWISE[mode].takes_scale:
         raise ValueError(
             f"non_local: `scale` belongs to the Gaussian modes; mode={mode!r} divides "
             f"by the number of keys. Received: scale={scale}."
         )
-    if mode != "concatenation":
+    if not PAIRWISE[mode].takes_concat_kernel:
         if concat_kernel is not None:
             raise ValueError(
                 "non_local: `concat_kernel` belongs to mode='concatenation'. "

@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+from keras_nonlocal.ops.chunks import ceil_divide
+
 BLOCK = 64
 
 
@@ -29,7 +31,7 @@ def prefix_sums(x, reverse=False):
     batch, length, channels = ops.shape(x)
     if isinstance(length, int) and length <= BLOCK:
         return ops.matmul(_triangle(length, reverse, x.dtype), x)
-    count = -(-length // BLOCK)
+    count = ceil_divide(length, BLOCK)
     blocks = ops.reshape(
         _lengthen(x, count * BLOCK - length), (batch, count, BLOCK, channels)
     )

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_nonlocal.ops.first_order import refuse_second_order
+from keras_nonlocal.ops.backends import refuse_second_order
 from keras_nonlocal.ops.half_precision import at_least_float32
 from keras_nonlocal.ops.prefix_sums import prefix_sums
 

@@ -1,13 +1,22 @@
-"""Gradients written by hand know no gradient of their own on PyTorch."""
+"""What depends on the backend: its own kernels, and the limits of its gradients."""
 
 from keras import backend
+
+
+def backend_kernels():
+    """A module of what the backend does faster than keras.ops, or None."""
+    if backend.backend() != "tensorflow":
+        return None
+    from keras_nonlocal.ops import tensorflow_kernels
+
+    return tensorflow_kernels
 
 
 def refuse_second_order():
     """Raises where a backward pass is itself to be differentiated, on PyTorch.
 
-    Its custom functions would take what the forward pass kept for constants, and
-    give wrong numbers silently. TensorFlow differentiates them rightly.
+    Its custom functions would treat what the forward pass kept as constants, and
+    silently give wrong numbers. TensorFlow differentiates them correctly.
     """
     if backend.backend() != "torch":
         return
