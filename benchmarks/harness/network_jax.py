@@ -10,7 +10,7 @@ from harness.steps import Step
 
 
 def inference(form, case, state=None):
-    """A `Step` of one of `networks.OUR_INFERENCE`."""
+    """A `Step` of a form of `network_forms.OURS["inference"]`."""
     call = FORMS[form](our_model(case, state), case.dtype)
     clip = jnp.asarray(clips(case))
     return Step(

@@ -160,7 +160,8 @@ def _the_peer(kind, case):
     from harness import network_torch
 
     network_torch.forget_compiled()
-    return network_torch.state_of(case), network_torch.expected(kind, case)
+    expected = network_torch.expected(kind, THEIRS[kind]["eager"], case)
+    return network_torch.state_of(case), expected
 
 
 def print_rows(kind, rows, network, least):
