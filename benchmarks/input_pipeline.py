@@ -132,8 +132,8 @@ def measure(args, name, clips, folder):
 
 
 def make_job(args, clips):
-    from trainers.video_classification.configs import ClipConfig, DataConfig
     from trainers.video_classification.data import load_index
+    from trainers.video_classification.data.configs import ClipConfig, DataConfig
 
     data = {
         "input_path": clips,

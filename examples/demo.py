@@ -1,24 +1,24 @@
-"""The whole story on generated videos: `make demo`, or `python examples/demo.py`.
+"""The demo on generated videos: `make demo`, or `python examples/demo.py`.
 
-1. Writes H.264 videos of a task that needs long-range space-time reasoning: does
-   the box have the colour of the ball that passed by before? (demo_videos.py)
+1. Writes H.264 videos for a task that needs long-range space-time reasoning: does
+   the box have the same colour as the ball before it? (demo_videos.py)
 2. Trains the same small network without (c2d) and with (nl_c2d) one non-local
    block, and tests both on unseen videos, 2 clips x 3 crops each.
 3. Exports the better one and predicts with the export.
-4. Draws training curves, and where the block looks. (demo_pictures.py)
+4. Draws training curves, and the attention of the block. (demo_pictures.py)
 
-Why c2d cannot learn it: no frame shows both objects, nor do two that pool2 joins,
-and pool5 averages over frames. Its logit is thus a(ball) + b(box), and as either
-colour alone is as frequent in both classes, the mean logit is the same in both:
-by Jensen's inequality no a and b have a cross-entropy below ln 2, that of
-guessing (its accuracy may stray a little from 50 %). i3d, a control with temporal
-convolutions, could learn it: its receptive field covers the clip in res5. In the
-steps that the block needs it does not.
+Why c2d cannot learn it: no frame shows both objects, no two frames that pool2
+combines do, and pool5 averages over frames. So its logit is a(ball) + b(box). Each
+colour alone is equally frequent in both classes, so the mean logit is the same in
+both: by Jensen's inequality no a and b have a cross-entropy below ln 2, that of
+chance (the accuracy may differ a little from 50 %). i3d, a control with temporal
+convolutions, could learn it, as its receptive field covers the clip in res5; it does
+not in the number of steps that the block needs.
 
-Every step is a command that is printed and can be run by hand. What is finished
-is kept in --output: a second run goes on from there, and so does a run after a
-kill. Remove the folder to start afresh. `--seeds 3` repeats step 2 with other
-initial weights and data orders; `--networks c2d nl_c2d i3d` adds that control.
+Every step is a command that is printed and can be run by hand. Finished steps are
+kept in --output: a second run continues from there, also after a kill. Remove the
+folder to start again. `--seeds 3` repeats step 2 with other initial weights and data
+orders; `--networks c2d nl_c2d i3d` adds that control.
 """
 
 import argparse
@@ -45,10 +45,10 @@ class StepFailed(Exception):
 
 
 class Steps:
-    """Runs commands once: those finished before, and unchanged, are kept.
+    """Runs commands once: finished steps whose command is unchanged are kept.
 
     Args:
-        state_file: JSON, step -> what it was run with and whether it finished.
+        state_file: JSON, step -> its key and whether it is finished.
     """
 
     def __init__(self, state_file: pathlib.Path):
@@ -58,13 +58,13 @@ class Steps:
             self._state = json.loads(state_file.read_text(encoding="utf-8"))
 
     def run(self, title, command, output, depends_on=()) -> str:
-        """Runs a command unless its output is there already.
+        """Runs a command unless its output exists already.
 
         Args:
-            title: What it does; names the step.
+            title: Name of the step.
             command: Arguments, the first a script of the repository.
-            output: What it makes. Removed first if it was made differently;
-                kept if the step was interrupted.
+            output: File or folder that the command writes. Removed first if it was
+                written by another command; kept if the step was interrupted.
             depends_on: Keys of earlier steps, and files, that it reads.
 
         Returns:
@@ -97,11 +97,11 @@ def run_command(command):
         StepFailed: It exited with another code than 0.
     """
     print(f"$ {shlex.join(['python', *command])}", flush=True)
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}  # errors alone
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}  # only errors
     with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment) as run:
         try:
             code = run.wait()
-        except KeyboardInterrupt:  # it got one too, and may have things to save
+        except KeyboardInterrupt:  # the command receives it too, and may save its state
             run.wait()
             raise
     if code:
@@ -127,7 +127,7 @@ def _relative(path):
     return os.path.relpath(path, ROOT)
 
 
-# === The story ===
+# === The steps ===
 
 
 def demo(output: pathlib.Path, networks, num_seeds: int):

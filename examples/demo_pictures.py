@@ -1,11 +1,11 @@
-"""Draws the demo's pictures: training curves, and where a block looks.
+"""Draws the demo's pictures: training curves, and the attention of a block.
 
     python examples/demo_pictures.py DEMO [NETWORK ...]
 
-DEMO is what examples/demo.py wrote. `curves.png` compares the networks;
-`attention.png` has, for each class, a test clip and the 20 strongest
-connections (paper, Fig. 3) of the position on the ball or the box that looks most
-across the curtain.
+DEMO is the output folder of examples/demo.py. `curves.png` compares the networks.
+`attention.png` shows, for each class, a test clip and the 20 strongest connections
+(paper, Fig. 3) of one position on the ball or the box: the one with the most
+attention to the frames on the other side of the curtain.
 """
 
 import pathlib
@@ -52,7 +52,7 @@ def read_curve(folder, name):
 
 
 def draw_curves(runs: dict[str, list[pathlib.Path]]) -> Figure:
-    """Loss in training and accuracy on validation videos, every run a line."""
+    """Draws training loss and validation accuracy, with a line for every run."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     for network, folders in runs.items():
@@ -75,7 +75,7 @@ def draw_curves(runs: dict[str, list[pathlib.Path]]) -> Figure:
 
 
 def load_trained(model_dir):
-    """The task and the model that `trainers/video.py` would predict with."""
+    """The task and the model with which `trainers/video.py` would predict."""
     _, experiment = config.load_experiment([str(model_dir / "params.yaml")], [])
     names = (model_dir / "classes.txt").read_text(encoding="utf-8").split()
     task = VideoClassificationTask(experiment.task, class_names=names)
@@ -85,7 +85,7 @@ def load_trained(model_dir):
 
 
 def draw_attention(model_dir, videos) -> Figure:
-    """A row of frames and arrows per video."""
+    """Draws a row of frames and arrows per video."""
     task, model = load_trained(model_dir)
     figure = Figure(figsize=(12, 1.65 * len(videos)), layout="constrained")
     for axes, video in zip(figure.subplots(len(videos)), videos, strict=True):
@@ -109,7 +109,7 @@ def _draw_row(axes, task, model, video):
 
 
 def farthest_looking(maps, frames):
-    """The query on the ball or the box that looks most into the other half."""
+    """The query on the ball or the box with the most attention to the other half."""
     late = [grid.centres[:, 0] >= len(frames) / 2 for grid in (maps.queries, maps.keys)]
     across = late[0][:, None] != late[1]  # (N, M)
     weight = (maps.scores[0] * across).sum(axis=1)
@@ -117,7 +117,7 @@ def farthest_looking(maps, frames):
 
 
 def is_colorful(frames, points):
-    """Whether each pixel (t, y, x) has a colour; the background has none."""
+    """Whether each pixel (t, y, x) is coloured; the background is grey."""
     saturation = np.ptp(frames.astype(int), axis=-1)
     t, y, x = np.rint(points).astype(int).T
     return saturation[t, y, x] > 128

@@ -2,14 +2,14 @@
 
     python examples/demo_videos.py OUTPUT [--train 3000] [--val 200] [--test 300]
 
-Every video is one second long. A ball drifts by; striped curtains cover the
-view; then, anywhere in the frame, a box drifts by. The class is `same` if both
-have one colour, `different` if their hues are a quarter of the colour circle
-apart or more. Each colour alone says nothing about the class, nor does any
-single frame: only the two together, far apart in space and in time.
+Every video is one second long. A ball moves; striped curtains cover the view;
+then a box moves, anywhere in the frame. The class is `same` if both have the same
+colour, `different` if their hues are at least a quarter of the colour circle
+apart. Neither colour alone determines the class, nor does a single frame: only the
+two together, far apart in space and time.
 
-Written as H.264, one folder per class, the same on every run. Files that exist
-already are kept.
+Written as H.264, one folder per class, the same on every run. Existing files are
+kept.
 """
 
 import argparse
@@ -37,11 +37,11 @@ SPLITS = {"train": 3000, "val": 200, "test": 300}
 NUM_FRAMES, HEIGHT, WIDTH = 18, 64, 80
 CURTAIN = slice(7, 11)  # the ball is before it, the box behind it
 SIZE = 16  # of the ball and of the box, pixels
-MARGIN = 10  # columns on the left and right that a test crop may lack
+MARGIN = 10  # columns on the left and right that a test crop may cut off
 
 
 def make_video(split: str, number: int) -> tuple[np.ndarray, str]:
-    """Frames (T, H, W, 3) uint8 and class of a video, by split and number."""
+    """Makes the frames (T, H, W, 3) uint8 and the class of a numbered video."""
     rng = np.random.default_rng([sorted(SPLITS).index(split), number])
     label = number % 2
     hue = rng.random()
@@ -87,7 +87,7 @@ def _stripes(rng):
 
 
 def write_split(output, split: str, count: int) -> int:
-    """Writes the videos of a split that are missing; returns how many those were."""
+    """Writes the missing videos of a split; returns their number."""
     folder = pathlib.Path(output, split)
     for name in CLASSES:
         (folder / name).mkdir(parents=True, exist_ok=True)

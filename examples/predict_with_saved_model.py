@@ -1,10 +1,10 @@
-"""Names the action in a video with an exported network: no Keras needed.
+"""Predicts the class of videos with an exported network, without Keras.
 
     python examples/predict_with_saved_model.py EXPORT_DIR VIDEO [VIDEO ...]
 
-Needs tensorflow, av and numpy alone. EXPORT_DIR is what `--mode export` wrote;
-its highest version is used, as TF Serving would. One clip is taken from the
-middle of the video, so scores differ a little from those of the full test.
+Needs only tensorflow, av and numpy. EXPORT_DIR is the output of `--mode export`; its
+highest version is used, as in TF Serving. One clip is taken from the middle of the
+video, so scores differ a little from those of all test views.
 """
 
 import json
@@ -20,7 +20,7 @@ import tensorflow as tf
 
 
 def read_middle_clip(path, num_frames, temporal_stride):
-    """RGB frames (num_frames, H, W, 3) of the middle of a video, wrapped round."""
+    """Reads RGB frames (num_frames, H, W, 3) from the middle; repeats short videos."""
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise ValueError("no video stream")
@@ -34,7 +34,7 @@ def read_middle_clip(path, num_frames, temporal_stride):
 
 
 def upright(frame):
-    """RGB pixels of a frame, turned as phones note that they were held."""
+    """RGB pixels of a frame, rotated as its metadata say (videos of phones)."""
     pixels = frame.to_ndarray(format="rgb24", threads=1)
     return np.rot90(pixels, round(frame.rotation / 90))
 
@@ -47,7 +47,7 @@ def main(export_dir, *videos):
     assets = folder / "assets"
     classes = (assets / "classes.txt").read_text(encoding="utf-8").splitlines()
     clip = json.loads((assets / "preprocessing.json").read_text())
-    model = tf.saved_model.load(str(folder))  # keep it: signatures hold it weakly
+    model = tf.saved_model.load(str(folder))  # signatures have only weak references
     network = model.signatures["serving_default"]
     failed = 0
     for video in videos:

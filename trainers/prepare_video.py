@@ -1,39 +1,43 @@
-"""Turns videos into sharded TFRecords of JPEG frames, which train faster.
+"""Writes videos as sharded TFRecords of JPEG frames, from which training is faster.
 
     python trainers/prepare_video.py --input_path=videos/ --output_dir=records/
 
-Any index that training reads will do. Finished shards are kept, so an
-interrupted run is continued by the same command. Videos that had to be left out
-are printed, and listed with the reason in `report.json`.
+`--input_path` may be any index that training reads. The data set can also be that of a
+training config: its `train_data`, or the one that `--data` names. Settings without a
+flag of their own are overridden as in trainers/video.py:
+
+    python trainers/prepare_video.py --config A.yaml --data=validation_data \\
+        --output_dir=records/val [--params_override=a.b=c ...]
+
+Finished shards are kept: to continue an interrupted run, repeat the command. Videos
+that are left out are printed, and listed with the reason in `report.json`.
 """
 
-import os
 import pathlib
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised
-if not __package__:
+if not __package__:  # run as a file: imports start at the repository root
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from absl import app, flags
+from trainers.core import cli
 
-from trainers.video_classification.data import DataError, load_index
-from trainers.video_classification.data.prepare import prepare
+cli.quiet_start()
 
-_INPUT = flags.DEFINE_string(
-    "input_path", None, "Folder of class folders, or index file.", required=True
+from absl import app, flags  # noqa: E402
+
+cli.define_config_flags()
+_DATA = flags.DEFINE_enum(
+    "data", "train_data", ["train_data", "validation_data"], "Data set of the config."
 )
-_OUTPUT = flags.DEFINE_string("output_dir", None, "Where to write.", required=True)
-_FORMAT = flags.DEFINE_string("index_format", "auto", "See DataConfig.index_format.")
-_ROOT = flags.DEFINE_string("video_root", "", "Where relative paths start from.")
-_CLASSES = flags.DEFINE_string("class_file", "", "Class names, one per line.")
-_SPLIT = flags.DEFINE_string("split", "", "Rows of a CSV index to take.")
-_MULTILABEL = flags.DEFINE_bool("is_multilabel", False, "Several labels per video.")
+_INPUT = flags.DEFINE_string(
+    "input_path", None, "Folder of class folders, or index file; over the config's."
+)
+_OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of the shards.")
 _SHORT_SIDE = flags.DEFINE_integer(
     "short_side", 256, "Larger frames are scaled down to it.", lower_bound=1
 )
 _QUALITY = flags.DEFINE_integer(
-    "quality", 85, "Of the JPEG frames.", lower_bound=1, upper_bound=100
+    "quality", 85, "Quality of the JPEG frames.", lower_bound=1, upper_bound=100
 )
 _SHARDS = flags.DEFINE_integer(
     "num_shards", 0, "0: one for every 64 videos.", lower_bound=0
@@ -44,42 +48,60 @@ _WORKERS = flags.DEFINE_integer(
 _MAX_NAMED = 20
 
 
-def main(_) -> None:
-    # Here, because the worker processes import this file and need no Model Garden.
-    from trainers.video_classification.configs import DataConfig
+def main(arguments) -> None:
+    """Writes the shards that the flags describe; prints what was left out."""
+    # Imported here, because the worker processes import this file too.
+    from trainers.core.errors import UserError
+    from trainers.video_classification.data import load_index
+    from trainers.video_classification.data.tfrecords.shards import write_shards
 
-    data = DataConfig(
-        input_path=_INPUT.value,
-        index_format=_FORMAT.value,
-        video_root=_ROOT.value,
-        class_file=_CLASSES.value,
-        split=_SPLIT.value,
-        is_multilabel=_MULTILABEL.value,
+    if len(arguments) > 1:
+        raise UserError(f"Unexpected arguments: {' '.join(arguments[1:])}")
+    if not _OUTPUT.value:
+        raise UserError("--output_dir is required; see --help.")
+    summary = write_shards(
+        load_index(_data_config()),
+        _OUTPUT.value,
+        short_side=_SHORT_SIDE.value,
+        quality=_QUALITY.value,
+        num_shards=_SHARDS.value,
+        workers=_WORKERS.value,
     )
-    try:
-        report = prepare(
-            load_index(data),
-            _OUTPUT.value,
-            short_side=_SHORT_SIDE.value,
-            quality=_QUALITY.value,
-            num_shards=_SHARDS.value,
-            workers=_WORKERS.value,
+    _print("left out", summary.left_out)
+    _print("damaged", summary.damaged)
+    print(f"{summary.num_written} videos written to {_OUTPUT.value}")
+    if not summary.num_written:
+        raise UserError("None of the videos could be decoded: nothing to train on.")
+
+
+def _data_config():
+    """The data set of the config, with `--input_path` if it is given."""
+    from trainers.core import config
+    from trainers.core.errors import UserError
+    from trainers.video_classification import experiments
+
+    name = flags.FLAGS.experiment
+    if not name and not flags.FLAGS.config:
+        name = experiments.DEFAULT
+    _, experiment = config.load_experiment(
+        flags.FLAGS.config, flags.FLAGS.params_override, name
+    )
+    data = getattr(experiment.task, _DATA.value)
+    data.input_path = _INPUT.value or data.input_path
+    if not data.input_path:
+        raise UserError(
+            f"No videos: give --input_path, or a --config with task.{_DATA.value}."
+            "input_path."
         )
-    except (DataError, OSError) as error:
-        sys.exit(f"error: {error}")
-    _print("left out", report.left_out)
-    _print("damaged", report.damaged)
-    print(f"{report.num_written} videos written to {_OUTPUT.value}")
-    if not report.num_written:
-        sys.exit("error: not one of the videos could be decoded; nothing to train on.")
+    return data
 
 
-def _print(what: str, videos: dict[str, str]) -> None:
+def _print(title: str, videos: dict[str, str]) -> None:
     for path, reason in sorted(videos.items())[:_MAX_NAMED]:
-        print(f"{what}: {path}: {reason}")
+        print(f"{title}: {path}: {reason}")
     if len(videos) > _MAX_NAMED:
-        print(f"{what}: {len(videos) - _MAX_NAMED} more, see report.json")
+        print(f"{title}: {len(videos) - _MAX_NAMED} more, see report.json")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.leave_on_error(lambda: app.run(lambda argv: cli.run(lambda: main(argv))))

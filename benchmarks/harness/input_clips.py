@@ -66,19 +66,19 @@ def cuts(index, data, clip, count, seed):
 
     known = {}
     for number in range(count):
-        record = index.records[sampling.sample_video(seed, number, len(index))]
-        file = os.stat(record.path).st_ino
+        video = index.videos[sampling.sample_video(seed, number, len(index))]
+        file = os.stat(video.path).st_ino
         if file not in known:
-            source = reading.open_source(record.path, data.decoder)
-            _, picture = next(iter(source.pictures(np.array([0]))))
-            known[file] = source.num_frames, picture.size
+            opened = reading.open_frames(video.path, data.decoder)
+            _, picture = next(iter(opened.pictures(np.array([0]))))
+            known[file] = opened.num_frames, picture.size
         num_frames, size = known[file]
         plan = RandomView(data, clip, sampling.sample_generator(seed, number))
         frames = plan.frames(num_frames)[0].tolist()
         window = plan.windows(*size)[0]
         yield Cut(
-            record.path,
-            record.labels[0],
+            video.path,
+            video.labels[0],
             tuple(frames),
             window.height,
             window.width,

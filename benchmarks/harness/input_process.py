@@ -134,8 +134,8 @@ def _proportional_mib(number):
 def _our_batches(job):
     import tensorflow as tf
 
-    from trainers.video_classification.configs import ClipConfig, DataConfig
     from trainers.video_classification.data import load_index, make_dataset
+    from trainers.video_classification.data.configs import ClipConfig, DataConfig
 
     tf.get_logger().setLevel("ERROR")
     data = DataConfig(**job.data, num_parallel_decodes=job.workers)

@@ -100,7 +100,7 @@ def _trainer(case, state):
         distribution.separate_seeds(model)
         chosen = config.trainer.optimizer_config
         optimizer = optimization.build_optimizer(chosen, config.runtime)
-        optimization.prepare(optimizer, model)
+        optimization.build_for(optimizer, model)
         return Trainer(config, task, model, optimizer)
 
 

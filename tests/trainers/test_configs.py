@@ -11,7 +11,6 @@ from trainers.core import config
 from trainers.core.errors import UserError
 from trainers.core.optimization import build_learning_rate
 from trainers.video_classification import experiments  # noqa: F401 (registers)
-from trainers.video_classification.data.views import check_view_settings
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 ALL = sorted(CONFIGS.rglob("*.yaml"))
@@ -55,8 +54,10 @@ def test_all_kinetics_recipes_are_there():
 def test_every_config_loads_and_can_be_written_back(path, tmp_path):
     name, experiment = config.load_experiment([str(path)])
     task = experiment.task
+    task.check()
+    task.clip.check()
     for data in (task.train_data, task.validation_data):
-        check_view_settings(data, task.clip)
+        data.check()
         assert data.input_path and data.global_batch_size > 0
     assert experiment.trainer.train_steps > 0
     rate = build_learning_rate(experiment.trainer.optimizer_config)
@@ -116,16 +117,15 @@ def header_gmacs(path):
 
 def described_gmacs(path):
     from keras_nonlocal.describe import describe
-    from keras_nonlocal.models import C2D, I3D
+    from keras_nonlocal.models import build
 
     task = load(path).task
     options = task.model.as_dict()
-    if options["name"] == "c2d":
-        del options["temporal_kernel"]
-    build = {"c2d": C2D, "i3d": I3D}[options["name"]]
+    name = options.pop("name")
     side = task.train_data.crop_size
     shape = (task.clip.num_frames, side, side, 3)
-    return describe(build(input_shape=shape, **{**options, "num_classes": 400})).gmacs
+    options["num_classes"] = 400
+    return describe(build(name, input_shape=shape, **options)).gmacs
 
 
 def test_the_cost_in_a_header_is_what_the_network_costs():

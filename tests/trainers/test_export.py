@@ -18,8 +18,9 @@ from tensorflow.python.eager import context
 from keras_nonlocal.models import C2D
 from trainers.core.errors import UserError
 from trainers.video_classification import export, serving
-from trainers.video_classification.configs import ClipConfig, DataConfig, ExportConfig
+from trainers.video_classification.configs import ExportConfig
 from trainers.video_classification.data import resize_and_center_crop, write_video
+from trainers.video_classification.data.configs import ClipConfig, DataConfig
 from trainers.video_classification.scoring import inference_form
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -1,8 +1,8 @@
 import pytest
 
 from trainers.video_classification import input_benchmark
-from trainers.video_classification.configs import ClipConfig, DataConfig
 from trainers.video_classification.data import load_index, write_video
+from trainers.video_classification.data.configs import ClipConfig, DataConfig
 from trainers.video_classification.input_benchmark import Stage
 
 CLIP = ClipConfig(num_frames=4, temporal_stride=2)

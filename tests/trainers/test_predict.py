@@ -9,12 +9,9 @@ import pytest
 
 from trainers.core.errors import UserError
 from trainers.video_classification import predict
-from trainers.video_classification.configs import (
-    ClipConfig,
-    DataConfig,
-    EvaluationConfig,
-)
+from trainers.video_classification.configs import EvaluationConfig
 from trainers.video_classification.data import write_video
+from trainers.video_classification.data.configs import ClipConfig, DataConfig
 
 COLORS = ("red", "green", "blue")
 MEAN, STD = 127.5, 63.75

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_nonlocal.models import C2D
-from trainers.video_classification.configs import ClipConfig, DataConfig
+from trainers.video_classification.data.configs import ClipConfig, DataConfig
 from trainers.video_classification.scoring import build_scorer
 
 NUM_FRAMES, NUM_CLASSES = 4, 5

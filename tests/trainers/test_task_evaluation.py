@@ -152,7 +152,7 @@ def test_scores_that_are_not_finite_are_an_error():
 def test_no_video_at_all_is_an_error():
     rows, _ = views()
     rows["weight"][:] = 0
-    with pytest.raises(ValueError, match="Not one video"):
+    with pytest.raises(ValueError, match="None of the videos"):
         evaluate(rows)
 
 

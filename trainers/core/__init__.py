@@ -1,0 +1,13 @@
+"""What all trainers share. In reading order:
+
+- `config_definitions.py`: trainer and runtime settings, with their checks.
+- `config.py`: builds a config from factory, YAML and overrides; saves and compares it.
+  `yaml_io.py` reads and writes the files, `model_garden.py` explains unused keys.
+- `task.py`: the interface of a task.
+- `runner.py`: a whole training or evaluation, with checkpoints and curves.
+- `trainer.py`: its steps. `accumulation.py` and `recomputation.py` save memory.
+- `optimization.py`: optimizers and learning rates. `distribution.py`: devices,
+  precision and seeds.
+- `checkpoints.py`: saving and restoring. `lock.py`: one training per directory.
+- `cli.py`, `errors.py`, `progress.py`, `signals.py`: the terminal.
+"""

@@ -1,10 +1,10 @@
-"""Gradient accumulation: an update from one part of its batch after another."""
+"""Gradient accumulation: a batch is computed in parts, one after another."""
 
 import tensorflow as tf
 
 
 def part_of(inputs, index, num_parts: int):
-    """The `index`-th of `num_parts` equal parts of a batch, a structure of tensors.
+    """Part number `index` of `num_parts` equal parts of a batch.
 
     Example:
     >>> part_of(tf.range(6), tf.constant(1), 3).numpy().tolist()
@@ -16,22 +16,22 @@ def part_of(inputs, index, num_parts: int):
 
 
 def _split(x, num_parts):
-    """(B, ...) -> (num_parts, B / num_parts, ...); sizes that are known stay so."""
+    """(B, ...) -> (num_parts, B / num_parts, ...); static sizes stay static."""
     sizes = tf.shape(x)
     batch, *rest = (sizes[i] if n is None else n for i, n in enumerate(x.shape))
     return tf.reshape(x, (num_parts, batch // num_parts, *rest))
 
 
 def accumulate(strategy, compute, num_parts: int, args=()):
-    """Sum of what `compute` gives for each part, in cross-replica context.
+    """Sums the outputs of `compute` over the parts, in cross-replica context.
 
-    A loop, so that the graph and the memory are those of one part: the next
-    begins when the sums of the last are there. It is around the replicas, which
-    may sum over one another within.
+    This is a loop, so that graph and memory are those of one part: a part begins
+    when the sums of the one before are complete. The loop runs outside of the
+    replicas, so that `compute` may reduce over them.
 
     Args:
         strategy: `tf.distribute.Strategy`.
-        compute: Called on each replica with the index of a part, a scalar tensor,
+        compute: Called on each replica with the index of a part (a scalar tensor)
             and `args`; returns a structure of tensors.
         num_parts: At least 1.
         args: Per-replica values.
@@ -52,7 +52,7 @@ def accumulate(strategy, compute, num_parts: int, args=()):
 
 
 def _after(index, sums, strategy):
-    """`index`, once the sums are there: else TensorFlow starts on the next part."""
+    """`index`, after the sums: TensorFlow would start the next part before them."""
     values = [strategy.experimental_local_results(x) for x in tf.nest.flatten(sums)]
     with tf.control_dependencies(tf.nest.flatten(values)):
         return tf.identity(index)

@@ -1,8 +1,8 @@
 """Checkpoints keyed by the path of each variable.
 
-`tf.train.Checkpoint(model=keras_model)` loses Keras 3 layers held in lists,
-dicts, and the state of dropout seeds, and says nothing. A dict of variables by
-path loses none, reads well, and can be compared with a model before a restore.
+`tf.train.Checkpoint(model=keras_model)` silently misses Keras 3 layers in lists and
+dicts, and the state of dropout seeds. A dict of variables by path has them all, is
+readable, and can be compared with a model before a restore.
 """
 
 import json
@@ -18,12 +18,13 @@ from trainers.core.yaml_io import write_json
 
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _BEST_INFO = "info.json"
-# Keras numbers these by how many the process has made; a path names them anyway.
+# Keras appends a number that depends on how many the process has created; the rest
+# of the path identifies them.
 _NUMBERED = re.compile(r"\bseed_generator_\d+\b")
 
 
 def by_path(variables: Iterable) -> dict:
-    """`tf.Variable`s of Keras variables by path.
+    """The `tf.Variable` behind each Keras variable, by path.
 
     Raises:
         ValueError: Two variables share a path.
@@ -33,15 +34,15 @@ def by_path(variables: Iterable) -> dict:
         path = _NUMBERED.sub("seed_generator", variable.path)
         if path in named:
             raise ValueError(
-                f"Two variables have the path {path!r}: a checkpoint would hold one "
-                "of them only. Name the layers apart."
+                f"Two variables have the path {path!r}: a checkpoint would hold only "
+                "one of them. Give the layers different names."
             )
         named[path] = variable.value
     return named
 
 
 def training_checkpoint(global_step, model, optimizer) -> tf.train.Checkpoint:
-    """All the state that training goes on from."""
+    """A checkpoint of the complete state of training."""
     return tf.train.Checkpoint(
         global_step=global_step,
         model=by_path(model.variables),
@@ -50,7 +51,7 @@ def training_checkpoint(global_step, model, optimizer) -> tf.train.Checkpoint:
 
 
 def restore_training(global_step, model, optimizer, prefix: str):
-    """Restores everything `training_checkpoint` saves; nothing may be missing.
+    """Restores all that `training_checkpoint` saves, from a checkpoint with all of it.
 
     Raises:
         UserError: The checkpoint is of another model or optimizer.
@@ -62,11 +63,11 @@ def restore_training(global_step, model, optimizer, prefix: str):
     _check_shapes(_shapes_of(expected), found, prefix)
     checkpoint = training_checkpoint(global_step, model, optimizer)
     status = _read(checkpoint, prefix).assert_existing_objects_matched()
-    status.expect_partial()  # TensorFlow's own count of saves is left
+    status.expect_partial()  # TensorFlow's own count of saves is not restored
 
 
 def restore_model(model, source: str):
-    """Restores a model alone, from whatever holds one.
+    """Restores the model alone.
 
     Args:
         model: Built Keras model.
@@ -74,7 +75,8 @@ def restore_model(model, source: str):
             `.weights.h5` file.
 
     Raises:
-        UserError: No such file, or one of another model; says which variables.
+        UserError: No such file, or one of another model; names the variables that
+            differ.
     """
     variables = by_path(model.variables)
     if source.endswith(".keras"):
@@ -86,10 +88,10 @@ def restore_model(model, source: str):
 
 
 def read_model(prefix: str) -> dict:
-    """The model in a checkpoint: arrays by the paths of its variables.
+    """The weights in a checkpoint: arrays by variable path.
 
     Raises:
-        UserError: It cannot be read, or holds no model of ours.
+        UserError: It cannot be read, or was not written by these trainers.
     """
     reader, paths = _reader(prefix), _model_shapes(prefix)
     if not paths:
@@ -143,22 +145,22 @@ def _require_file(source: str):
 
 
 def find(source: str) -> str:
-    """Prefix of the checkpoint at `source`, or of the newest in that folder.
+    """Prefix of the checkpoint at `source`, or of the newest one in that folder.
 
     Raises:
-        UserError: There is none.
+        UserError: No checkpoint was found.
     """
     prefix = tf.train.latest_checkpoint(source) if tf.io.gfile.isdir(source) else source
     if not prefix or not tf.io.gfile.exists(f"{prefix}.index"):
         raise UserError(
-            f"No checkpoint at {source}. Expected a model directory that has been "
-            "trained in, or the path of a checkpoint without `.index`."
+            f"No checkpoint at {source}. Expected the model directory of a training "
+            "run, or the path of a checkpoint without `.index`."
         )
     return str(prefix)
 
 
 def latest(model_dir) -> str | None:
-    """Prefix of the newest checkpoint of a model directory, if there is one."""
+    """Prefix of the newest checkpoint of a model directory; None without any."""
     return tf.train.latest_checkpoint(str(model_dir))
 
 
@@ -192,7 +194,7 @@ def _model_shapes(prefix: str) -> dict[str, tuple]:
 
 
 def _key(path: str) -> str:
-    """What TensorFlow calls a variable in a checkpoint; `_shapes` the other way."""
+    """TensorFlow's key of a variable in a checkpoint; `_shapes` does the inverse."""
     top, path = path.split("/", 1)
     return f"{top}/{path.replace('.', '..').replace('/', '.S')}{_SUFFIX}"
 
@@ -206,7 +208,7 @@ def _prefixed(prefix: str, values: Mapping) -> dict:
 
 
 def _check_shapes(expected: Mapping, found: Mapping, source: str):
-    """Raises where a checkpoint is not of this model."""
+    """Raises `UserError` unless a checkpoint has exactly the model's variables."""
     problems = [
         *(f"{path}: not in the checkpoint" for path in expected.keys() - found.keys()),
         *(f"{path}: not in the model" for path in found.keys() - expected.keys()),
@@ -229,16 +231,16 @@ def _check_shapes(expected: Mapping, found: Mapping, source: str):
 class Saver:
     """Saves the newest checkpoints of a model directory, and the best.
 
-    TensorFlow writes beside and renames, so a process killed at any moment
-    leaves a checkpoint that was whole before.
+    TensorFlow writes to another name and renames, so a process that is killed at any
+    moment leaves the complete checkpoint of before.
 
     Args:
         checkpoint: From `training_checkpoint`.
-        model_dir: Where to.
-        max_to_keep: Of the newest.
-        best_dir: Where the best is kept; None for nowhere.
-        metric: What best means.
-        higher_is_better: Which way.
+        model_dir: Folder of the newest checkpoints.
+        max_to_keep: How many of these to keep.
+        best_dir: Folder of the best checkpoint; None keeps none.
+        metric: Name of the metric that selects the best.
+        higher_is_better: Whether the best has the highest value, or the lowest.
     """
 
     def __init__(
@@ -261,19 +263,20 @@ class Saver:
         self._sign = 1 if higher_is_better else -1
 
     def save(self, step: int):
-        """Saves, unless this step has been saved already."""
+        """Saves a checkpoint, unless this step has been saved already."""
         newest = self._newest.latest_checkpoint
         if not newest or not newest.endswith(f"-{step}"):
             _write(self._newest, step)
 
     def save_if_best(self, step: int, metrics: Mapping) -> bool:
-        """Saves if the metric is better than ever; a NaN never is."""
+        """Saves if the metric is better than ever before; a NaN never is."""
         if not self._best:
             return False
         if self._metric not in metrics:
             raise UserError(
                 "trainer.best_checkpoint_eval_metric is "
-                f"{self._metric!r}; the evaluation has {', '.join(sorted(metrics))}."
+                f"{self._metric!r}; the evaluation gives "
+                f"{', '.join(sorted(metrics))}."
             )
         value = float(metrics[self._metric])
         if not self._sign * value > self._sign * self._best_value():
@@ -297,8 +300,8 @@ def _write(manager: tf.train.CheckpointManager, step: int):
         reason = (error.message or "").strip().splitlines()[-1:]
         raise UserError(
             f"Cannot write the checkpoint of step {step} to {manager.directory}: "
-            f"{' '.join(reason)}. The checkpoints from before are whole: make room, "
-            "and run the same command again."
+            f"{' '.join(reason)}. Earlier checkpoints are complete: make room on the "
+            "disk, and run the same command again."
         ) from error
 
 

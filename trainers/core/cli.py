@@ -1,4 +1,4 @@
-"""Running a command so that a user's mistake reads as one line, not a traceback."""
+"""Runs a command so that a user's mistake is printed as one line, not a traceback."""
 
 import gc
 import os
@@ -6,11 +6,15 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from absl import flags
+
 from trainers.core.errors import Interrupted
 
 
 def quiet_start():
-    """Silences TensorFlow's start-up notes, unless asked for; before its import.
+    """Silences TensorFlow's start-up messages. Call it before importing TensorFlow.
+
+    TF_CPP_MIN_LOG_LEVEL and GRPC_VERBOSITY are kept if they are set.
 
     Raises:
         SystemExit: Keras is set to another backend.
@@ -25,6 +29,19 @@ def quiet_start():
         )
 
 
+def define_config_flags():
+    """Defines --config, --experiment and --params_override, which build a config."""
+    flags.DEFINE_multi_string(
+        "config", [], "YAML file; may be given several times, later over earlier."
+    )
+    flags.DEFINE_string(
+        "experiment", None, "Factory to start from; over the one that a config names."
+    )
+    flags.DEFINE_multi_string(
+        "params_override", [], "a.b=c, over all configs; may be given several times."
+    )
+
+
 def fail(message) -> None:
     """Prints `error: message` and exits with 1."""
     _print_error(message)
@@ -34,13 +51,14 @@ def fail(message) -> None:
 def run(command: Callable[[], int | None]):
     """Runs a command and exits with its code.
 
-    What a user can put right (ValueError, OSError, ExportError and the like) is
-    printed as `error: ...`, exit code 1; anything else is ours, and shows its
-    traceback. A signal exits with 128 + its number.
+    Errors that a user can correct (ValueError and OSError, with their subclasses)
+    are printed as `error: ...`, with exit code 1; all others show their traceback,
+    as does a user's mistake if NONLOCAL_TRACEBACK is set. After a signal the exit
+    code is 128 + its number.
     """
     code = _exit_code(command)
-    # Threads of tf.data that call Python must end while there is a Python: an
-    # iterator that is still alive when the interpreter shuts down hangs it.
+    # tf.data's threads call Python: an iterator that still exists when the
+    # interpreter shuts down would block it forever.
     gc.collect()
     sys.exit(code)
 
@@ -67,11 +85,11 @@ def _print_error(message):
 
 
 def leave_on_error(program: Callable[[], object]):
-    """Runs a program; exits of a code other than 0 skip Python's clean-up.
+    """Runs a program; exits with a code other than 0 skip Python's clean-up.
 
-    After an error in the middle of training, tf.data goes on decoding in Python
-    threads, whatever is collected: the interpreter on its way out waits for them
-    and they for it. One exit in four hung.
+    After an error in the middle of training, tf.data keeps decoding in Python
+    threads even after garbage collection: the interpreter waits for them, and they
+    wait for the interpreter. One exit in four hung.
     """
     try:
         program()

@@ -1,10 +1,10 @@
-"""Experiments from factory, YAML files and overrides, in that order.
+"""Experiment configs: built from a factory, YAML files and overrides; saved, compared.
 
-    experiment: video_classification      # the factory, in the first YAML
+    experiment: video_classification      # the factory, in one of the YAML files
     trainer: {train_steps: 1000}          # fields of its ExperimentConfig
 
 Every key and every type is checked against the dataclasses before anything
-runs, and the error names the file, the key and the nearest right one.
+runs. The error names the file, the key and the nearest valid one.
 """
 
 import pathlib
@@ -18,12 +18,13 @@ from official.core import exp_factory
 from official.core import registry as _registry
 from official.modeling import hyperparams
 
-from trainers.core.errors import UserError, check_choice, did_you_mean
+from trainers.core import model_garden
+from trainers.core.errors import UserError, check_key, did_you_mean
 from trainers.core.yaml_io import parse_yaml, read_yaml, write_text
 
 PARAMS_FILE = "params.yaml"
 _FACTORY_KEY = "experiment"
-# The Model Garden writes several overrides as one: a.b=c,d.e=f
+# As in the Model Garden, one flag may hold several overrides: a.b=c,d.e=f
 _ANOTHER_OVERRIDE = re.compile(r",(?=[A-Za-z_]\w*(?:\.\w+)+=)")
 
 
@@ -32,12 +33,12 @@ def load_experiment(
     overrides: Sequence[str] = (),
     experiment: str | None = None,
 ):
-    """Puts an `ExperimentConfig` together.
+    """Builds an `ExperimentConfig`.
 
     Args:
-        config_files: YAML files, the later over the earlier.
-        overrides: `a.b=c` or `a.b=c,d.e=f`, the later over the earlier, over
-            all files; the values are read as YAML.
+        config_files: YAML files; later ones override earlier ones.
+        overrides: `a.b=c` or `a.b=c,d.e=f`; later ones override earlier ones, and
+            all override the files. The values are parsed as YAML.
         experiment: Name of the factory; by default the `experiment` key of
             the files.
 
@@ -78,7 +79,7 @@ def build_experiment(name: str):
 
 
 def _factories_named(layers):
-    """Takes the `experiment` keys out of the YAML layers."""
+    """Removes the `experiment` keys from the YAML layers; returns them by file."""
     return {
         source: values.pop(_FACTORY_KEY)
         for source, values in layers
@@ -90,7 +91,7 @@ def _the_factory(named: Mapping[str, str]) -> str:
     if not named:
         raise UserError(
             "No experiment is named: give --experiment, or a --config YAML with a "
-            "line like `experiment: video_classification`."
+            "line such as `experiment: video_classification`."
         )
     for source, name in named.items():
         if not isinstance(name, str):
@@ -109,7 +110,7 @@ def _parse_override(text: str) -> dict:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise UserError(f"--params_override={text}: expected a.b.c=value.")
-    # Nothing behind the sign empties a text, as a shell user means it.
+    # `a.b=` sets an empty string, as in a shell; YAML would read null.
     nested = parse_yaml(value, f"--params_override={text}") if value else ""
     for key in reversed(keys):
         nested = {key: nested}
@@ -122,8 +123,8 @@ def override(config, values: Mapping, source: str, prefix: str = ""):
     Args:
         config: `hyperparams.Config` to change.
         values: Field name -> value, or mapping for a config within it.
-        source: Where they come from, for errors.
-        prefix: Path of `config` in the whole, for errors.
+        source: File or flag that the values come from, for errors.
+        prefix: Path of `config` in the experiment, for errors.
 
     Raises:
         UserError: Unknown key or wrong type.
@@ -133,12 +134,17 @@ def override(config, values: Mapping, source: str, prefix: str = ""):
     for key, value in values.items():
         where = f"{source}: `{prefix}{key}`"
         if key not in fields:
-            kind = type(config).__name__
-            raise UserError(
-                f"{where} is not a field of {kind}.{did_you_mean(key, fields)}"
-            )
+            raise UserError(f"{where} {_unknown_key(config, key, fields)}")
         _set_field(config, key, value, hints.get(key, typing.Any), where, prefix)
     _check_type(config, fields, f"{source}: `{prefix}type`")
+
+
+def _unknown_key(config, key: str, fields: Sequence[str]) -> str:
+    kind = type(config).__name__
+    return (
+        model_garden.explain(config, key)
+        or f"is not a field of {kind}.{did_you_mean(key, fields)}"
+    )
 
 
 def _set_field(config, key, value, hint, where, prefix):
@@ -156,10 +162,10 @@ def _set_field(config, key, value, hint, where, prefix):
 
 
 def _check_type(config, fields, where):
-    """A oneof's `type` must be one of its members."""
+    """Raises unless the `type` of a oneof is one of its members."""
     if not isinstance(config, hyperparams.OneOfConfig) or config.type is None:
         return
-    check_choice(where, config.type, [name for name in fields if name != "type"])
+    check_key(where, config.type, [name for name in fields if name != "type"])
 
 
 def _matches(value, hint) -> bool:
@@ -189,7 +195,7 @@ def _matches(value, hint) -> bool:
 
 
 def _is_float(value, hint) -> bool:
-    """Whether an int is written where a float, and no int, is meant."""
+    """Whether the value is an int but the annotation has float only."""
     return type(value) is int and not _matches(0, _without_float(hint))
 
 
@@ -220,7 +226,7 @@ def _plain(value):
 
 
 def to_yaml(config, experiment: str) -> str:
-    """The config as a YAML text that `load_experiment` reads back."""
+    """The config as YAML text that `load_experiment` can read."""
     return yaml.safe_dump(
         {_FACTORY_KEY: experiment, **to_dict(config)}, sort_keys=False
     )
@@ -232,10 +238,10 @@ def save_params(config, experiment: str, model_dir):
 
 
 def differences(config, experiment: str, model_dir) -> list[str]:
-    """What differs from the config that `model_dir` was made with.
+    """Compares a config with the one saved in `model_dir`.
 
     Returns:
-        Lines `a.b: old -> new`, empty where all is as it was or new.
+        Lines `a.b: old -> new`; none if they are equal or nothing is saved.
     """
     path = pathlib.Path(model_dir) / PARAMS_FILE
     if not path.is_file():

@@ -1,32 +1,82 @@
-"""What every experiment has beside its task: trainer and runtime.
+"""The parts that the configs of all experiments have in common, and their checks.
 
-The names are the Model Garden's. Fields of its own configs that nothing here
-reads are left out, so that no setting is accepted and then ignored.
+The names are those of the Model Garden's configs, without the fields that nothing
+here reads: no setting is accepted and then ignored. For those fields
+`model_garden.py` has the error messages.
 """
 
 import dataclasses
+import math
 
-from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 from official.modeling.optimization.configs import optimization_config
+
+from trainers.core.errors import UserError, check_key
 
 LrConfig = optimization_config.LrConfig
 WarmupConfig = optimization_config.WarmupConfig
 
+STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored", "tpu")
+PRECISIONS = ("float32", "bfloat16", "float16")
+COMPARISONS = ("higher", "lower")
+
+
+# === Task ===
+
+
+@dataclasses.dataclass
+class DataConfig(hyperparams.Config):
+    """A data set. Tasks derive from it to describe how their data are read.
+
+    Attributes:
+        input_path: Location of the data.
+        global_batch_size: Examples per step, over all replicas.
+        is_training: Set by the task: True for `train_data`, False for
+            `validation_data`.
+        deterministic: False lets batches be made in any order, which may be faster.
+        prefetch_buffer_size: Batches prepared ahead; None lets tf.data decide.
+        seed: Of the order and the augmentation. None: `runtime.seed`.
+    """
+
+    input_path: str = ""
+    global_batch_size: int = 0
+    is_training: bool | None = None
+    deterministic: bool | None = None
+    prefetch_buffer_size: int | None = None
+    seed: int | None = None
+
+
+@dataclasses.dataclass
+class TaskConfig(hyperparams.Config):
+    """The task of an experiment. Each task derives its own config from it.
+
+    Attributes:
+        init_checkpoint: Weights to start from. Empty: random ones.
+        train_data: The training set.
+        validation_data: The set that the model is evaluated on.
+    """
+
+    init_checkpoint: str = ""
+    train_data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    validation_data: DataConfig = dataclasses.field(default_factory=DataConfig)
+
+
+# === Optimizer ===
+
 
 @dataclasses.dataclass
 class SGDConfig(hyperparams.Config):
-    """SGD as Caffe2 and the paper's code run it.
+    """SGD as in Caffe2 and the paper's code.
 
     Attributes:
-        momentum: Of the running gradient.
-        nesterov: Look ahead along the momentum.
+        momentum: Decay of the running gradient.
+        nesterov: Use Nesterov momentum.
         weight_decay: Coupled L2: `weight_decay * w` joins the gradient of
             kernels and biases before momentum; normalisation is left out.
         momentum_correction: Keep momentum in units of gradient, so that a
             learning-rate drop scales past gradients too (PyTorch's form; what
-            Caffe2's SCALE_MOMENTUM does). Off, momentum holds steps already
-            scaled by the rate of their time (Keras's form).
+            Caffe2's SCALE_MOMENTUM does). False: momentum sums steps, each scaled
+            by the learning rate of its time (Keras's form).
         global_clipnorm: Largest norm of the whole gradient (before weight
             decay), over all replicas, positive; None never clips.
     """
@@ -40,13 +90,13 @@ class SGDConfig(hyperparams.Config):
 
 @dataclasses.dataclass
 class AdamWConfig(hyperparams.Config):
-    """AdamW; its decay is decoupled and leaves normalisation out too.
+    """AdamW. Its weight decay is decoupled, and leaves normalisation out too.
 
     Attributes:
         beta_1: Decay of the mean.
         beta_2: Decay of the uncentred variance.
         epsilon: Added to the square root.
-        weight_decay: Each step takes `lr * weight_decay * w` off.
+        weight_decay: Each step subtracts `lr * weight_decay * w`.
         global_clipnorm: As in `SGDConfig`.
     """
 
@@ -59,11 +109,22 @@ class AdamWConfig(hyperparams.Config):
 
 @dataclasses.dataclass
 class OptimizerConfig(hyperparams.OneOfConfig):
-    """`type` says which of the others is used."""
+    """`type` selects one of the others."""
 
     type: str | None = "sgd"
     sgd: SGDConfig = dataclasses.field(default_factory=SGDConfig)
     adamw: AdamWConfig = dataclasses.field(default_factory=AdamWConfig)
+
+    def check(self):
+        """Raises `UserError` for an unknown type, or a norm that is not positive."""
+        key = "trainer.optimizer_config.optimizer.type"
+        check_key(key, self.type, ("sgd", "adamw"))
+        norm = self.get().global_clipnorm
+        if norm is not None and not norm > 0:
+            raise UserError(
+                f"trainer.optimizer_config.optimizer.{self.type}.global_clipnorm must "
+                f"be positive, or null for no clipping. Received: {norm}."
+            )
 
 
 @dataclasses.dataclass
@@ -81,33 +142,46 @@ class OptimizationConfig(hyperparams.Config):
     warmup: WarmupConfig = dataclasses.field(default_factory=WarmupConfig)
 
 
+# === Trainer ===
+
+_COUNTS = (
+    "train_steps",
+    "steps_per_loop",
+    "checkpoint_interval",
+    "validation_interval",
+    "max_to_keep",
+    "gradient_accumulation_steps",
+)
+
+
 @dataclasses.dataclass
 class TrainerConfig(hyperparams.Config):
-    """How long to train, and how often to look.
+    """How long to train, and how often to log, evaluate and save.
 
     Attributes:
         optimizer_config: See `OptimizationConfig`.
-        train_steps: Steps to train in all.
+        train_steps: Number of training steps.
         gradient_accumulation_steps: Parts that each replica's share of
-            `global_batch_size` is computed in, one after another, where memory does
-            not hold it whole. An update is the same but for batch normalisation,
+            `global_batch_size` is computed in, one after another, if it does not fit
+            in memory whole. An update is the same except for batch normalisation,
             whose statistics are of one part; steps, rates and checkpoints count
             updates.
-        recompute_activations: Keep the activations at the ends of blocks alone, and
+        recompute_activations: Keep only the activations at the ends of blocks, and
             compute those within again for the gradient (gradient checkpointing), for
-            long clips. The same update, at the price of one forward pass more.
+            long clips. The same update, at the price of one more forward pass.
         steps_per_loop: Steps averaged into one point of the training curves.
         checkpoint_interval: Steps from one checkpoint to the next.
-        max_to_keep: Checkpoints kept.
+        max_to_keep: Number of checkpoints to keep.
         validation_steps: Batches per evaluation; -1 for the whole set.
-        validation_interval: Steps from one evaluation to the next; each is of a
+        validation_interval: Steps from one evaluation to the next. Each evaluates a
             checkpoint that is saved before it.
-        best_checkpoint_export_subdir: Where in the model directory the best
-            checkpoint is kept; empty keeps none.
-        best_checkpoint_eval_metric: What best means; empty: the task's choice.
-        best_checkpoint_metric_comp: `higher` or `lower` is better; of the task's
-            own choice the task knows.
-        validation_summary_subdir: Where the curves of evaluations go.
+        best_checkpoint_export_subdir: Subfolder of the model directory for the best
+            checkpoint; empty keeps none.
+        best_checkpoint_eval_metric: Metric that selects the best checkpoint; empty:
+            the task's choice.
+        best_checkpoint_metric_comp: Whether `higher` or `lower` values of
+            `best_checkpoint_eval_metric` are better.
+        validation_summary_subdir: Subfolder for the curves of evaluations.
     """
 
     optimizer_config: OptimizationConfig = dataclasses.field(
@@ -126,16 +200,60 @@ class TrainerConfig(hyperparams.Config):
     best_checkpoint_metric_comp: str = "higher"
     validation_summary_subdir: str = "validation"
 
+    def check_training(self, task):
+        """Checks the fields that training reads, before the first step.
+
+        Args:
+            task: `trainers.core.task.Task`, whose metrics can select the best
+                checkpoint.
+
+        Raises:
+            UserError: Names the field and its valid values.
+        """
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if value < 1:
+                raise UserError(f"trainer.{name} must be positive. Received: {value}.")
+        self.check_evaluation()
+        self._check_best(task)
+
+    def check_evaluation(self):
+        """Raises `UserError` for a number of batches that cannot be evaluated."""
+        steps = self.validation_steps
+        if steps < 1 and steps != -1:
+            raise UserError(
+                "trainer.validation_steps must be positive, or -1 for the whole set. "
+                f"Received: {steps}."
+            )
+
+    def _check_best(self, task):
+        metric = self.best_checkpoint_eval_metric
+        comparison = self.best_checkpoint_metric_comp
+        check_key("trainer.best_checkpoint_metric_comp", comparison, COMPARISONS)
+        if metric and metric not in task.metric_names:
+            raise UserError(
+                f"trainer.best_checkpoint_eval_metric is {metric!r}. Expected one of: "
+                f"{', '.join(task.metric_names)}; or nothing, for {task.best_metric}."
+            )
+        if not metric and comparison != "higher":
+            raise UserError(
+                f"trainer.best_checkpoint_metric_comp is {comparison!r}, but no metric "
+                "is selected: set trainer.best_checkpoint_eval_metric too."
+            )
+
+
+# === Runtime ===
+
 
 @dataclasses.dataclass
 class RuntimeConfig(hyperparams.Config):
-    """On what it runs.
+    """Devices, precision and randomness.
 
     Attributes:
         distribution_strategy: `one_device`, `mirrored`, `tpu` or
             `multi_worker_mirrored`.
         num_gpus: GPUs of this machine to use; -1 for all there are.
-        num_cpu_devices: Replicas of `mirrored` where there is no GPU, each a
+        num_cpu_devices: Replicas of `mirrored` on a machine without GPUs, each a
             logical CPU device; for trying things out.
         all_reduce_alg: See `official.common.distribute_utils`.
         num_packs: See there.
@@ -146,10 +264,10 @@ class RuntimeConfig(hyperparams.Config):
         loss_scale: Initial loss scale of float16, positive.
         synchronize_batch_norm: Statistics over the batches of all replicas.
         run_eagerly: No graphs, for debugging.
-        deterministic: The same run twice gives the same bits, also if one was
-            killed on the way. None: on CPUs, where it costs nothing measurable,
-            and not on GPUs.
-        seed: Of the initial weights and, unless it has its own, of the data.
+        deterministic: The same run twice gives the same bits, also if it was
+            interrupted in between. None: True on CPUs, where it costs nothing
+            measurable, and False on GPUs.
+        seed: Of the initial weights and, unless they have their own, of the data.
     """
 
     distribution_strategy: str = "mirrored"
@@ -167,11 +285,48 @@ class RuntimeConfig(hyperparams.Config):
     deterministic: bool | None = None
     seed: int = 0
 
+    def check(self):
+        """Raises `UserError` for values that no machine can run with."""
+        strategy, precision = self.distribution_strategy, self.mixed_precision_dtype
+        check_key("runtime.distribution_strategy", strategy, STRATEGIES)
+        check_key("runtime.mixed_precision_dtype", precision, PRECISIONS)
+        if self.num_cpu_devices < 1:
+            raise UserError(
+                "runtime.num_cpu_devices must be positive. Received: "
+                f"{self.num_cpu_devices}."
+            )
+        if not 0 < self.loss_scale < math.inf:
+            raise UserError(
+                "runtime.loss_scale must be positive and finite. Received: "
+                f"{self.loss_scale}."
+            )
+        if strategy == "tpu" and self.tpu is None:
+            raise UserError(
+                "runtime.distribution_strategy is 'tpu', but runtime.tpu is not set: "
+                "give the TPU's name or address, or `local` on a TPU VM."
+            )
+
 
 @dataclasses.dataclass
-class ExperimentConfig(cfg.ExperimentConfig):
-    """Task, trainer and runtime: all that an experiment is."""
+class ExperimentConfig(hyperparams.Config):
+    """A whole experiment: task, trainer and runtime."""
 
-    task: cfg.TaskConfig = dataclasses.field(default_factory=cfg.TaskConfig)
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
     runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
+
+    def check_batch(self, num_replicas: int):
+        """Checks that a batch splits evenly over replicas, and then into parts.
+
+        Raises:
+            UserError: Says what the batch must be a multiple of.
+        """
+        parts = self.trainer.gradient_accumulation_steps
+        batch = self.task.train_data.global_batch_size
+        if parts > 1 and batch % (num_replicas * parts):
+            raise UserError(
+                f"task.train_data.global_batch_size is {batch}, which cannot be "
+                f"computed in trainer.gradient_accumulation_steps={parts} equal parts "
+                f"on each of {num_replicas} replicas: choose a multiple of "
+                f"{num_replicas * parts}."
+            )

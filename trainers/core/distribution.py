@@ -1,14 +1,13 @@
-"""Devices, strategies, precision and seeds: set once, before a model exists."""
+"""Devices, strategies, precision and seeds: set once, before a model is built."""
 
 import keras
 import tensorflow as tf
 from official.common import distribute_utils
 
-from trainers.core.errors import UserError, check_choice
+from trainers.core.errors import UserError
 
-STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored", "tpu")
-# Policies by the Model Garden's name of the computing dtype.
-POLICIES = {
+# Keras dtype policies by `runtime.mixed_precision_dtype`.
+_POLICIES = {
     "float32": "float32",
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
@@ -16,24 +15,20 @@ POLICIES = {
 
 
 def configure(runtime):
-    """Applies what holds for the whole process: seed, precision, devices.
+    """Applies the settings of the whole process: seed, precision, devices.
 
-    `keras.config.set_dtype_policy` is what Keras 3 models follow; the Model
-    Garden's own `set_mixed_precision_policy` reaches tf_keras only, and leaves
-    them in float32 without a word.
+    Keras 3 models follow `keras.config.set_dtype_policy`. The Model Garden's own
+    `set_mixed_precision_policy` acts on tf_keras only, and silently leaves them
+    in float32.
 
     Args:
         runtime: `RuntimeConfig`.
 
     Raises:
-        UserError: A value outside its choices, or devices that are not there.
+        UserError: An invalid value, or devices that this machine does not have.
     """
-    for name, choices in (
-        ("distribution_strategy", STRATEGIES),
-        ("mixed_precision_dtype", POLICIES),
-    ):
-        check_choice(f"runtime.{name}", getattr(runtime, name), choices)
-    keras.config.set_dtype_policy(POLICIES[runtime.mixed_precision_dtype])
+    runtime.check()
+    keras.config.set_dtype_policy(_POLICIES[runtime.mixed_precision_dtype])
     _split_cpu(runtime.num_cpu_devices)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
@@ -45,14 +40,12 @@ def configure(runtime):
         tf.config.experimental.enable_op_determinism()
     tf.config.run_functions_eagerly(runtime.run_eagerly)
     # TensorFlow's remapper fails on the graph of a training step with padded 3-D
-    # convolutions, with a frightening line on stderr; on others it gains nothing.
+    # convolutions and prints an error; other graphs are no faster with it.
     tf.config.optimizer.set_experimental_options({"remapping": False})
 
 
 def _split_cpu(num_devices: int):
-    """Makes logical devices of the CPU, one for each replica."""
-    if num_devices < 1:
-        raise UserError(f"runtime.num_cpu_devices must be positive: {num_devices}")
+    """Splits the CPU into logical devices, one for each replica."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     if num_devices == 1 and tf.config.get_logical_device_configuration(cpu) is None:
         return
@@ -63,7 +56,7 @@ def _split_cpu(num_devices: int):
         if len(tf.config.list_logical_devices("CPU")) != num_devices:
             raise UserError(
                 f"runtime.num_cpu_devices is {num_devices}, but TensorFlow has "
-                "started with another number in this process."
+                "already started with another number in this process."
             ) from error
 
 
@@ -71,13 +64,9 @@ def build_strategy(runtime) -> tf.distribute.Strategy:
     """The strategy of a `RuntimeConfig`.
 
     Raises:
-        UserError: More GPUs asked for than there are, or a TPU of no address.
+        UserError: More GPUs than this machine has, or a TPU without an address.
     """
-    if runtime.distribution_strategy == "tpu" and runtime.tpu is None:
-        raise UserError(
-            "runtime.distribution_strategy is 'tpu', but runtime.tpu is not set: "
-            "give the TPU's name or address, or `local` on a TPU VM."
-        )
+    runtime.check()
     num_gpus = _num_gpus(runtime)
     if runtime.distribution_strategy == "mirrored" and not num_gpus:
         return _mirrored_cpu(runtime.num_cpu_devices)
@@ -104,7 +93,7 @@ def _num_gpus(runtime) -> int:
 
 
 def _mirrored_cpu(num_devices: int) -> tf.distribute.Strategy:
-    """Mirrored over logical CPUs; collectives between those break in the end."""
+    """Mirrored over logical CPUs, without collectives: between those they fail."""
     if num_devices == 1:
         return tf.distribute.OneDeviceStrategy("device:CPU:0")
     return tf.distribute.MirroredStrategy(
@@ -114,7 +103,7 @@ def _mirrored_cpu(num_devices: int) -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the files that all workers share."""
+    """Whether this process writes the files shared by all workers."""
     return strategy.extended.should_checkpoint
 
 
@@ -128,9 +117,9 @@ def synchronize_batch_norm(model):
 def separate_seeds(model):
     """Gives each replica its own dropout masks.
 
-    Keras's seed states are mirrored, so all replicas would draw the same. The
-    replica's number joins the seed as it is drawn; the state itself stays the
-    same on all, and can be saved from any.
+    Keras's seed states are mirrored, so all replicas would draw the same numbers.
+    The replica's number is added to each seed that is drawn; the state itself stays
+    the same on all replicas, and can be saved from any.
     """
     for layer in model._flatten_layers():
         for generator in getattr(layer, "_seed_generators", ()):
@@ -143,7 +132,8 @@ def _of_this_replica(draw):
         replicas = tf.distribute.get_replica_context()
         if replicas is None or replicas.num_replicas_in_sync == 1:
             return seed
-        # An odd constant keeps neighbours far apart; replica 0 draws as alone.
+        # An odd constant keeps the seeds of replicas far apart; replica 0 draws what
+        # a single replica would.
         offset = tf.cast(replicas.replica_id_in_sync_group, seed.dtype) * 0x9E3779B1
         return seed + tf.stack([offset, tf.zeros_like(offset)])
 

@@ -1,15 +1,15 @@
-"""How the trainers tell a user what is wrong, and what the nearest right is."""
+"""Errors that a user can correct, with the nearest valid value in the message."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Something the user can put right: printed as one message, no traceback."""
+    """A mistake that the user can correct: printed as one message, no traceback."""
 
 
 class Interrupted(Exception):
-    """Training was asked to stop by a signal; the state is whole.
+    """A signal asked training to stop; the last step is complete.
 
     Attributes:
         signum: Number of the signal.
@@ -20,20 +20,20 @@ class Interrupted(Exception):
         self.signum = signum
 
 
-def check_choice(key: str, value, choices: Iterable):
-    """Raises a `UserError` naming the nearest choice unless `value` is one.
+def check_key(key: str, value, choices: Iterable):
+    """Raises a `UserError` with the nearest choice unless `value` is one.
 
     Args:
-        key: The whole key in the config, `runtime.distribution_strategy` say.
-        value: What it is set to.
-        choices: What it can be.
+        key: The whole key in the config, `runtime.distribution_strategy` for example.
+        value: Its value.
+        choices: The valid values.
     """
     if value not in choices:
         raise UserError(f"{key} is {value!r}.{did_you_mean(value, choices)}")
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or the choices where none is near.
+    """` Did you mean 'x'?`, or the list of choices if none is similar.
 
     Example:
     >>> did_you_mean("trian", ["train", "eval"])

@@ -12,13 +12,13 @@ LOCK_FILE = ".lock"
 
 @contextlib.contextmanager
 def only_one(model_dir):
-    """Keeps other processes from training in `model_dir` meanwhile.
+    """Prevents other processes from training in `model_dir` at the same time.
 
-    The lock ends with the process, however that ends. Where the file system has
-    no locks, none is held.
+    The lock is released when the process ends, even if it is killed. On file systems
+    without locks none is held.
 
     Raises:
-        UserError: Another process trains there; says which.
+        UserError: Another process trains there; the message names it.
     """
     path = pathlib.Path(model_dir, LOCK_FILE)
     if path.parent.is_file():

@@ -6,28 +6,26 @@ on one replica is skipped on that one only, and weight decay is decoupled. Here
 the gradient is summed over replicas first, once; everything else acts on that sum.
 """
 
-import math
-
 import keras
 import tensorflow as tf
 from official.modeling.optimization import optimizer_factory
 
-from trainers.core.errors import UserError, did_you_mean
+from trainers.core.errors import UserError
 
 
 class _OfSums:
-    """An optimizer of gradients that have been summed over replicas before."""
+    """An optimizer whose gradients are already summed over replicas."""
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return list(grads_and_vars)
 
 
 class AdamW(_OfSums, keras.optimizers.AdamW):
-    """Keras's, of summed gradients."""
+    """Keras's AdamW, of summed gradients."""
 
 
 class SGD(_OfSums, keras.optimizers.SGD):
-    """SGD of summed gradients, each variable updated by one operation.
+    """SGD of summed gradients, with one operation per variable.
 
     With `momentum_correction`, momentum is in units of gradient:
 
@@ -77,12 +75,12 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 def build_learning_rate(config) -> Schedule:
     """The schedule of an `OptimizationConfig`, warm-up included.
 
-    Model Garden's `stepwise` keeps the old rate at the boundary itself: with
-    `boundaries: [150000]` step 150000, counted from 0, is the last at the old one
-    and Caffe2's first at the new.
+    The Model Garden's `stepwise` keeps the old rate at the boundary itself: with
+    `boundaries: [150000]`, step 150000 (counted from 0) is the last at the old rate;
+    in Caffe2 it is the first at the new one.
 
     Raises:
-        UserError: No type chosen, or values that make no schedule.
+        UserError: No type is set, or its values are invalid.
     """
     if config.learning_rate.type is None:
         raise UserError(
@@ -91,7 +89,7 @@ def build_learning_rate(config) -> Schedule:
         )
     try:
         schedule = Schedule(_with_warmup(_base_schedule(config.learning_rate), config))
-        schedule(0)  # what is missing shows in the first call
+        schedule(0)  # missing values raise in the first call
         return schedule
     except (TypeError, ValueError) as error:
         raise UserError(
@@ -113,13 +111,13 @@ def _check_stepwise(values):
     boundaries, rates = values["boundaries"] or [], values["values"] or []
     if len(rates) != len(boundaries) + 1 or list(boundaries) != sorted(set(boundaries)):
         raise ValueError(
-            "`boundaries` must rise, and `values` must have one entry more. "
+            "`boundaries` must increase, and `values` must have one entry more. "
             f"Received: {boundaries} and {rates}."
         )
 
 
 def _with_warmup(schedule, config):
-    """The schedule, its first steps replaced by the rise to it."""
+    """The schedule, with its first steps replaced by the warm-up."""
     if config.warmup.type is None:
         return schedule
     warmup = config.warmup.get()
@@ -145,10 +143,11 @@ def build_optimizer(config, runtime):
     before the first step: Keras cannot build it inside a replica.
 
     Raises:
-        UserError: An unknown optimizer or schedule, or a number that makes none.
+        UserError: An unknown optimizer or schedule, or an invalid number.
     """
+    runtime.check()
+    config.optimizer.check()
     chosen = config.optimizer.get()
-    _check_numbers(config.optimizer.type, chosen, runtime)
     rate = build_learning_rate(config)
     match config.optimizer.type:
         case "sgd":
@@ -159,7 +158,7 @@ def build_optimizer(config, runtime):
                 momentum_correction=chosen.momentum_correction,
                 name="optimizer",
             )
-        case "adamw":
+        case _:
             optimizer = AdamW(
                 rate,
                 weight_decay=chosen.weight_decay,
@@ -168,10 +167,7 @@ def build_optimizer(config, runtime):
                 epsilon=chosen.epsilon,
                 name="optimizer",
             )
-        case other:
-            raise UserError(
-                f"Unknown optimizer {other!r}.{did_you_mean(other, ['sgd', 'adamw'])}"
-            )
+
     if runtime.mixed_precision_dtype == "float16":
         return keras.optimizers.LossScaleOptimizer(
             optimizer, runtime.loss_scale, name="loss_scale"
@@ -179,22 +175,8 @@ def build_optimizer(config, runtime):
     return optimizer
 
 
-def _check_numbers(name, chosen, runtime):
-    norm = getattr(chosen, "global_clipnorm", None)
-    if norm is not None and not norm > 0:
-        raise UserError(
-            f"trainer.optimizer_config.optimizer.{name}.global_clipnorm must be "
-            f"positive, or null for no clipping. Received: {norm}."
-        )
-    scale = runtime.loss_scale
-    if not 0 < scale < math.inf:
-        raise UserError(
-            f"runtime.loss_scale must be positive and finite. Received: {scale}."
-        )
-
-
-def prepare(optimizer, model):
-    """Builds the optimizer for a model, decay kept off the normalisation."""
+def build_for(optimizer, model):
+    """Builds an optimizer for a model, without weight decay of its normalisation."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     decayed = {id(variable) for variable in decayed_variables(model)}
     if inner.weight_decay:
@@ -207,8 +189,8 @@ def prepare(optimizer, model):
 def decayed_variables(model) -> list:
     """Trainable variables that weight decay acts on: kernels and biases.
 
-    The scales and offsets of every normalisation layer are left out, as the
-    paper's code does (WEIGHT_DECAY_BN 0).
+    The scales and offsets of every normalisation layer are left out, as in the
+    paper's code (WEIGHT_DECAY_BN 0).
     """
     normalizations = (
         keras.layers.BatchNormalization,
@@ -227,10 +209,10 @@ def decayed_variables(model) -> list:
 def apply_global_gradients(optimizer, model, gradients, *, config):
     """One update from the sum of all replicas' gradients.
 
-    Called in replica context with each replica's own part; scaled, if the
+    Called in replica context with each replica's own part, which is scaled if the
     optimizer scales the loss. In order: sum over replicas, unscale, clip by the
-    global norm, add the coupled weight decay, update. An update that is not
-    finite is skipped on every replica by a loss-scaling optimizer.
+    global norm, add the coupled weight decay, update. A loss-scaling optimizer
+    skips an update that is not finite on every replica.
 
     Args:
         optimizer: From `build_optimizer`, built.
@@ -261,7 +243,7 @@ def _unscaled(gradients, optimizer):
 
 
 def _scaled_again(gradients, optimizer):
-    """As a loss-scaling optimizer wants them."""
+    """The gradients as a loss-scaling optimizer expects them."""
     if not _scales(optimizer):
         return gradients
     scale = loss_scale(optimizer)
@@ -273,7 +255,7 @@ def _scales(optimizer) -> bool:
 
 
 def loss_scale(optimizer) -> tf.Tensor:
-    """What the optimizer multiplies the loss by; 1 unless it is float16's."""
+    """The factor by which the optimizer multiplies the loss: 1 except in float16."""
     if not _scales(optimizer):
         return tf.ones(())
     return tf.convert_to_tensor(optimizer.dynamic_scale.value)

@@ -1,4 +1,4 @@
-"""What a person watching sees: a bar with loss, speed, input wait and ETA."""
+"""The progress bar: loss, speed, wait for input and remaining time."""
 
 import contextlib
 import sys
@@ -8,20 +8,20 @@ import tqdm
 
 
 class Stopwatch:
-    """How long a loop took, and how much of that it waited for input."""
+    """Measures how long a loop takes, and how much of that it waits for input."""
 
     def __init__(self):
         self.reset()
 
     def reset(self):
-        """Starts over."""
+        """Restarts all measurements."""
         self._start = time.perf_counter()
         self._waited = 0.0
         self._steps = 0
 
     @contextlib.contextmanager
     def waiting(self):
-        """Around whatever waits for input; one step each."""
+        """Context that measures the wait for the input of one step."""
         start = time.perf_counter()
         yield
         self._waited += time.perf_counter() - start
@@ -41,11 +41,11 @@ class ProgressBar:
     """A tqdm bar on stderr: `loss 1.234, input wait 12%`, steps/s and ETA.
 
     Args:
-        description: Before the bar.
-        total: Steps, None where unknown.
+        description: Shown before the bar.
+        total: Number of steps; None if unknown.
         start: Steps done before.
         enabled: False shows nothing (workers other than the chief).
-        leave: Whether the finished bar stays.
+        leave: Whether the finished bar stays on the screen.
     """
 
     def __init__(self, description, total=None, start=0, enabled=True, leave=True):
@@ -61,13 +61,13 @@ class ProgressBar:
         )
 
     def update(self, **values):
-        """One step more; values are shown behind the bar."""
+        """Counts a step; the values are shown behind the bar."""
         shown = {name: _format(name, value) for name, value in values.items()}
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update()
 
     def update_of(self, total):
-        """One step more, of a total that is known by now (or None)."""
+        """Counts a step, and sets the total (None if unknown)."""
         self._bar.total = total
         self._bar.update()
 

@@ -1,8 +1,8 @@
-"""Training that keeps few activations, and computes the others again.
+"""Gradient checkpointing: training that keeps few activations and recomputes others.
 
 Between the forward and the backward pass a network keeps every activation that
-a gradient needs. Here it keeps those at the ends of its blocks alone; the
-backward pass computes a block's others again from them, one block at a time.
+a gradient needs. Here it keeps only those at the ends of its blocks; the backward
+pass recomputes the others from them, one block at a time.
 """
 
 import itertools
@@ -14,16 +14,16 @@ from trainers.core.errors import UserError
 
 
 class RecomputedModel:
-    """A model whose training computes the activations of its blocks again.
+    """A model whose activations within blocks are recomputed in training.
 
-    It gives the same values, gradients and updates of moving statistics, at the
-    price of one forward pass more. In all else it is the model itself.
+    Values, gradients and updates of moving statistics are the same, at the price of
+    one more forward pass. All other attributes are the model's.
 
     Args:
-        model: Functional model of one input and one output.
-        ends: Names of layers, in order: of each, the output is kept. It must be
-            all that later layers need of earlier ones. What follows the last of
-            them is not computed again.
+        model: Functional model with one input and one output.
+        ends: Names of layers, in order, whose outputs are kept. Later layers must
+            not depend on earlier ones except through these outputs. Layers after
+            the last of them are not recomputed.
     """
 
     def __init__(self, model, ends):
@@ -44,33 +44,32 @@ class RecomputedModel:
 
 
 def recompute(model, task) -> RecomputedModel:
-    """The model of a task, which knows where its blocks end.
+    """Recomputes the blocks of a task's model; `task.block_ends` names them.
 
     Raises:
-        UserError: It has none, or a block adds to the loss.
+        UserError: The model has no blocks, or a layer adds to the loss.
     """
     ends = task.block_ends(model)
     if not ends:
         raise UserError(
             "trainer.recompute_activations is true, but the model has no blocks that "
-            "could be computed again: set it to false."
+            "could be recomputed: set it to false."
         )
     for layer in model._flatten_layers():
         if layer.activity_regularizer is not None:
             raise UserError(
                 f"trainer.recompute_activations is true, but {layer.path} has an "
-                "activity_regularizer, whose loss would be lost: leave out one of "
-                "the two."
+                "activity_regularizer, whose loss would be lost: remove one of the two."
             )
     return RecomputedModel(model, ends)
 
 
 def _recomputed(block, x):
-    """Output of a block in training, of which `x` alone is kept.
+    """Output of a block in training; of its activations only `x` is kept.
 
-    The variables come in as tensors, and their updates out as others: so the
-    second pass starts from what the first did (moving statistics, seeds), and
-    only the first one's updates are assigned.
+    Variables are passed in as tensors, and their updates are returned as others. So
+    both passes start from the same values (moving statistics, seeds), and only the
+    updates of the first one are assigned.
     """
     weights = [tf.convert_to_tensor(v.value) for v in block.trainable_variables]
     states = [tf.convert_to_tensor(v.value) for v in block.non_trainable_variables]
@@ -91,10 +90,11 @@ def _recomputed(block, x):
 
 
 def _gradients(block, x, weights, states, dy):
-    """Gradients by `x` and by each weight, from a second forward pass.
+    """Gradients with respect to `x` and each weight, from a second forward pass.
 
-    TensorFlow starts on whatever is ready: the pass waits for `dy`, and what
-    comes after it (dx) for all that holds activations of this block.
+    TensorFlow starts every operation whose inputs are ready. So the pass is made to
+    wait for `dy`, and what follows it (dx) for all gradients of this block, which
+    hold its activations.
     """
     with tf.control_dependencies([dy]):
         x = tf.identity(x)

@@ -1,4 +1,4 @@
-"""From a config and a model directory to a trained or tested model."""
+"""Trains or evaluates the model of a config, in a model directory."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import sys
 import orbit
 import tensorflow as tf
 
-from trainers.core import checkpoints, checks, distribution, optimization
+from trainers.core import checkpoints, distribution, optimization
 from trainers.core.errors import Interrupted, UserError
 from trainers.core.progress import ProgressBar
 from trainers.core.signals import StopRequest
@@ -19,10 +19,10 @@ RESULTS_FILE = "eval_results.json"
 
 
 class Runner:
-    """Trains with checkpoints, curves and evaluations; resumes where it was.
+    """Trains with checkpoints, curves and evaluations; resumes interrupted runs.
 
-    The loop is not orbit's Controller: that prints to stdout, evaluates at
-    steps counted from where a run was resumed, and cannot stop between steps.
+    The loop is not orbit's Controller, which prints to stdout, counts the steps
+    between evaluations from where a run was resumed, and cannot stop between steps.
 
     Args:
         config: `ExperimentConfig`.
@@ -32,7 +32,7 @@ class Runner:
         train: False builds no optimizer.
 
     Raises:
-        UserError: A setting that training or evaluation cannot go by.
+        UserError: Invalid settings of training or evaluation.
     """
 
     def __init__(self, config, task, strategy, model_dir, train: bool = True):
@@ -41,9 +41,9 @@ class Runner:
         self._strategy = strategy
         self._model_dir = pathlib.Path(model_dir)
         if train:
-            checks.check_training(config.trainer, task)
+            config.trainer.check_training(task)
         else:
-            checks.check_evaluation(config.trainer)
+            config.trainer.check_evaluation()
         self._chief = distribution.is_chief(strategy)
         with strategy.scope():
             self.trainer = self._build_trainer(train)
@@ -60,13 +60,13 @@ class Runner:
         optimizer = optimization.build_optimizer(
             self._config.trainer.optimizer_config, runtime
         )
-        optimization.prepare(optimizer, model)
+        optimization.build_for(optimizer, model)
         return Trainer(self._config, self._task, model, optimizer)
 
     # === Modes ===
 
     def train(self, evaluate: bool = False) -> dict:
-        """Trains to `train_steps`; returns the last evaluation's metrics."""
+        """Trains up to `train_steps`; returns the last evaluation's metrics."""
         with self._strategy.scope():
             self._restore_or_initialize()
             saver = self._build_saver(evaluate)
@@ -75,7 +75,7 @@ class Runner:
                 return self._train(saver, evaluate)
 
     def evaluate(self, checkpoint: str) -> dict:
-        """Tests a checkpoint and writes `eval_results.json`."""
+        """Evaluates a checkpoint and writes `eval_results.json`."""
         with self._strategy.scope():
             checkpoints.restore_model(self.trainer.model, checkpoint)
             self.trainer.global_step.assign(_step_of(checkpoint))
@@ -87,17 +87,17 @@ class Runner:
         trainer = self._config.trainer
         bar = ProgressBar("train", trainer.train_steps, self.step, self._chief)
         self.trainer.on_step = bar.update
-        metrics, known = {}, self._evaluated()
+        metrics, previous = {}, self._previous_results()
         try:
             while True:
-                is_tested = evaluate and self._is_due(trainer.validation_interval)
+                is_evaluated = evaluate and self._is_due(trainer.validation_interval)
                 # Saved first: an evaluation can be long, and fail or be killed.
-                if is_tested or self._is_due(trainer.checkpoint_interval):
+                if is_evaluated or self._is_due(trainer.checkpoint_interval):
                     saver.save(self.step)
-                if is_tested:
-                    metrics = known or self._evaluate()
+                if is_evaluated:
+                    metrics = previous or self._evaluate()
                     saver.save_if_best(self.step, metrics)
-                known = None
+                previous = None
                 if self.step >= trainer.train_steps:
                     return metrics
                 self._train_loop(self._next_stop(evaluate))
@@ -156,15 +156,16 @@ class Runner:
             self.step % interval == 0 or self.step == self._config.trainer.train_steps
         )
 
-    def _evaluated(self) -> dict | None:
-        """Metrics of the step that a run ended at, where it got as far."""
+    def _previous_results(self) -> dict | None:
+        """Metrics of the present step, if the interrupted run had evaluated it."""
         path = self._model_dir / RESULTS_FILE
         if not path.is_file():
             return None
         results = json.loads(path.read_text(encoding="utf-8"))
-        # `--mode eval` may have tested this step too, but with other views.
-        is_ours = results.pop("in_training", False)
-        return results if results.pop("step", None) == self.step and is_ours else None
+        # `--mode eval` may have evaluated this step too, but with other views.
+        in_training = results.pop("in_training", False)
+        is_same_step = results.pop("step", None) == self.step
+        return results if is_same_step and in_training else None
 
     def _restore_or_initialize(self):
         trainer = self.trainer
@@ -173,7 +174,7 @@ class Runner:
             checkpoints.restore_training(
                 trainer.global_step, trainer.model, trainer.optimizer, prefix
             )
-            print(f"Going on from {prefix}", file=sys.stderr)
+            print(f"Resuming from {prefix}", file=sys.stderr)
         else:
             self._task.initialize(trainer.model)
 
@@ -184,7 +185,8 @@ class Runner:
         metric = config.best_checkpoint_eval_metric
         if not metric:
             metric, higher = self._task.best_metric, self._task.higher_is_better
-        # Every worker takes part in reading the variables; one keeps the files.
+        # Every worker takes part in reading the variables; only the chief's files
+        # are kept.
         directory = self._model_dir if self._chief else self._scratch_dir()
         return checkpoints.Saver(
             checkpoints.training_checkpoint(
@@ -214,7 +216,7 @@ class Runner:
 
 
 def _step_of(checkpoint: str) -> int:
-    """Step of one of our checkpoints, 0 for other files."""
+    """Training step of a checkpoint; 0 for Keras files, which do not record it."""
     if checkpoint.endswith((".keras", ".weights.h5")):
         return 0
     return checkpoints.step_of(checkpoints.find(checkpoint))

@@ -1,4 +1,4 @@
-"""Stopping between two steps instead of in the middle of one."""
+"""Signals that stop training between two steps instead of in the middle of one."""
 
 import signal
 import threading
@@ -7,9 +7,9 @@ from trainers.core.errors import Interrupted
 
 
 class StopRequest:
-    """While entered, SIGTERM and SIGINT are noted; `check` raises for them.
+    """Context that records SIGTERM and SIGINT; `check` raises for them.
 
-    A second SIGINT is not waited with: it raises `KeyboardInterrupt` at once.
+    A second SIGINT raises `KeyboardInterrupt` at once.
     """
 
     def __init__(self):
@@ -33,6 +33,6 @@ class StopRequest:
         self._signum = signum
 
     def check(self):
-        """Raises `Interrupted` if a signal has come."""
+        """Raises `Interrupted` if a signal has been received."""
         if self._signum is not None:
             raise Interrupted(self._signum)

@@ -1,4 +1,4 @@
-"""What a task is to the trainer: the forward pass is its own, the update ours."""
+"""The interface between a task and the trainer; the update is the same for all."""
 
 import abc
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ from trainers.core import checkpoints, optimization
 class Task(base_task.Task):
     """A Model Garden task whose model and optimizer are Keras 3.
 
-    Subclasses give `build_model`, `build_inputs`, `forward`, the evaluation
+    Subclasses define `build_model`, `build_inputs`, `forward`, the evaluation
     (`validation_step`, `aggregate_logs`, `reduce_aggregated_logs`), the
-    `metric_names` that it gives, and which of them the `best_metric` is.
+    `metric_names` of its results, and the `best_metric` among them.
     """
 
     metric_names = ("loss",)
@@ -31,13 +31,13 @@ class Task(base_task.Task):
             start_batch: Global batches that training has already seen.
 
         Batches are dicts with each example's float32 `weight`. Every batch must
-        be full, in evaluation too: fill up with rows of weight 0. A replica that
-        were left with an empty one would fail.
+        be full, in evaluation too: fill up with rows of weight 0. A replica with
+        an empty batch would fail.
         """
 
     @abc.abstractmethod
     def forward(self, inputs, model, training):
-        """Loss of each example.
+        """Computes the loss of each example.
 
         Returns:
             `(losses, metrics)`: float32 `(batch,)`, and a dict of `(batch,)`
@@ -47,49 +47,49 @@ class Task(base_task.Task):
     def block_ends(self, model) -> Sequence[str]:
         """Layers whose outputs `trainer.recompute_activations` keeps, in order.
 
-        See `recomputation.RecomputedModel`; none, if blocks cannot be recomputed.
+        See `recomputation.RecomputedModel`. Empty if blocks cannot be recomputed.
         """
         return ()
 
     def initialize(self, model):
-        """Starts from `init_checkpoint`, where there is one."""
+        """Loads `init_checkpoint`, unless it is empty."""
         if self.task_config.init_checkpoint:
             checkpoints.restore_model(model, self.task_config.init_checkpoint)
 
     def check_inputs(self):
-        """Raises what ended the input pipeline, if something did."""
+        """Raises the error that ended the input pipeline, if any."""
 
     def report(self) -> list[str]:
         """Lines to print at the end of a run."""
         return []
 
     def format_metrics(self, metrics: Mapping) -> str:
-        """Metrics as people read them."""
+        """Formats metrics for the terminal."""
         return "  ".join(f"{name} {value}" for name, value in metrics.items())
 
     # === One update, in replica context ===
     #
-    # The loss is the mean over the examples of all replicas, by weight: it does
-    # not depend on how they were dealt out, nor on the parts they come in.
+    # The loss is the weighted mean over the examples of all replicas: it does not
+    # depend on how these are divided among replicas and parts.
 
     def total_weight(self, inputs):
-        """Weight of the examples of all replicas."""
+        """Sum of the weights of the examples of all replicas."""
         replicas = tf.distribute.get_replica_context()
         return replicas.all_reduce("sum", tf.reduce_sum(inputs["weight"]))
 
     def gradients(self, inputs, model, optimizer, total, num_parts: int = 1):
-        """This replica's share of the gradient, of a batch or of a part of it.
+        """This replica's share of the gradient of a batch, or of a part of it.
 
         Args:
             inputs: This replica's batch, or one of `num_parts` parts of it.
             model: Keras model.
-            optimizer: Whose loss scale the gradients are multiplied by.
-            total: Weight of the whole batch, of all replicas.
-            num_parts: Their gradients add up to that of the batch.
+            optimizer: Its loss scale multiplies the gradients.
+            total: Weight of the whole batch, over all replicas.
+            num_parts: Number of parts, whose gradients add up to the batch's.
 
         Returns:
-            A gradient per trainable variable, and a dict of `(sum, weight)`; adding
-            both up over parts, replicas and steps gives a mean.
+            A gradient per trainable variable, and a dict of `(sum, weight)`. Both
+            summed over parts, replicas and steps give a mean.
         """
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         weights = inputs["weight"]
@@ -109,9 +109,9 @@ class Task(base_task.Task):
         }
 
     def update(self, gradients, model, optimizer, *, config):
-        """Updates the model by the replicas' gradients; returns their norm.
+        """Updates the model with the replicas' gradients; returns their norm.
 
-        The norm is a `(sum, weight)`, 0 of 0 for a step that loss scaling skips.
+        The norm is a `(sum, weight)`: (0, 0) for a step that loss scaling skips.
         """
         norm = optimization.apply_global_gradients(
             optimizer, model, gradients, config=config
@@ -121,18 +121,18 @@ class Task(base_task.Task):
     # === Evaluation ===
 
     def inference_model(self, model, previous=None):
-        """What `validation_step` is given: the network with its present weights.
+        """The model passed to `validation_step`, with the present weights.
 
         Args:
             model: Keras model.
-            previous: What the evaluation before this one was given, to be brought
-                up to date instead of made anew; None at the first.
+            previous: The one of the previous evaluation, which may be updated and
+                returned; None at the first.
         """
         return model
 
     @abc.abstractmethod
     def validation_step(self, inputs, model, metrics=None):
-        """Dict of `(batch, ...)` tensors, gathered on the host."""
+        """Scores a batch: a dict of `(batch, ...)` tensors, gathered on the host."""
 
     @abc.abstractmethod
     def aggregate_logs(self, state, step_logs):
@@ -140,7 +140,7 @@ class Task(base_task.Task):
 
     @abc.abstractmethod
     def reduce_aggregated_logs(self, aggregated_logs, global_step=None) -> Mapping:
-        """Metrics of the whole evaluation."""
+        """Computes the metrics of the whole evaluation."""
 
 
 def _unless_skipped(norm, optimizer):

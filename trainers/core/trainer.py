@@ -1,9 +1,9 @@
 """Steps of training and evaluation under a tf.distribute strategy.
 
-A thin orbit trainer: the Model Garden's own keeps its sums in tf_keras metrics
-and its weights in `tf.train.Checkpoint(model=...)`, neither of which holds
-Keras 3 models whole. Loops run on the host, one graph call a step, so that each
-step's loss is seen, input wait is measured, and a signal stops between steps.
+A small orbit trainer. The Model Garden's own needs tf_keras metrics, and
+`tf.train.Checkpoint(model=...)`, which misses variables of Keras 3 models. Loops
+run on the host with one graph call per step, so that each step's loss is checked,
+the wait for input is measured, and a signal stops training between two steps.
 """
 
 import math
@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from trainers.core import optimization
 from trainers.core.accumulation import accumulate, part_of
-from trainers.core.checks import check_parts
 from trainers.core.errors import UserError
 from trainers.core.progress import Stopwatch
 from trainers.core.recomputation import recompute
@@ -30,19 +29,19 @@ class NonFiniteError(UserError):
 class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
     """Trains and evaluates one model of a task.
 
-    Make it within the strategy's scope.
+    Create it within the strategy's scope.
 
     Args:
         config: `ExperimentConfig`.
         task: `trainers.core.task.Task`.
         model: Keras model.
-        optimizer: Built optimizer; None where nothing is trained.
+        optimizer: Built optimizer; None for evaluation alone.
 
     Attributes:
-        global_step: Steps done, in the checkpoint with the rest.
+        global_step: Number of training steps done; saved in checkpoints.
         on_step: Called with the values of each training step.
         on_eval_step: Called after each batch of an evaluation, with the number
-            of batches or None.
+            of batches, or None if it is unknown.
         stop: `StopRequest`, or None.
     """
 
@@ -57,7 +56,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         self.on_eval_step = None
         self.stop = None
         if optimizer:
-            check_parts(config, self._strategy.num_replicas_in_sync)
+            config.check_batch(self._strategy.num_replicas_in_sync)
         self._trained = model
         if optimizer and config.trainer.recompute_activations:
             self._trained = recompute(model, task)
@@ -69,7 +68,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
     # === Training ===
 
     def train(self, num_steps: tf.Tensor) -> dict:
-        """Trains `num_steps` steps on; returns means over them.
+        """Trains `num_steps` more steps; returns the means over them.
 
         Raises:
             NonFiniteError: The loss or the gradient is NaN or infinite.
@@ -97,7 +96,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         }
 
     def _train_inputs(self):
-        """The iterator of the training data, from the batch of this step on."""
+        """Iterator of the training data, starting at the batch of this step."""
         if self._train_iterator is None:
             dataset = orbit.utils.make_distributed_dataset(
                 self._strategy,
@@ -122,7 +121,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         return {**totals, "learning_rate": rate, "loss_scale": scale}
 
     def _update(self, inputs):
-        """One update of the model; its `(sum, weight)` pairs, of each replica."""
+        """Updates the model once; returns each replica's `(sum, weight)` pairs."""
         task, run, optimizer = self._task, self._strategy.run, self.optimizer
         num_parts = self._config.trainer.gradient_accumulation_steps
 
@@ -141,16 +140,16 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
 
     def _check_finite(self, step, rate, scale):
         loss, norm = _mean(step["loss"]), _mean(step["gradient_norm"])
-        # A float16 gradient may overflow: its step is skipped, not counted in the
-        # norm, and the scale falls; but not for ever. The loss is never scaled.
+        # A float16 gradient may overflow: that step is skipped and not counted in
+        # the norm, and the scale falls, down to a limit. `loss` is not scaled.
         if math.isfinite(loss) and math.isfinite(norm) and scale >= _LEAST_LOSS_SCALE:
             return
         raise NonFiniteError(
             f"The loss is {loss:g} and the gradient norm {norm:g} at step "
             f"{int(self.global_step.numpy())}, learning rate {rate:g}"
             f"{f', loss scale {scale:g}' if scale != 1 else ''}. Training stops; "
-            "the last checkpoint is from before. Try a lower learning rate, a longer "
-            "warm-up (trainer.optimizer_config.warmup), gradient clipping "
+            "the last checkpoint is from an earlier step. Try a lower learning rate, a "
+            "longer warm-up (trainer.optimizer_config.warmup), gradient clipping "
             "(trainer.optimizer_config.optimizer.sgd.global_clipnorm), or "
             "runtime.mixed_precision_dtype=float32."
         )
@@ -158,7 +157,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
     # === Evaluation ===
 
     def evaluate(self, num_steps: tf.Tensor) -> dict:
-        """Metrics over `num_steps` batches, or over the whole set for -1."""
+        """Evaluates on `num_steps` batches, -1 for all; returns the metrics."""
         dataset = orbit.utils.make_distributed_dataset(
             self._strategy, self._task.build_inputs, self._config.task.validation_data
         )

@@ -1,7 +1,6 @@
-"""YAML as people expect it, and files that are never half-written.
+"""YAML without PyYAML's surprises, and files that are never half-written.
 
-PyYAML reads `1e-4` as a string and keeps the last of two equal keys without a
-word; both have cost people experiments.
+PyYAML reads `1e-4` as a string, and of two equal keys silently keeps the last.
 """
 
 import json
@@ -42,7 +41,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# A new table, the digits' resolvers of the parent left alone.
+# A table of its own, so that the parent class is not changed.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith(":float")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -51,10 +50,10 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 
 
 def parse_yaml(text: str, source: str):
-    """The value of a YAML text; `source` names it in errors.
+    """Parses a YAML text; `source` names it in errors.
 
     Raises:
-        UserError: Not YAML, or a key given twice.
+        UserError: Invalid YAML, or a duplicate key.
     """
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
@@ -69,10 +68,10 @@ def _one_line(error: yaml.YAMLError) -> str:
 
 
 def read_yaml(path) -> dict:
-    """The mapping in a YAML file.
+    """Reads the mapping in a YAML file.
 
     Raises:
-        UserError: No such file, not YAML, or not a mapping.
+        UserError: No such file, invalid YAML, or not a mapping.
     """
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
@@ -86,7 +85,7 @@ def read_yaml(path) -> dict:
 
 
 def write_text(path, text: str):
-    """Writes a file in one step: a reader sees the old one or the new one."""
+    """Replaces a file in one step: readers see the old text or the new one."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -95,5 +94,5 @@ def write_text(path, text: str):
 
 
 def write_json(path, value):
-    """Writes a value as indented JSON, in one step."""
+    """Replaces a file by a value as indented JSON, in one step."""
     write_text(path, json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,12 @@
+"""Video classification: C2D and I3D on clips. In reading order:
+
+- `configs.py`: the config of the task. `experiments.py`: the factories.
+- `task.py`: model, data, loss and evaluation as the trainer needs them.
+- `modes.py`: what each mode of `trainers/video.py` does.
+- `data/`: from an index of videos to batches of clips.
+- `losses.py`; `scoring.py`: how a network scores a clip; `evaluation.py`: accuracy by
+  view and by video.
+- `start.py`, `start_pixels.py`: initialisation from a checkpoint.
+- `predict.py`: classes of video files. `export.py`, `serving.py`: SavedModels.
+- `input_benchmark.py`: the speed of the training input.
+"""

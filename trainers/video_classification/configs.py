@@ -1,113 +1,46 @@
-"""What a video classification experiment is made of, as Model Garden dataclasses.
+"""The config of the video classification task.
 
-`ClipConfig` says what one clip is, once, for training, testing, prediction and
-the exported model alike; `DataConfig` says where clips come from and how they
-are cut; `ModelConfig` is passed to `keras_nonlocal.C2D` or `I3D` as it stands.
-Experiments put together from these are registered in `experiments.py`.
+`ModelConfig` has the arguments of `keras_nonlocal.models.build`; clips and data are in
+`data/configs.py`. Experiments made from these are registered in `experiments.py`.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
-from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
+from keras_nonlocal.convert.sources import SOURCES
+from keras_nonlocal.models import ARCHITECTURES, CONVENTIONS
+from trainers.core.config_definitions import TaskConfig
+from trainers.core.errors import UserError, check_key
+from trainers.video_classification.data.configs import ClipConfig, DataConfig
+from trainers.video_classification.evaluation import AGGREGATIONS
 
-@dataclasses.dataclass
-class ClipConfig(hyperparams.Config):
-    """One clip, written `num_frames x temporal_stride` (32x2 spans 64 frames).
-
-    Attributes:
-        num_frames: Frames the network sees.
-        temporal_stride: Video frames from one of them to the next.
-        mean: RGB mean, 0-255 scale, subtracted from the pixels. None: what
-            networks of `task.model.convention` expect, put here by the task.
-        std: RGB standard deviation, 0-255 scale, that they are divided by. None:
-            as for `mean`.
-    """
-
-    num_frames: int = 8
-    temporal_stride: int = 8
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
-
-
-@dataclasses.dataclass
-class DataConfig(cfg.DataConfig):
-    """Where videos are, and how clips are cut from them.
-
-    Attributes (beyond those of the Model Garden's `DataConfig`, of which
-    `input_path`, `global_batch_size` (clips; views at test), `is_training`,
-    `cache` (at test), `seed`, `deterministic` and `prefetch_buffer_size` apply,
-    and the others are refused: every epoch is shuffled whole, without a buffer,
-    and no video is left out of a test, whatever `drop_remainder` says):
-        index_format: What `input_path` is. `auto` looks at it. `folder`: one
-            folder per class. `list`: lines of `path label`. `mmaction2`: lines
-            of `path label [label ...]`. `kinetics`, `charades`: their CSV.
-            `ucf101`: a split file. `tfrecord`: a glob of shards written by
-            `trainers/prepare_video.py`.
-        video_root: Folder that relative paths of the index start from. Empty:
-            the folder of the index file.
-        class_file: One class name per line, in label order. Empty: taken from
-            the index, and saved in the model directory as `classes.txt`.
-        split: Rows of a CSV index to take, where it has a split column.
-        is_multilabel: Every video may have several labels, or none.
-        decoder: `pyav`, or `tfio` (needs TensorFlow 2.16-2.17).
-        min_short_side: Training scales the short side to an integer drawn
-            uniformly from [min_short_side, max_short_side]; testing uses
-            min_short_side.
-        max_short_side: See `min_short_side`.
-        crop_size: Side of the square crop; random in training.
-        horizontal_flip: Mirror half of the training clips.
-        num_test_clips: Clips per video at test, spread evenly over it.
-        num_test_crops: 1 (centre) or 3 (along the long side) per clip at test.
-        max_broken_fraction: The run stops when a larger fraction of the videos
-            it has read could not be decoded.
-        num_parallel_decodes: Videos decoded at once; 0 means one per CPU core.
-        frame_cache: Folder where every video is kept as JPEG frames once it has
-            been decoded: a quarter of the work from the second epoch on, for
-            about eight times the disk. `/dev/shm/NAME` keeps it in memory. What
-            is drawn at random stays so; videos that change are decoded again.
-    """
-
-    index_format: str = "auto"
-    video_root: str = ""
-    class_file: str = ""
-    split: str = ""
-    is_multilabel: bool = False
-    decoder: str = "pyav"
-    min_short_side: int = 256
-    max_short_side: int = 320
-    crop_size: int = 224
-    horizontal_flip: bool = True
-    num_test_clips: int = 1
-    num_test_crops: int = 1
-    max_broken_fraction: float = 0.1
-    num_parallel_decodes: int = 0
-    frame_cache: str = ""
+CHECKPOINT_MODULES = ("all", "backbone")
+CHECKPOINT_PIXELS = ("same", "any")
+EXPORT_PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass
 class ModelConfig(hyperparams.Config):
-    """The network; every field but `name` is an argument of its builder.
+    """The network. All fields except `name` are arguments of its builder.
 
     Attributes:
         name: `c2d` or `i3d`.
-        num_classes: 0 means as many as the class list has.
-        temporal_kernel: For `i3d` only.
+        num_classes: 0: the number of class names.
+        temporal_kernel: `3x1x1` or `3x3x3`, for `i3d` only; None: its default.
         non_local: Number of blocks (None, 1, 5, 10), or stage -> block indices.
         non_local_options: Arguments of `NonLocal3D`.
         width: Channels after the first convolution (64 in the paper); every
-            other width follows it.
-        stride_in_1x1: Residual blocks stride in their first convolution, as the
-            ResNets of `keras.applications` do; needed to start from these.
+            other width is a multiple of it.
+        stride_in_1x1: Residual blocks have their stride in the first convolution, as
+            in the ResNets of `keras.applications`; needed for weights of these.
     """
 
     name: str = "i3d"
     depth: int = 50
     num_classes: int = 0
     stem: str = "8x8"
-    temporal_kernel: str = "3x1x1"
+    temporal_kernel: str | None = None
     non_local: int | dict | None = None
     non_local_options: dict | None = None
     convention: str = "video_nonlocal_net"
@@ -115,17 +48,29 @@ class ModelConfig(hyperparams.Config):
     dropout_rate: float = 0.5
     stride_in_1x1: bool = False
 
+    def check(self):
+        """Raises `UserError` for an unknown network or convention."""
+        check_key("task.model.name", self.name, ARCHITECTURES)
+        check_key("task.model.convention", self.convention, CONVENTIONS)
+
 
 @dataclasses.dataclass
 class LossesConfig(hyperparams.Config):
     """Cross-entropy with softmax, or with a sigmoid per class (`is_multilabel`).
 
     Attributes:
-        label_smoothing: Mixes this much of the uniform distribution into the
-            labels.
+        label_smoothing: Weight of the uniform distribution in the labels.
     """
 
     label_smoothing: float = 0.0
+
+    def check(self):
+        """Raises `UserError` for a weight outside of [0, 1)."""
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(
+                "task.losses.label_smoothing must be in [0, 1). Received: "
+                f"{self.label_smoothing}."
+            )
 
 
 @dataclasses.dataclass
@@ -139,55 +84,64 @@ class EvaluationConfig(hyperparams.Config):
 
     view_aggregation: str = "mean"
 
+    def check(self):
+        """Raises `UserError` for an unknown aggregation."""
+        key = "task.evaluation.view_aggregation"
+        check_key(key, self.view_aggregation, AGGREGATIONS)
+
 
 @dataclasses.dataclass
 class ExportConfig(hyperparams.Config):
     """The form of exported networks.
 
     Attributes:
-        precision: What they compute in, and keep their weights in: `float32` or
-            `bfloat16`. None: as in training. Logits and probabilities are float32
-            always.
-        constants: The weights are constants of the graph, which a CPU lays out once
-            for its kernels, not at every call: 5 to 9 % faster in float32, 8 to 12 %
-            in bfloat16, for 1 to 2 GiB more memory while loading, and with non-local
-            blocks twice the file.
+        precision: dtype of computation and weights: `float32` or `bfloat16`. None:
+            that of training. Logits and probabilities are always float32.
+        constants: Store the weights as constants of the graph, which a CPU arranges
+            for its kernels once instead of at every call: faster, for more memory
+            while loading and, with non-local blocks, a file of twice the size (see
+            docs/results.md).
     """
 
     precision: str | None = None
     constants: bool = False
 
+    def check(self):
+        """Raises `UserError` for an unknown precision."""
+        if self.precision is not None:
+            check_key("task.export.precision", self.precision, EXPORT_PRECISIONS)
+
 
 @dataclasses.dataclass
-class VideoClassificationConfig(cfg.TaskConfig):
+class VideoClassificationConfig(TaskConfig):
     """The task: a network, clips, two data sets, a loss and a test protocol.
 
     Attributes:
-        init_checkpoint: Where to start from: a model directory, one of its
+        init_checkpoint: Weights to start from: a model directory, one of its
             checkpoints, or any file that `keras_nonlocal.convert.load_weights`
             reads: `.keras`, `.weights.h5`, networks of video-nonlocal-net (`.pkl`),
             PySlowFast, mmaction2 and GluonCV, ImageNet ResNets of torchvision, timm
-            and Keras. Non-local blocks that it has not are added, as identities:
-            the network starts with the outputs that it had, which is checked.
-        init_checkpoint_modules: What to take from it: `all`, or `backbone`, which
-            leaves the classifier new, for other classes than it was trained on.
-        init_checkpoint_source: Whose names its weights have; `auto` finds out. Of
-            `.pkl` files it cannot tell those of PySlowFast's model zoo: set
-            `pyslowfast_caffe2`.
+            and Keras. Non-local blocks that are not in it are added as identities:
+            the outputs of the network do not change, which is checked.
+        init_checkpoint_modules: The layers to load: `all`, or `backbone`, which
+            initialises the classifier anew, for other classes.
+        init_checkpoint_source: The project whose variable names the file has; `auto`
+            detects it. Of `.pkl` files it cannot detect those of PySlowFast's model
+            zoo: set `pyslowfast_caffe2`.
         init_checkpoint_pixels: `same`: `clip.mean` and `clip.std` must be those that
-            the weights were trained with, where that is known. `any`: a difference
-            is only told of, for fine-tuning.
-        freeze_backbone: The residual network keeps the weights of `init_checkpoint`;
-            the non-local blocks and the classifier are trained.
-        freeze_batch_norm: Every batch normalisation of the residual network keeps
-            its statistics, scale and offset: the "affine" training of long clips
-            and small batches. Those of non-local blocks are trained; the affine
+            the weights were trained with, if these are known. `any`: a difference
+            is only reported, for fine-tuning.
+        freeze_backbone: Keep the weights of the residual network, and train only the
+            non-local blocks and the classifier.
+        freeze_batch_norm: Keep statistics, scale and offset of every batch
+            normalisation of the residual network: the "affine" training of long
+            clips and small batches. Those of non-local blocks are trained; affine
             networks have none: `task.model.non_local_options={normalization: null}`.
         model: The network.
         clip: What one clip is.
         train_data: Clips cut at random.
         validation_data: Views that cover the video.
-        losses: What is minimised.
+        losses: The loss function.
         evaluation: How videos are scored.
         export: The form of exported networks.
     """
@@ -203,8 +157,46 @@ class VideoClassificationConfig(cfg.TaskConfig):
         default_factory=lambda: DataConfig(is_training=True)
     )
     validation_data: DataConfig = dataclasses.field(
-        default_factory=lambda: DataConfig(is_training=False, drop_remainder=False)
+        default_factory=lambda: DataConfig(is_training=False)
     )
     losses: LossesConfig = dataclasses.field(default_factory=LossesConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     export: ExportConfig = dataclasses.field(default_factory=ExportConfig)
+
+    def check(self):
+        """Checks the settings that would otherwise fail late, or have no effect.
+
+        Raises:
+            UserError: Names the field and its valid values.
+        """
+        self._check_data()
+        self._check_initialization()
+        for part in (self.model, self.losses, self.evaluation, self.export):
+            part.check()
+
+    def _check_data(self):
+        for name, is_training in (("train_data", True), ("validation_data", False)):
+            received = getattr(self, name).is_training
+            if received not in (None, is_training):
+                raise UserError(
+                    f"task.{name}.is_training is {received}, but it is always "
+                    f"{is_training} for this data set: leave it out."
+                )
+        if self.train_data.is_multilabel != self.validation_data.is_multilabel:
+            raise UserError(
+                "task.train_data.is_multilabel and task.validation_data.is_multilabel "
+                "differ: set both."
+            )
+
+    def _check_initialization(self):
+        modules, source = self.init_checkpoint_modules, self.init_checkpoint_source
+        pixels = self.init_checkpoint_pixels
+        check_key("task.init_checkpoint_modules", modules, CHECKPOINT_MODULES)
+        check_key("task.init_checkpoint_source", source, ("auto", *SOURCES))
+        check_key("task.init_checkpoint_pixels", pixels, CHECKPOINT_PIXELS)
+        for name in ("freeze_backbone", "freeze_batch_norm"):
+            if getattr(self, name) and not self.init_checkpoint:
+                raise UserError(
+                    f"task.{name} is true, but there are no trained weights to keep: "
+                    "set task.init_checkpoint."
+                )

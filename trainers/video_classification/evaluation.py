@@ -1,7 +1,7 @@
 """Accuracy by view and by video, from scores gathered on the host.
 
 A video's score is the mean (or maximum) of its views' class probabilities.
-Views arrive in any order, from any replica; rows of weight 0 only fill batches.
+Views may arrive in any order, from any replica; rows of weight 0 only fill batches.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ AGGREGATIONS = {"mean": np.mean, "max": np.max}  # over the views of a video
 
 
 class Evaluation:
-    """Collects the scores of views; gives metrics by view and by video.
+    """Collects the scores of views, and computes metrics by view and by video.
 
     Args:
         num_videos: Length of the index.
@@ -41,8 +41,8 @@ class Evaluation:
         score, label, video = score[real], label[real], video[real]
         if not np.isfinite(score).all():
             raise ValueError(
-                "The network gave scores that are not finite: its weights, or the "
-                "input, are not."
+                "The network's scores are not finite: its weights, or its input, are "
+                "not finite."
             )
         add = np.maximum if self._max else np.add
         add.at(self._video_scores, video, score)
@@ -54,11 +54,11 @@ class Evaluation:
         )
 
     def result(self) -> dict:
-        """Metrics; those of single views are prefixed with `view_`."""
+        """Computes the metrics; those by view are prefixed with `view_`."""
         seen = self._num_views > 0
         num_views = int(self._num_views.sum())
         if not num_views:
-            raise ValueError("Not one video could be evaluated: all were left out.")
+            raise ValueError("None of the videos could be evaluated.")
         scores = self._video_scores[seen]
         if not self._max:
             scores = scores / self._num_views[seen, None]
@@ -87,7 +87,7 @@ class Evaluation:
 
 
 def metric_names(num_classes: int, is_multilabel: bool) -> tuple[str, ...]:
-    """Names of the numbers in `Evaluation.result`, in its order."""
+    """Names of the metrics in `Evaluation.result`, in its order."""
     names = [f"top{k}" for k in _top_ks(num_classes)]
     names = ["mAP"] if is_multilabel else names
     by_view = [f"view_{name}" for name in names]
@@ -95,19 +95,18 @@ def metric_names(num_classes: int, is_multilabel: bool) -> tuple[str, ...]:
 
 
 def label_ranks(scores, labels):
-    """How many other classes score at least as high as the label, `(n,)`.
+    """Number of other classes that score at least as high as the label, `(n,)`.
 
-    Ties count against the network: constant scores are never right.
+    Ties count against the network: constant scores are never correct.
     """
     own = np.take_along_axis(scores, np.asarray(labels)[:, None], axis=1)
     return np.sum(scores >= own, axis=1) - 1
 
 
 def top_k_accuracies(ranks, num_classes: int) -> dict:
-    """Fractions with the label among the first 1 and 5.
+    """Top-1 and top-5 accuracy from the ranks of the labels.
 
-    Of five classes or fewer every answer is among the first five: `top5` would
-    say nothing, and is left out.
+    With five classes or fewer `top5` is always 1, and is left out.
     """
     return {f"top{k}": float(np.mean(ranks < k)) for k in _top_ks(num_classes)}
 
@@ -117,7 +116,7 @@ def _top_ks(num_classes: int) -> tuple[int, ...]:
 
 
 def mean_average_precision(scores, labels) -> dict:
-    """mAP over the classes that occur, by scikit-learn."""
+    """mAP over the classes that occur, computed by scikit-learn."""
     occurs = labels.sum(axis=0) > 0
     if not occurs.any():
         return {"mAP": 0.0}
@@ -128,7 +127,7 @@ def mean_average_precision(scores, labels) -> dict:
 
 
 def format_metrics(metrics: dict) -> str:
-    """A table: accuracies by video and by view, then the counts.
+    """Formats a table: accuracies by video and by view, then the counts.
 
     Example:
     >>> print(format_metrics({"top1": 0.5, "view_top1": 0.25, "num_videos": 4}))

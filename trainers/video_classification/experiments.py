@@ -1,14 +1,16 @@
-"""Experiment factories: what a YAML in `configs/` starts from."""
+"""Experiment factories, which the YAML files in `configs/` name and change."""
 
 from official.core import exp_factory
 
 from trainers.core.config_definitions import ExperimentConfig
 from trainers.video_classification.configs import VideoClassificationConfig
 
+DEFAULT = "video_classification"
 
-@exp_factory.register_config_factory("video_classification")
+
+@exp_factory.register_config_factory(DEFAULT)
 def video_classification() -> ExperimentConfig:
-    """One's own clips: I3D R50, small batches, constant learning rate."""
+    """Your own clips: I3D R50, small batches, constant learning rate."""
     config = ExperimentConfig(task=VideoClassificationConfig())
     config.task.train_data.global_batch_size = 8
     config.task.validation_data.global_batch_size = 8
@@ -22,8 +24,8 @@ def video_classification() -> ExperimentConfig:
 def kinetics400() -> ExperimentConfig:
     """The paper's recipe: 64 clips a step, 400k steps, rate / 10 at 150k and 300k.
 
-    Tested on 10 clips x 3 crops of 256 x 256. The released code has as many, but
-    its last clips wrap around; these do not (see `data.sampling.spread_starts`).
+    Tested on 10 clips x 3 crops of 256 x 256, as in the released code, but without
+    clips that wrap around (see `data.sampling.spread_starts`).
     """
     config = video_classification()
     config.task.train_data.global_batch_size = 64

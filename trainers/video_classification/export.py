@@ -6,15 +6,15 @@ export, the highest being served:
     export_dir/1/saved_model.pb, variables/
     export_dir/1/assets/classes.txt            one class name per line
     export_dir/1/assets/preprocessing.json     how to cut a clip from a video
-    export_dir/1/assets.extra/export.json      its form, and how exact it is
-    export_dir/1/assets.extra/                 warm-up requests, where possible
+    export_dir/1/assets.extra/export.json      its precision, and how exact it is
+    export_dir/1/assets.extra/                 warm-up requests, if possible
 
 A version appears complete or not at all: it is written under a name that TF
 Serving ignores, compared with the Keras model, and only then renamed.
 
-What is written is the network as it runs fastest: batch normalisation is part of
-the convolutions, which TensorFlow then fuses with biases, ReLUs and sums. Of
-`task.export` it has the precision; logits and probabilities are float32 always.
+Batch normalisation is folded into the convolutions, which TensorFlow then fuses with
+biases, ReLUs and sums. The precision is that of `task.export`; logits and
+probabilities are always float32.
 """
 
 import json
@@ -34,12 +34,12 @@ from trainers.video_classification.data import normalize, resize_and_center_crop
 from trainers.video_classification.scoring import build_scorer, inference_form
 
 # Largest difference of logits from those of the Keras model in float32, relative to
-# the largest logit: rounding, and no more than that.
+# the largest logit: rounding errors only.
 _TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
 
 class ExportError(UserError):
-    """The exported network does not compute what the Keras model computes."""
+    """The exported network and the Keras model disagree."""
 
 
 def export_saved_model(task, model, export_dir):
@@ -48,18 +48,18 @@ def export_saved_model(task, model, export_dir):
     Args:
         task: Task the model was trained for: its clips, test data and classes.
         model: Keras model from normalised clips to logits, weights loaded.
-        export_dir: Folder of versions; created where missing.
+        export_dir: Folder of versions; created if it does not exist.
 
     Returns:
-        The folder of the new version, a `pathlib.Path`. What was measured is in its
-        `assets.extra/export.json`: for each signature, the largest difference of
-        logits from those of `model` in float32, relative to the largest logit.
+        The folder of the new version, a `pathlib.Path`. Its
+        `assets.extra/export.json` has, for each signature, the largest difference
+        of logits from those of `model` in float32, relative to the largest logit.
 
     Raises:
         UserError: The model has another number of classes than the task; its
             weights as constants are too large.
-        ExportError: The written network disagrees with `model`. Nothing is left
-            in `export_dir` by either.
+        ExportError: The written network disagrees with `model`. After either,
+            nothing new is left in `export_dir`.
     """
     _check_num_classes(model, task.class_names)
     export_dir = pathlib.Path(export_dir)
@@ -85,7 +85,7 @@ def export_saved_model(task, model, export_dir):
 
 
 def preprocessing(clip, data):
-    """What a client needs to know to cut a clip from a video, for JSON."""
+    """What a client needs to cut a clip from a video, as a dict for JSON."""
     return {
         "color": "RGB",
         "num_frames": clip.num_frames,
@@ -102,7 +102,7 @@ def _check_num_classes(model, class_names):
     num_classes = model.output_shape[-1]
     if num_classes != len(class_names):
         raise UserError(
-            f"The model gives {num_classes} logits but the class list has "
+            f"The model has {num_classes} logits but the class list has "
             f"{len(class_names)} names. Export with the class list that the model "
             "was trained with (`classes.txt` in its model directory)."
         )
@@ -129,7 +129,7 @@ def _write(task, model, folder, scratch):
 
 
 def _example_clips(clip, data):
-    """Noise, wider than high and larger than the crop, two clips of it."""
+    """Two clips of noise, wider than high and larger than the crop."""
     side = max(data.min_short_side, data.crop_size)
     shape = (2, clip.num_frames, side + 8, side + 40, 3)
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
@@ -160,7 +160,7 @@ def _check(task, model, folder, precision):
 
 
 def _in_float32(model):
-    """`model`, or what it is without mixed precision."""
+    """`model` itself, or a copy without mixed precision."""
     if model.compute_dtype == "float32":
         return model
 
@@ -192,7 +192,7 @@ def _check_difference(difference, signature, dtype):
 
 
 def _write_extra(task, folder, precision, differences):
-    """What is for people, and for TF Serving, but not of the network."""
+    """Writes the files beside the network: the report and warm-up requests."""
     extra = folder / "assets.extra"
     extra.mkdir()
     report = {
@@ -206,7 +206,7 @@ def _write_extra(task, folder, precision, differences):
 
 
 def _write_warmup(task, extra):
-    """Requests that TF Serving replays on loading, so that no client waits."""
+    """Writes requests that TF Serving replays on loading, so that no client waits."""
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError:

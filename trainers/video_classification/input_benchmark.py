@@ -1,4 +1,4 @@
-"""How many clips per second the input pipeline gives, stage by stage."""
+"""Measures the clips per second of the input pipeline, stage by stage."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from trainers.video_classification.data import make_dataset
-from trainers.video_classification.data.dataset import Reader
-from trainers.video_classification.data.failures import FailureLog
+from trainers.video_classification.data import FailureLog, make_dataset
 from trainers.video_classification.data.reading import cut_views, decode_only
+from trainers.video_classification.data.samples import SampleReader
 
 _SECONDS = 8.0  # per stage
-_BUSY = 0.8  # of the cores in use: then they are the limit
-_MUCH = 0.85  # of the stage before: what is slower is a stage to blame
+_BUSY = 0.8  # fraction of the cores in use above which they are the limit
+_MUCH = 0.85  # a stage slower than this, relative to the one before, is the limit
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What one stage, and all before it, did in a second."""
+    """The speed of a stage and all before it, and the cores that it used."""
 
     name: str
     clips_per_second: float
@@ -31,8 +30,8 @@ class Stage:
 def measure(index, data, clip, seed: int, seconds: float = _SECONDS) -> list[Stage]:
     """Runs the training pipeline up to each of its stages.
 
-    Each stage reads the samples that training would begin with, with as many
-    threads; the first batch, which opens files and fills caches, is not timed.
+    Each stage reads the first samples of training, with as many threads as training.
+    The first batch, which opens files and fills caches, is not timed.
 
     Args:
         index: Of the training videos.
@@ -46,7 +45,7 @@ def measure(index, data, clip, seed: int, seconds: float = _SECONDS) -> list[Sta
     """
     failures = FailureLog(data.max_broken_fraction)
     batches = make_dataset(index, data, clip, seed=seed, failures=failures)
-    reader = Reader(index, data, clip, seed, failures)
+    reader = SampleReader(index, data, clip, seed, failures)
     batch, threads = data.global_batch_size, reader.num_threads
     stages = []
     for name, cut in (("read, decode", decode_only), ("+ augment", cut_views)):
@@ -62,7 +61,7 @@ def measure(index, data, clip, seed: int, seconds: float = _SECONDS) -> list[Sta
 
 
 def report(stages: list[Stage], data, clip) -> list[str]:
-    """Lines of a table, and what limits."""
+    """Formats a table of the stages, and names the limit."""
     cores = len(os.sched_getaffinity(0))
     threads = data.num_parallel_decodes or cores
     lines = [f"{'stage':<20}{'clips/s':>9}{'frames/s':>10}{'cores used':>12}"]
@@ -83,16 +82,16 @@ def _limit(stages: list[Stage], threads: int, cores: int) -> str:
     decode, augment, whole = stages
     if decode.cores < _BUSY * min(threads, cores):
         return (
-            "waiting for storage, or for cores that other work keeps: copy the data "
+            "waiting for storage, or for cores in use by other programs: copy the data "
             "to a faster disk, raise task.train_data.num_parallel_decodes, or stop the "
-            "other work."
+            "other programs."
         )
     if threads < cores:
         return f"task.train_data.num_parallel_decodes is {threads} of {cores} cores."
     if augment.clips_per_second < _MUCH * decode.clips_per_second:
         return "scaling and cropping: store videos with a smaller short side."
     if whole.clips_per_second < _MUCH * augment.clips_per_second:
-        return "batching: memory bandwidth, or other work on these cores."
+        return "batching: memory bandwidth, or other programs on these cores."
     return (
         "decoding, on every core: task.train_data.frame_cache, TFRecords "
         "(trainers/prepare_video.py), or videos with more keyframes (ffmpeg -g 32)."
@@ -100,7 +99,7 @@ def _limit(stages: list[Stage], threads: int, cores: int) -> str:
 
 
 def _in_order(pool, read, ahead: int) -> Iterator:
-    """Samples 0, 1, ..., of which `ahead` are being read."""
+    """Yields samples 0, 1, ... while `ahead` of them are being read."""
     waiting = [pool.submit(read, number) for number in range(ahead)]
     try:
         for number in itertools.count(ahead):
@@ -114,7 +113,7 @@ def _in_order(pool, read, ahead: int) -> Iterator:
 def _timed(
     name: str, items: Iterable, clips: int, discard: int, seconds: float
 ) -> Stage:
-    """Takes items of `clips` each, after `discard` of them, for some seconds."""
+    """Measures items of `clips` each for some seconds, after discarding a few."""
     items = iter(items)
     for _ in range(discard):
         next(items)

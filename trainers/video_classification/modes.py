@@ -1,4 +1,4 @@
-"""What `trainers/video.py` does in each of its modes."""
+"""The modes of `trainers/video.py`."""
 
 import contextlib
 import dataclasses
@@ -6,13 +6,13 @@ import pathlib
 import sys
 
 from keras_nonlocal.describe import describe, to_table
-from trainers.core import checkpoints, checks, config, distribution
+from trainers.core import checkpoints, config, distribution
 from trainers.core.errors import UserError, did_you_mean
 from trainers.core.lock import only_one
 from trainers.core.runner import Runner
 from trainers.core.yaml_io import write_text
 from trainers.video_classification import experiments  # noqa: F401 (registers)
-from trainers.video_classification.data.labels import read_class_file
+from trainers.video_classification.data import read_class_file
 from trainers.video_classification.task import VideoClassificationTask
 
 CLASS_FILE = "classes.txt"
@@ -38,7 +38,7 @@ def run(mode: str, options: Options) -> int:
     """Runs a mode; returns the exit code.
 
     Raises:
-        UserError: Something the user can put right.
+        UserError: A mistake that the user can correct.
     """
     if mode not in MODES:
         raise UserError(f"Unknown --mode {mode!r}.{did_you_mean(mode, MODES)}")
@@ -48,7 +48,7 @@ def run(mode: str, options: Options) -> int:
 
 
 def _load(mode, options):
-    """The config of the flags, or what the model directory was made with."""
+    """The config given by the flags, or the one saved in the model directory."""
     files = list(options.config_files)
     saved = options.model_dir / config.PARAMS_FILE
     if not files and not options.experiment:
@@ -66,15 +66,15 @@ def _load(mode, options):
 
 
 def train(options, name, experiment, evaluate=False):
-    """Trains; goes on where the model directory left off."""
+    """Trains; resumes the run in the model directory, if any."""
     strategy = distribution.build_strategy(experiment.runtime)
     task = build_task(experiment)
     if evaluate:
-        task.validation_index  # noqa: B018 (its mistakes show now, not hours later)
+        task.validation_index  # noqa: B018 (raises its errors now, not hours later)
     is_chief = distribution.is_chief(strategy)
     with only_one(options.model_dir) if is_chief else contextlib.nullcontext():
         runner = Runner(experiment, task, strategy, options.model_dir)
-        _save_setup(task, name, experiment, options.model_dir)  # nothing wrong is kept
+        _save_setup(task, name, experiment, options.model_dir)  # after all checks
         try:
             runner.train(evaluate)
             print(f"At step {runner.step}; see {options.model_dir}", file=sys.stderr)
@@ -83,18 +83,18 @@ def train(options, name, experiment, evaluate=False):
 
 
 def train_and_eval(options, name, experiment):
-    """Trains, testing every `validation_interval` steps; keeps the best."""
+    """Trains, evaluates every `validation_interval` steps, and keeps the best."""
     train(options, name, experiment, evaluate=True)
 
 
 def evaluate(options, name, experiment):
-    """Tests a checkpoint; prints a table, writes `eval_results.json`."""
+    """Evaluates a checkpoint; prints a table, writes `eval_results.json`."""
     strategy = distribution.build_strategy(experiment.runtime)
     task = _trained_task(options, experiment)
-    source = _checkpoint(options, experiment, default="best")
+    checkpoint = _checkpoint(options, experiment)
     runner = Runner(experiment, task, strategy, options.model_dir, train=False)
-    print(f"Evaluating {source}", file=sys.stderr)
-    runner.evaluate(source)
+    print(f"Evaluating {checkpoint}", file=sys.stderr)
+    runner.evaluate(checkpoint)
     _print_report(task)
 
 
@@ -121,11 +121,11 @@ def predict(options, name, experiment):
 def dry_run(options, name, experiment):
     """Prints the config, the model, and one batch of each data set.
 
-    The model starts as training would: from `init_checkpoint`, where there is one.
+    The model is initialised as in training: from `init_checkpoint`, if it is set.
     """
     task = build_task(experiment)
-    checks.check_training(experiment.trainer, task)
-    checks.check_parts(experiment, num_replicas=1)  # more are counted in training
+    experiment.trainer.check_training(task)
+    experiment.check_batch(num_replicas=1)  # training checks with all replicas
     print(config.to_yaml(experiment, name))
     clip, side = experiment.task.clip, experiment.task.train_data.crop_size
     model = task.build_model((clip.num_frames, side, side, 3))
@@ -138,7 +138,7 @@ def dry_run(options, name, experiment):
 
 
 def benchmark_input(options, name, experiment):
-    """Prints how many clips per second the training data come at, by stage."""
+    """Prints the clips per second of each stage of the training input."""
     from trainers.video_classification import input_benchmark
 
     task = build_task(experiment)
@@ -183,16 +183,16 @@ def _print_batch(task, model, data):
 
 
 def _save_setup(task, name, experiment, model_dir):
-    """Keeps the config and the classes, and compares them with those of before."""
+    """Saves the config and the classes, after comparing them with the saved ones."""
     changed = config.differences(experiment, name, model_dir)
     if changed and checkpoints.latest(model_dir):
         listed = "\n".join(f"  {line}" for line in changed)
         if any(line.startswith(("task.model.", "experiment:")) for line in changed):
             raise UserError(
-                f"{model_dir} holds a model of another config:\n{listed}\nTrain in "
-                "another --model_dir, or go back to the config of its params.yaml."
+                f"{model_dir} has a model of another config:\n{listed}\nTrain in "
+                "another --model_dir, or go back to the config in its params.yaml."
             )
-        print(f"warning: going on with another config:\n{listed}", file=sys.stderr)
+        print(f"warning: resuming with another config:\n{listed}", file=sys.stderr)
     path = pathlib.Path(model_dir) / CLASS_FILE
     if checkpoints.latest(model_dir) and path.is_file():
         _check_classes(
@@ -211,7 +211,7 @@ def _check_classes(old, new, path):
 
 
 def build_task(experiment, class_names=None):
-    """The task of an experiment, its data seeded with the rest."""
+    """The task of an experiment; its data use the seed of the experiment."""
     return VideoClassificationTask(
         experiment.task, class_names=class_names, seed=experiment.runtime.seed
     )
@@ -229,20 +229,19 @@ def _trained_task(options, experiment):
 
 def _trained(options, experiment):
     task = _trained_task(options, experiment)
-    source = _checkpoint(options, experiment, default="best")
     model = task.build_model()
-    checkpoints.restore_model(model, source)
+    checkpoints.restore_model(model, _checkpoint(options, experiment))
     return task, model
 
 
-def _checkpoint(options, experiment, default):
-    """`best` (the last where there is none), `last`, or a path."""
-    chosen = options.checkpoint or default
-    if chosen not in ("best", "last"):
-        return chosen
+def _checkpoint(options, experiment):
+    """The path in `--checkpoint`, the last or best; by default best, if it exists."""
+    name = options.checkpoint or "best"
+    if name not in ("best", "last"):
+        return name
     subdir = experiment.trainer.best_checkpoint_export_subdir
     best = options.model_dir / subdir
-    if chosen == "best" and subdir and checkpoints.latest(best):
+    if name == "best" and subdir and checkpoints.latest(best):
         return checkpoints.find(str(best))
     if options.checkpoint == "best":
         raise UserError(f"No best checkpoint in {best}: train with train_and_eval.")

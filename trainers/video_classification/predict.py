@@ -1,8 +1,8 @@
-"""Names the action in video files: the top-k classes over all views.
+"""Predicts the most probable classes of video files, over all views.
 
 Each file is cut into the views of the test protocol (`validation_data`:
 `num_test_clips` x `num_test_crops`) and the class probabilities are aggregated
-over them as in evaluation. A file that cannot be read does not stop the others.
+over them as in evaluation. A file that cannot be read does not end the run.
 """
 
 import json
@@ -18,7 +18,7 @@ from trainers.video_classification.data.files import has_video_suffix
 from trainers.video_classification.evaluation import AGGREGATIONS
 from trainers.video_classification.scoring import build_scorer, inference_form
 
-# Views in the network at once: thirty of 32x256x256 would not fit everywhere.
+# Views in the network at once: thirty of 32x256x256 do not fit in every memory.
 _VIEWS_PER_STEP = 5
 
 
@@ -28,12 +28,12 @@ def predict(task, model, paths, top_k=5):
     Args:
         task: Task the model was trained for: clips, test views, class names.
         model: Keras model from normalised clips to logits, weights loaded.
-        paths: Video files, or folders searched for them through and through.
-        top_k: Classes to name; at most as many as there are.
+        paths: Video files, or folders, which are searched recursively.
+        top_k: Number of classes to return, if there are as many.
 
     Returns:
         One dict per video, in order: `path` and either `predictions`, dicts of
-        `class`, `label` and `score` by falling score, or `error`.
+        `class`, `label` and `score` by decreasing score, or `error`.
 
     Raises:
         UserError: No paths, or `top_k` below 1.
@@ -45,8 +45,8 @@ def run(task, model, paths, top_k=5, as_json=False):
     """Prints predictions as a table, video by video, or as one JSON document.
 
     Returns:
-        Exit code: 0, or 1 if any video could not be predicted. Its error goes to
-        stderr, and into the JSON document.
+        Exit code: 0, or 1 if any video could not be predicted. Its error is printed
+        to stderr, and is in the JSON document.
     """
     results = []
     for result in _predictions(task, model, paths, top_k):
@@ -76,7 +76,7 @@ def _predictions(task, model, paths, top_k):
 
 
 def _find_videos(paths):
-    """Yields (path, None) for each video and (path, problem) for each mistake."""
+    """Yields (path, None) for each video, (path, problem) for folders without any."""
     for path in map(os.fspath, paths):
         if not os.path.isdir(path):
             yield path, None
@@ -117,7 +117,7 @@ def _predict_file(score, path, class_names, top_k):
     except VideoError as error:
         return {"path": path, "error": error.reason}
     if not np.isfinite(scores).all():
-        return {"path": path, "error": "the network gave scores that are not finite."}
+        return {"path": path, "error": "the network's scores are not finite."}
     best = np.argsort(-scores, kind="stable")[:top_k]
     predictions = [
         {"class": class_names[k], "label": int(k), "score": float(scores[k])}

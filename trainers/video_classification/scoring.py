@@ -10,11 +10,11 @@ from keras_nonlocal.models import fold_batch_norm, fully_convolutional
 
 
 def inference_form(model, precision=None, into=None):
-    """The network that scores: no batch normalisation left, weights as computed.
+    """The network for inference: batch normalisation is folded into convolutions.
 
     Args:
         model: `C2D` or `I3D`.
-        precision: dtype to compute in; None: the one that `model` computes in.
+        precision: dtype of computation; None: that of `model`.
         into: See `fold_batch_norm`.
     """
     return fold_batch_norm(model, precision or model.compute_dtype, into)
@@ -23,13 +23,13 @@ def inference_form(model, precision=None, into=None):
 def build_scorer(model, config) -> Callable:
     """A function from normalised clips to `(logits, probabilities)`, float32.
 
-    The classifier is to see what it saw in training: a map of the size of the
-    training crop's. On larger test crops it slides, and its probabilities are
-    averaged over locations, as the paper tests (Sec. 4.1).
+    The classifier is applied to maps of the size in training, that of the training
+    crop. On larger test crops it slides, and its probabilities are averaged over
+    locations, as in the paper's tests (Sec. 4.1).
 
     Args:
         model: `C2D` or `I3D`, to logits. Its weights are shared.
-        config: `VideoClassificationConfig`: the crops, the kind of labels.
+        config: `VideoClassificationConfig`, for the crops and the type of labels.
     """
     is_multilabel = config.validation_data.is_multilabel
     if config.validation_data.crop_size <= config.train_data.crop_size:
@@ -40,14 +40,14 @@ def build_scorer(model, config) -> Callable:
 
 
 def with_constants(function, model) -> Callable:
-    """`function`, whose graphs hold the weights of `model` as they are now.
+    """`function`, with the present weights of `model` as constants of its graphs.
 
-    TensorFlow fuses as it does with variables, except that it drops a bias that is
-    all zeros, and with it the fusion of what follows: that is no trained network.
+    TensorFlow fuses operations as with variables, except that it removes a bias that
+    is all zeros, which prevents fusion with what follows; trained networks have none.
 
     Args:
-        function: Of tensors, to be traced; calls `model`.
-        model: Keras model. It stays as it is.
+        function: Function of tensors that calls `model`; to be traced.
+        model: Keras model; it is not changed.
     """
     values = [np.asarray(variable.value) for variable in model.variables]
 
@@ -66,7 +66,7 @@ def _pooled(model, clips, is_multilabel):
 
 
 def _sliding(network, clips, is_multilabel):
-    """Logits here are those of which the mean probabilities are the softmax."""
+    """The logits are the inverse of softmax (or sigmoid) of the mean probabilities."""
     probabilities = tf.cast(network(clips, training=False), tf.float32)
     least = 1e-30  # keeps the logarithms finite
     logits = tf.math.log(tf.maximum(probabilities, least))
@@ -76,7 +76,7 @@ def _sliding(network, clips, is_multilabel):
 
 
 def _training_window(model, config):
-    """(height, width) of the map that pool5 averaged in training."""
+    """(height, width) of the map that pool5 averages in training."""
     side = config.train_data.crop_size
     clip = keras.KerasTensor((1, config.clip.num_frames, side, side, 3))
     features = keras.Model(model.input, model.get_layer("res5").output)

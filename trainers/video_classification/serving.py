@@ -1,7 +1,7 @@
-"""What an exported network computes: raw clips in, class probabilities out.
+"""The graph of an exported network: from raw clips to class probabilities.
 
-Only TensorFlow is used in the graph, preprocessing included, so that the
-SavedModel runs where neither Keras nor this repository is installed.
+It uses only TensorFlow, for preprocessing too, so that the SavedModel runs without
+Keras and this repository.
 """
 
 import numpy as np
@@ -12,36 +12,36 @@ from trainers.core.errors import UserError
 from trainers.video_classification.data import normalize, resize_and_center_crop
 from trainers.video_classification.scoring import build_scorer, with_constants
 
-# Of a protocol buffer, which holds the graph, and constants with it; less a margin
-# for the rest of the graph.
+# The limit of a protocol buffer, which contains the graph with its constants, minus a
+# margin for the rest of the graph.
 _MAX_CONSTANT_BYTES = 2**31 - 2**26
 
 
 def repeat_short(clips, num_frames):
-    """Wraps clips of fewer than `num_frames` frames round to that many.
+    """Repeats clips of fewer than `num_frames` frames, from their start.
 
-    That is what training does with short videos. Longer clips stay as they
-    are: the network is free in time.
+    Training does the same with short videos. Longer clips are not changed: the
+    network takes any number of frames.
 
     Args:
         clips: `(batch, frames, ...)`, at least one frame.
-        num_frames: Least number of frames of the result.
+        num_frames: Minimum number of frames of the result.
     """
     length = tf.shape(clips)[1]
-    message = "A clip must have at least one frame; received a batch without any."
+    message = "A clip must have at least one frame; received a batch without frames."
     with tf.control_dependencies([tf.debugging.assert_positive(length, message)]):
         index = tf.range(tf.maximum(length, num_frames)) % length
     return tf.gather(clips, index, axis=1)
 
 
 class ServingModule(tf.Module):
-    """The network behind two signatures that take what clients have.
+    """The network with two signatures, for raw and for encoded frames.
 
     Both return `logits` and `probabilities`, float32 `(batch, classes)`. Every
     frame is scaled to the test short side, cut to the central square and
-    normalised: one view of the test protocol. A clip has its frames already
-    `temporal_stride` apart; with fewer than `num_frames` it is repeated from
-    its start, and with more all of them are seen.
+    normalised: one view of the test protocol. The frames of a clip must be
+    `temporal_stride` apart. With fewer than `num_frames`, the clip is repeated from
+    its start; with more, all are used.
 
     Args:
         model: Keras model from normalised clips to logits.
@@ -58,13 +58,13 @@ class ServingModule(tf.Module):
         self._score = build_scorer(model, config)
         self._clip = config.clip
         self._data = config.validation_data
-        self._knows_usual = any(isinstance(x, NonLocal3D) for x in model.layers)
+        self._has_blocks = any(isinstance(x, NonLocal3D) for x in model.layers)
         if constants:
-            _check_fits(model, copies=2 if self._knows_usual else 1)
+            _check_fits(model, copies=2 if self._has_blocks else 1)
             self._score = with_constants(self._score, model)
         else:
-            # Tracked one by one: behind the Keras model the session loader, which
-            # TF Serving uses, does not initialise all of them.
+            # Tracked one by one: through the Keras model, the session loader of
+            # TF Serving does not initialise all of them.
             self.weights = [variable.value for variable in model.variables]
         # One function for both signatures, so that constants are stored once.
         side = self._data.crop_size
@@ -107,11 +107,11 @@ class ServingModule(tf.Module):
     def _scores(self, clips):
         """Logits and probabilities of normalised clips.
 
-        Non-local blocks choose how they compute by the number of positions: where
-        the graph does not know it, a form for any number. So clips of the usual
-        length, nearly all, have a graph of their own.
+        Non-local blocks select their algorithm by the number of positions, and one
+        for any number if the graph has dynamic shapes. So clips of `num_frames`,
+        which are the most frequent, have a graph of their own.
         """
-        if not self._knows_usual:
+        if not self._has_blocks:
             return self._score(clips)
         num_frames = self._clip.num_frames
         usual = (None, num_frames, *clips.shape[2:])
@@ -127,6 +127,6 @@ def _check_fits(model, copies):
     if copies * weights > _MAX_CONSTANT_BYTES:
         raise UserError(
             f"The weights as constants take {copies * weights / 2**30:.2f} GiB in the "
-            "graph, which holds 2 GiB at most. Export with task.export.constants="
-            "false, or in less precision: task.export.precision=bfloat16."
+            "graph, whose limit is 2 GiB. Export with task.export.constants=false, or "
+            "in lower precision: task.export.precision=bfloat16."
         )

@@ -7,11 +7,10 @@ import sys
 import keras
 import tensorflow as tf
 
-from keras_nonlocal.models import ARCHITECTURES, CONVENTIONS, build
-from trainers.core.errors import UserError, check_choice
+from keras_nonlocal.models import CONVENTIONS, build
+from trainers.core.errors import UserError
 from trainers.core.task import Task
 from trainers.video_classification import losses
-from trainers.video_classification.checks import check_config
 from trainers.video_classification.data import (
     FailureLog,
     load_index,
@@ -34,19 +33,19 @@ class VideoClassificationTask(Task):
 
     Args:
         params: `VideoClassificationConfig`.
-        class_names: In label order, where the model has them already. None:
-            from the training index.
-        seed: Of the data that have none of their own.
+        class_names: In label order, for a trained model. None: from the training
+            index.
+        seed: Of data sets whose config has none.
     """
 
     def __init__(
         self, params, logging_dir=None, name=None, class_names=None, seed: int = 0
     ):
         super().__init__(params, logging_dir, name)
-        check_config(params)
+        params.check()
         params.train_data.is_training = True
         params.validation_data.is_training = False
-        _fill_in_normalization(params)
+        _set_normalization(params)
         self._class_names = class_names
         self._seed = seed
         self._failures = {
@@ -54,11 +53,11 @@ class VideoClassificationTask(Task):
             for data in (params.train_data, params.validation_data)
         }
 
-    # === What there is ===
+    # === Classes, indexes, metrics ===
 
     @functools.cached_property
     def class_names(self) -> tuple[str, ...]:
-        """Names in label order."""
+        """Class names in label order."""
         if self._class_names is not None:
             return tuple(self._class_names)
         return self.train_index.class_names
@@ -70,11 +69,12 @@ class VideoClassificationTask(Task):
 
     @functools.cached_property
     def validation_index(self):
-        """Index of the test videos, labelled in the training classes."""
+        """Index of the test videos, with the label numbers of training."""
         return load_index(self.task_config.validation_data, self.class_names)
 
     @property
     def is_multilabel(self) -> bool:
+        """Whether videos may have several labels, or none."""
         return self.task_config.train_data.is_multilabel
 
     @property
@@ -85,30 +85,29 @@ class VideoClassificationTask(Task):
     def best_metric(self) -> str:
         return "mAP" if self.is_multilabel else "top1"
 
+    # === Model ===
+
     def initialize(self, model):
         if self.task_config.init_checkpoint:
             print(start(model, self.task_config), file=sys.stderr)
 
     def build_model(self, input_shape=(None, None, None, 3)):
-        """The network, with an output for each class.
+        """Builds the network, with an output for each class.
 
         Args:
             input_shape: By default, clips of any length and size.
         """
         options = self.task_config.model.as_dict()
         name = options.pop("name")
-        check_choice("task.model.name", name, ARCHITECTURES)
-        if name == "c2d":
-            options.pop("temporal_kernel")
         options["num_classes"] = self._num_classes(options["num_classes"])
         model = build(name, input_shape=input_shape, name=name, **options)
-        if None in model.input_shape[1:]:  # else it takes one size alone
+        if None in model.input_shape[1:]:  # else it takes only one size
             self._check_clips(model)
         freeze(model, self.task_config)
         return model
 
     def _check_clips(self, model):
-        """Clips that are too small are told of now, not in the first step."""
+        """Raises for clips that are too small now, not in the first step."""
         config = self.task_config
         for name in ("train_data", "validation_data"):
             side = getattr(config, name).crop_size
@@ -126,7 +125,7 @@ class VideoClassificationTask(Task):
         if configured and configured != found:
             raise UserError(
                 f"task.model.num_classes is {configured}, but there are {found} "
-                "classes. Set it to 0 to take as many as there are, or name a list of "
+                "classes. Set it to 0 to use the number of classes, or name a list of "
                 "all classes in task.train_data.class_file."
             )
         return found
@@ -155,7 +154,7 @@ class VideoClassificationTask(Task):
         for log in self._failures.values():
             title = f"Left out {len(log.failures)} of {log.num_read} videos that could "
             lines += _listed(f"{title}not be decoded:", log.failures)
-            title = f"Used {len(log.damaged)} damaged videos as far as they go:"
+            title = f"Used {len(log.damaged)} videos of which some frames are damaged:"
             lines += _listed(title, log.damaged)
         return lines
 
@@ -163,7 +162,7 @@ class VideoClassificationTask(Task):
 
     def block_ends(self, model):
         names = [x.name for x in model.layers if _BLOCK_END.fullmatch(x.name)]
-        return names[:-1]  # the gradient starts with what the last block computed
+        return names[:-1]  # the activations of the last block are still in memory
 
     def forward(self, inputs, model, training):
         logits = model(self._normalized(inputs, model), training=training)
@@ -221,15 +220,15 @@ class VideoClassificationTask(Task):
         return format_metrics(metrics)
 
 
-def _fill_in_normalization(params):
-    """What the config leaves open is as networks of the convention expect it."""
+def _set_normalization(params):
+    """Sets a mean or std of None to the one that the convention's networks expect."""
     clip, convention = params.clip, CONVENTIONS[params.model.convention]
     clip.mean = convention.mean if clip.mean is None else clip.mean
     clip.std = convention.std if clip.std is None else clip.std
 
 
 def _listed(title: str, reasons: dict[str, str]) -> list[str]:
-    """Lines that name the videos and why; none if there are none."""
+    """Lines with the title, the videos and the reasons; none without videos."""
     if not reasons:
         return []
     return [title, *(f"  {path}: {why}" for path, why in reasons.items())]

@@ -28,7 +28,7 @@ def build(experiment):
     optimizer = optimization.build_optimizer(
         experiment.trainer.optimizer_config, experiment.runtime
     )
-    optimization.prepare(optimizer, model)
+    optimization.build_for(optimizer, model)
     return Trainer(experiment, task, model, optimizer)
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.core import toy_task
-from trainers.core import checks, config
+from trainers.core import config
 from trainers.core.accumulation import accumulate, part_of
 from trainers.core.errors import UserError
 
@@ -75,12 +75,12 @@ def test_weights_and_regularizer_take_part_in_that():
 
 @pytest.mark.parametrize(("batch", "replicas", "parts"), [(6, 2, 3), (5, 1, 1)])
 def test_batches_that_divide_pass(batch, replicas, parts):
-    checks.check_parts(experiment(batch, parts), replicas)
+    experiment(batch, parts).check_batch(replicas)
 
 
 def test_batches_that_do_not_divide_are_refused():
     with pytest.raises(UserError, match="is 6, .*=2 equal parts .* multiple of 4"):
-        checks.check_parts(experiment(6, 2), 2)
+        experiment(6, 2).check_batch(2)
 
 
 def experiment(batch, parts):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.trainers.core import toy_task
-from trainers.core import checks, config
+from trainers.core import config
 from trainers.core.errors import UserError
 
 TASK = toy_task.ToyTask(toy_task.ToyTaskConfig())
@@ -14,7 +14,7 @@ TASK = toy_task.ToyTask(toy_task.ToyTaskConfig())
 def check(**settings):
     overrides = [f"trainer.{name}={value}" for name, value in settings.items()]
     _, experiment = config.load_experiment([], overrides, "toy")
-    checks.check_training(experiment.trainer, TASK)
+    experiment.trainer.check_training(TASK)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_right_settings_pass(settings):
         ),
         (
             {"best_checkpoint_metric_comp": "lower"},
-            "but of no metric: set trainer.best_checkpoint_eval_metric too",
+            "but no metric is selected: set trainer.best_checkpoint_eval_metric too",
         ),
         (
             {"best_checkpoint_eval_metric": "top2"},

@@ -1,7 +1,10 @@
 """Factory, then YAML files, then overrides; mistakes found before anything runs."""
 
+import dataclasses
+
 import pytest
 import yaml
+from official.core import config_definitions as model_garden
 
 from tests.trainers.core import toy_task  # noqa: F401 (registers the experiment)
 from trainers.core import config
@@ -125,3 +128,42 @@ def test_a_text_can_be_emptied():
     overrides = ["task.init_checkpoint=x", "task.init_checkpoint="]
     _, loaded = config.load_experiment([], overrides, "toy")
     assert loaded.task.init_checkpoint == ""
+
+
+@pytest.mark.parametrize(
+    ("prefix", "counterpart"),
+    [
+        ("task", model_garden.TaskConfig),
+        ("task.train_data", model_garden.DataConfig),
+        ("trainer", model_garden.TrainerConfig),
+        ("runtime", model_garden.RuntimeConfig),
+    ],
+)
+def test_unused_fields_of_the_model_garden_are_explained(prefix, counterpart):
+    _, loaded = config.load_experiment([], [], "toy")
+    part = loaded
+    for name in prefix.split("."):
+        part = getattr(part, name)
+    fields = {field.name for field in dataclasses.fields(counterpart)} - {"model"}
+    unused = fields - {field.name for field in dataclasses.fields(part)}
+    assert unused
+    for name in unused:
+        message = (
+            rf"`{prefix}\.{name}` is a field of the Model Garden that has no effect"
+        )
+        with pytest.raises(UserError, match=message):
+            config.load_experiment([], [f"{prefix}.{name}=1"], "toy")
+
+
+@pytest.mark.parametrize(
+    ("key", "replacement"),
+    [
+        ("task.train_data.tfds_name", "Data are read from `input_path`."),
+        ("task.train_data.drop_remainder", "evaluation covers the whole set"),
+        ("trainer.summary_interval", "a point every `steps_per_loop` steps"),
+        ("trainer.optimizer_config.optimizer.sgd.clipnorm", "Use `global_clipnorm`."),
+    ],
+)
+def test_what_replaces_an_unused_field_is_named(key, replacement):
+    with pytest.raises(UserError, match=f"leave it out. .*{replacement}"):
+        config.load_experiment([], [f"{key}=1"], "toy")

@@ -33,7 +33,7 @@ def apply_all(config, model, gradients, dtype="float32"):
     optimizer = optimization.build_optimizer(
         config, RuntimeConfig(mixed_precision_dtype=dtype)
     )
-    optimization.prepare(optimizer, model)
+    optimization.build_for(optimizer, model)
     norms = [
         optimization.apply_global_gradients(
             optimizer,
@@ -198,7 +198,11 @@ def test_cosine_rate():
     [
         (None, {}, "learning_rate.type is not set"),
         ("cosine", {}, "no schedule from"),
-        ("stepwise", {"boundaries": [5, 2], "values": [1.0, 2.0, 3.0]}, "must rise"),
+        (
+            "stepwise",
+            {"boundaries": [5, 2], "values": [1.0, 2.0, 3.0]},
+            "must increase",
+        ),
         ("stepwise", {"boundaries": [5], "values": [1.0]}, "one entry more"),
     ],
 )

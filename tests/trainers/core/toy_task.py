@@ -9,7 +9,6 @@ import dataclasses
 import keras
 import numpy as np
 import tensorflow as tf
-from official.core import config_definitions as cfg
 from official.core import exp_factory
 
 from keras_nonlocal.layers import BatchNormalization
@@ -20,7 +19,7 @@ NUM_CLASSES = 3
 
 
 @dataclasses.dataclass
-class ToyTaskConfig(cfg.TaskConfig):
+class ToyTaskConfig(config_definitions.TaskConfig):
     dropout_rate: float = 0.0
     batch_norm: bool = True
     overflow_step: int = -1

@@ -56,7 +56,7 @@ def video_folder(tmp_path_factory, clips):
 
 @pytest.fixture
 def clip_config():
-    from trainers.video_classification.configs import ClipConfig
+    from trainers.video_classification.data.configs import ClipConfig
 
     return ClipConfig(num_frames=4, temporal_stride=2)
 
@@ -64,7 +64,7 @@ def clip_config():
 @pytest.fixture
 def data_config(video_folder):
     # Not above: the tests of tensorflow-io run without the Model Garden.
-    from trainers.video_classification.configs import DataConfig
+    from trainers.video_classification.data.configs import DataConfig
 
     def make(**overrides):
         settings = dict(

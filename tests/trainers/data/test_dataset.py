@@ -151,7 +151,7 @@ def test_every_view_comes_once_and_the_rest_weighs_nothing(data_config, clip_con
     np.testing.assert_array_equal(joined["video"][:54], np.repeat(np.arange(9), 6))
     np.testing.assert_array_equal(joined["view"][:54], np.tile(np.arange(6), 9))
     for video in (0, 8):
-        views = read_views(index.records[video].path, data, clip_config)
+        views = read_views(index.videos[video].path, data, clip_config)
         np.testing.assert_array_equal(
             joined["clip"][:54][joined["video"][:54] == video], views
         )
@@ -180,15 +180,13 @@ def test_a_broken_video_is_replaced_in_training(
     failures = FailureLog(0.5)
     got = batches(9, index, data, clip_config, failures=failures)
     broken = {
-        i
-        for i, r in enumerate(index.records)
-        if r.name in ("jump/v1.mp4", "run/v0.mp4")
+        i for i, r in enumerate(index.videos) if r.name in ("jump/v1.mp4", "run/v0.mp4")
     }
     seen = np.concatenate([b["video"] for b in got])
     assert set(seen) == set(range(9)) - broken
     labels = np.concatenate([b["label"] for b in got])
     np.testing.assert_array_equal(labels, seen // 3)
-    assert set(failures.failures) == {index.records[i].path for i in broken}
+    assert set(failures.failures) == {index.videos[i].path for i in broken}
     assert failures.num_read == 9
     resumed = batches(3, index, data, clip_config, start_batch=6)
     assert_same(resumed, got[6:])
@@ -256,4 +254,4 @@ def test_a_small_index_that_is_all_broken_ends_beside_a_large_one(
     failures.expect(1000)  # another data set shares the log
     with pytest.raises(tf.errors.OpError):
         batches(1, load_index(data), data, clip_config, failures=failures)
-    assert "Not one of the 1 videos" in str(failures.error)
+    assert "None of the 1 videos" in str(failures.error)

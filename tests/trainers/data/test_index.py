@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from trainers.video_classification.configs import DataConfig
 from trainers.video_classification.data import DataError, load_index
+from trainers.video_classification.data.configs import DataConfig
 from trainers.video_classification.data.labels import read_class_file
 
 
@@ -25,7 +25,7 @@ def index_of(tmp_path):
 
 
 def listed(index, root):
-    return [(os.path.relpath(r.path, root), r.labels) for r in index.records]
+    return [(os.path.relpath(r.path, root), r.labels) for r in index.videos]
 
 
 # A folder per class
@@ -45,10 +45,10 @@ def test_folder_names_are_the_classes_in_sorted_order(tmp_path):
         ("run/a.AVI", (1,)),
         ("run/b.mp4", (1,)),
     ]
-    assert [r.name for r in index.records] == ["dive/c.webm", "run/a.AVI", "run/b.mp4"]
+    assert [r.name for r in index.videos] == ["dive/c.webm", "run/a.AVI", "run/b.mp4"]
     # a model's class list sets the numbers
     index = load_index(DataConfig(input_path=str(tmp_path)), ["run", "sit", "dive"])
-    assert [r.labels for r in index.records] == [(2,), (0,), (0,)]
+    assert [r.labels for r in index.videos] == [(2,), (0,), (0,)]
     with pytest.raises(DataError, match="unknown class 'run'.*Did you mean 'runs'"):
         load_index(DataConfig(input_path=str(tmp_path)), ["runs", "dive"])
 
@@ -75,7 +75,7 @@ def test_names_in_any_script_are_read_and_ones_that_are_not_utf8_left_out(tmp_pa
     (tmp_path / "ü ñ" / "日本.mp4").touch()
     (tmp_path / "ü ñ" / os.fsdecode(b"\xfe.mp4")).touch()
     index = load_index(DataConfig(input_path=str(tmp_path)))
-    assert [r.name for r in index.records] == ["ü ñ/日本.mp4"]
+    assert [r.name for r in index.videos] == ["ü ñ/日本.mp4"]
 
 
 # Lists
@@ -94,11 +94,11 @@ def test_lists_take_any_separator_and_spaces_in_paths(index_of, tmp_path, separa
 def test_labels_are_names_or_numbers(index_of, tmp_path):
     index = index_of("a.mp4 riding a bike\nb.mp4 archery\n", ["a.mp4", "b.mp4"])
     assert index.class_names == ("archery", "riding a bike")
-    assert [r.labels for r in index.records] == [(1,), (0,)]
+    assert [r.labels for r in index.videos] == [(1,), (0,)]
     classes = tmp_path / "classes.txt"
     classes.write_text("sit\narchery\n\nriding a bike\n")
     index = index_of("a.mp4 riding a bike\nb.mp4 1\n", class_file=str(classes))
-    assert [r.labels for r in index.records] == [(2,), (1,)]
+    assert [r.labels for r in index.videos] == [(2,), (1,)]
     assert index.class_names == ("sit", "archery", "riding a bike")
 
 
@@ -122,7 +122,7 @@ def test_videos_that_do_not_exist_are_left_out_and_named(index_of, tmp_path, cap
     index = index_of("a.mp4 0\nb.mp4 1\nc.mp4 0\n", ["a.mp4", "c.mp4"])
     assert [name for name, _ in listed(index, tmp_path)] == ["a.mp4", "c.mp4"]
     assert index.missing == (str(tmp_path / "b.mp4"),)
-    with pytest.raises(DataError, match="not one of the 1 videos listed exists"):
+    with pytest.raises(DataError, match="none of the 1 videos listed exists"):
         index_of("d.mp4 0\n")
 
 
@@ -138,7 +138,7 @@ def test_several_labels_need_is_multilabel(index_of):
     index = index_of(
         text, ["a.mp4", "b.mp4"], index_format="mmaction2", is_multilabel=True
     )
-    assert [r.labels for r in index.records] == [(0, 2), (1,)]
+    assert [r.labels for r in index.videos] == [(0, 2), (1,)]
     with pytest.raises(DataError, match="list.txt:1: has 2 labels.*is_multilabel"):
         index_of(text, index_format="mmaction2")
 
@@ -249,7 +249,7 @@ def test_charades_videos_have_several_labels_or_none(index_of, tmp_path):
     assert listed(index, tmp_path) == [(videos[0], (92, 147)), (videos[1], ())]
     names = [f"c{i:03d} Action {i}" for i in range(157)]
     index = index_of(CHARADES, name="a.csv", is_multilabel=True, class_names=names)
-    assert index.records[0].labels == (92, 147)
+    assert index.videos[0].labels == (92, 147)
     with pytest.raises(DataError, match="is_multilabel: true"):
         index_of(CHARADES, name="train.csv")
 

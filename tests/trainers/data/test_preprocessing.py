@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers.video_classification.configs import ClipConfig
 from trainers.video_classification.data import (
     normalize,
     read_views,
     resize_and_center_crop,
 )
-from trainers.video_classification.data.pyav import PyAVSource
+from trainers.video_classification.data.configs import ClipConfig
+from trainers.video_classification.data.decoding.pyav import PyAVFrames
 
 
 def test_normalize_subtracts_the_mean_and_divides_by_the_std():
@@ -45,7 +45,7 @@ def test_it_does_to_whole_frames_what_decoding_does(
     write_video(path, frames, pix_fmt="yuv444p")
     data = data_config(min_short_side=64, max_short_side=64, crop_size=56)
     expected = read_views(path, data, clip_config)
-    source = PyAVSource(path)
+    source = PyAVFrames(path)
     whole = [p.rgb() for _, p in source.pictures(np.array([0, 2, 4, 6]))]
     cut = tf.function(lambda x: resize_and_center_crop(x, 64, 56))
     spec = tf.TensorSpec((None, None, None, None, 3), tf.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trainers.video_classification.data import VideoError, read_views, reading
-from trainers.video_classification.data.pyav import PyAVSource
+from trainers.video_classification.data.decoding.pyav import PyAVFrames
 
 
 class Plan:
@@ -55,7 +55,7 @@ def test_every_window_of_every_container_is_exact(
     path = clips.write(
         tmp_path / f"a{suffix}", 40, **(codec if suffix == ".avi" else GOP)
     )
-    assert PyAVSource(path).num_frames == 40
+    assert PyAVFrames(path).num_frames == 40
     for start in range(0, 33, 3):
         wanted = [[start, start + 2, start + 4, start + 7]]
         np.testing.assert_array_equal(read_numbers(path, wanted), wanted)
@@ -88,7 +88,7 @@ def test_clips_share_frames_and_may_wrap(tmp_path, clips, read_numbers):
 
 
 def test_only_the_window_is_decoded(tmp_path, clips, read_numbers, monkeypatch):
-    from trainers.video_classification.data import pyav
+    from trainers.video_classification.data.decoding import pyav
 
     path = clips.write(tmp_path / "a.mp4", 40, **GOP)
     decoded = []
@@ -162,7 +162,7 @@ def test_a_file_cut_short_gives_the_frames_that_are_there(
     data = pathlib.Path(whole).read_bytes()
     path = tmp_path / "cut.mp4"
     path.write_bytes(data[: len(data) * 6 // 10])
-    count = PyAVSource(str(path)).num_frames
+    count = PyAVFrames(str(path)).num_frames
     assert 20 < count < 180
     late = [[count - 30, count - 20, count - 10]]
     np.testing.assert_array_equal(read_numbers(str(path), late), late)
@@ -181,7 +181,7 @@ def test_a_damaged_frame_is_stood_in_for_and_reported(tmp_path, clips, read_numb
     got = read_numbers(path, [[19, 20, 21]], lambda *args: reports.append(args))
     np.testing.assert_array_equal(got[0, [0, 2]], [19, 21])
     assert got[0, 1] in (19, 20)
-    assert reports == [(path, "1 of the 3 frames wanted are lost or patched up")]
+    assert reports == [(path, "1 of the 3 frames wanted are lost or concealed")]
 
 
 def write_audio(path):
@@ -254,7 +254,7 @@ def test_a_remote_file_is_read_through_tensorflow(
 
 
 def test_shrinking_is_antialiased_and_growing_bilinear(tmp_path, clips):
-    from trainers.video_classification.data.crop import scale
+    from trainers.video_classification.data.cropping import scale
 
     fine = np.zeros((64, 64, 3), np.uint8)
     fine[::2] = 255  # lines that must average out
@@ -277,7 +277,7 @@ def test_a_rotation_flag_is_obeyed(tmp_path, clips, angle):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    pictures = dict(PyAVSource(path).pictures(np.array([3, 10])))
+    pictures = dict(PyAVFrames(path).pictures(np.array([3, 10])))
     for number, picture in pictures.items():
         assert picture.size == ((48, 72) if angle == 180 else (72, 48))
         upright = np.rot90(picture.rgb(), -angle // 90)
@@ -319,7 +319,7 @@ def _divx_signature(found):
 
 def test_b_frames_packed_into_other_packets_are_found(tmp_path, clips, read_numbers):
     path = write_packed_avi(tmp_path / "packed.avi", clips, 30)
-    assert PyAVSource(path).num_frames == 30
+    assert PyAVFrames(path).num_frames == 30
     for wanted in ([0, 3, 4, 5], [17, 18], [29], [13, 28]):
         np.testing.assert_array_equal(read_numbers(path, [wanted]), [wanted])
 
@@ -329,7 +329,7 @@ def test_b_frames_packed_into_other_packets_are_found(tmp_path, clips, read_numb
 
 def test_packed_b_frames_are_counted(shared_clips):
     path = str(shared_clips / "action_320x240_xvid.avi")
-    source = PyAVSource(path)
+    source = PyAVFrames(path)
     assert source.num_frames == 164
     with av.open(path) as container:
         whole = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
@@ -343,7 +343,7 @@ def test_seeking_in_a_real_file_is_exact(shared_clips):
     with av.open(path) as container:
         whole = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
     for wanted in ([0, 2, 4], [185, 187, 189], [240, 250], [268, 279], [5, 279]):
-        found = list(PyAVSource(path).pictures(np.array(wanted)))
+        found = list(PyAVFrames(path).pictures(np.array(wanted)))
         assert [number for number, _ in found] == wanted
         for number, picture in found:
             np.testing.assert_array_equal(picture.rgb(), whole[number])
@@ -351,7 +351,7 @@ def test_seeking_in_a_real_file_is_exact(shared_clips):
 
 def test_rotation_is_applied(shared_clips):
     path = str(shared_clips / "rotated90_3frames.mov")
-    (_, picture), *_ = PyAVSource(path).pictures(np.arange(3))
+    (_, picture), *_ = PyAVFrames(path).pictures(np.arange(3))
     assert picture.size == (568, 320)
     with av.open(path) as container:
         stored = next(container.decode(video=0)).to_ndarray(format="rgb24")
@@ -367,9 +367,9 @@ def test_a_corrupted_file_is_used_and_reported(shared_clips, read_numbers):
 
 def test_a_file_that_changes_is_looked_at_again(tmp_path, clips):
     path = clips.write(tmp_path / "a.mp4", 20)
-    assert PyAVSource(path).num_frames == 20
+    assert PyAVFrames(path).num_frames == 20
     clips.write(tmp_path / "a.mp4", 31)
-    assert PyAVSource(path).num_frames == 31
+    assert PyAVFrames(path).num_frames == 31
 
 
 def test_metadata_that_are_not_utf8_do_not_matter(tmp_path, clips, read_numbers):

@@ -1,13 +1,10 @@
 import numpy as np
 import pytest
 
-from trainers.video_classification.configs import ClipConfig
-from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.views import (
     RandomView,
     TestViews,
     Window,
-    check_view_settings,
     scaled_size,
 )
 
@@ -54,19 +51,3 @@ def test_flip_can_be_turned_off(data_config, clip_config):
     for seed in range(20):
         view = RandomView(data, clip_config, np.random.default_rng(seed))
         assert not view.windows(50, 100)[0].flip
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        (dict(crop_size=33), "crop_size <= min_short_side"),
-        (dict(min_short_side=41), "min_short_side <= max_short_side"),
-        (dict(num_test_crops=2), "must be 1 .* or 3"),
-        (dict(num_test_clips=0), "num_test_clips"),
-    ],
-)
-def test_impossible_settings_are_named(data_config, clip_config, settings, message):
-    with pytest.raises(DataError, match=message):
-        check_view_settings(data_config(**settings), clip_config)
-    with pytest.raises(DataError, match="temporal_stride"):
-        check_view_settings(data_config(), ClipConfig(temporal_stride=0))

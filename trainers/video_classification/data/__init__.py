@@ -1,14 +1,29 @@
-"""Video data: indexes, decoding, sampling, augmentation, batches."""
+"""From an index of videos to batches of clips. In reading order:
+
+- `configs.py`: `DataConfig` and `ClipConfig`, with their checks.
+- `index.py`: the videos and their labels. `index_formats/` has a module for each
+  `index_format`, `labels.py` turns labels into numbers, `files.py` handles paths.
+- `dataset.py`: batches, from samples that `samples.py` reads by their number.
+- `sampling.py`: the video and the frames of a sample. `views.py`: the clips and
+  windows cut from a video. `reading.py`: decodes and cuts them.
+- `decoding/`: video files to frames. `tfrecords/`: records of JPEG frames, shards of
+  them, and the frame cache.
+- `cropping.py`: windows of a frame. `preprocessing.py`: from uint8 to the network's
+  input.
+- `errors.py`, `failures.py`: videos that cannot be decoded. `encoding.py`: writes
+  videos, for demo and tests.
+"""
 
 from trainers.video_classification.data.dataset import make_dataset
-from trainers.video_classification.data.encode import write_video
+from trainers.video_classification.data.encoding import write_video
 from trainers.video_classification.data.errors import (
     DataError,
     TooManyBrokenVideos,
     VideoError,
 )
 from trainers.video_classification.data.failures import FailureLog
-from trainers.video_classification.data.index import Index, Record, load_index
+from trainers.video_classification.data.index import Index, Video, load_index
+from trainers.video_classification.data.labels import read_class_file
 from trainers.video_classification.data.preprocessing import (
     normalize,
     resize_and_center_crop,
@@ -19,12 +34,13 @@ __all__ = [
     "DataError",
     "FailureLog",
     "Index",
-    "Record",
     "TooManyBrokenVideos",
+    "Video",
     "VideoError",
     "load_index",
     "make_dataset",
     "normalize",
+    "read_class_file",
     "read_views",
     "resize_and_center_crop",
     "write_video",

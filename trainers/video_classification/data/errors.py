@@ -1,12 +1,14 @@
-"""Errors a user of the data pipeline can cause, and is told about."""
+"""Errors in data that a user can correct."""
+
+from trainers.core.errors import UserError
 
 
-class DataError(ValueError):
-    """The data, or what was said about them, cannot be used as they stand."""
+class DataError(UserError):
+    """The data, or an index of them, cannot be used."""
 
 
 class VideoError(DataError):
-    """One video cannot be decoded.
+    """A video cannot be decoded.
 
     Attributes:
         path: The video.
@@ -20,4 +22,4 @@ class VideoError(DataError):
 
 
 class TooManyBrokenVideos(DataError):
-    """More of the videos are broken than `max_broken_fraction` allows."""
+    """A larger fraction of the videos is broken than `max_broken_fraction` allows."""

@@ -1,43 +1,38 @@
-"""The videos that could not be decoded: skipped, counted, named, limited."""
+"""Videos that cannot be decoded are skipped, counted and named, up to a limit."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from absl import logging
 
 from trainers.video_classification.data.errors import TooManyBrokenVideos
-
-if TYPE_CHECKING:
-    from trainers.video_classification.data.index import Record
 
 _MIN_ATTEMPTS = 10
 _MAX_NAMED = 10
 
 
 def log_damage(path: str, reason: str) -> None:
-    """Logs that a video is used although some of its frames are made up."""
+    """Logs that a video is used although some of its frames are damaged."""
     logging.warning("A damaged video, %s: %s", path, reason)
 
 
 class FailureLog:
-    """Counts the videos that were tried and the ones that failed, by path.
+    """Counts the videos that were read and those that failed, by path.
 
-    Shared by the decoding threads of any number of datasets. A video counts
-    once however often it is read.
+    The decoding threads of any number of datasets share it. A video counts once,
+    however often it is read.
 
     Args:
         max_fraction: `check` raises above this fraction of broken videos.
 
     Attributes:
         failures: Path of each broken video -> why.
-        damaged: Path of each video that is used although some frames had to be
-            made up -> what happened.
-        error: The exception that ended a dataset, if one did. TensorFlow turns
-            what a mapped Python function raises into an error of its own; this
-            is the original.
+        damaged: Path of each video that is used although some frames are damaged
+            -> description.
+        error: The exception that ended a dataset, or None. TensorFlow replaces an
+            exception in a mapped Python function by its own; this is the original.
     """
 
     def __init__(self, max_fraction: float):
@@ -51,15 +46,15 @@ class FailureLog:
 
     @property
     def num_read(self) -> int:
-        """How many different videos were tried, the broken ones included."""
+        """Number of different videos read, including the broken ones."""
         return len(self._tried)
 
     def expect(self, num_videos: int) -> None:
-        """Says that a dataset of `num_videos` is about to be read."""
+        """Announces a dataset of `num_videos`."""
         self._num_videos = max(self._num_videos, num_videos)
 
     def attempt(self, path: str) -> None:
-        """Counts a video that is about to be read."""
+        """Counts a video, before it is read."""
         with self._lock:
             self._tried.add(path)
 
@@ -73,7 +68,7 @@ class FailureLog:
             logging.warning("Skipped a broken video, %s: %s", path, reason)
 
     def warn(self, path: str, reason: str) -> None:
-        """Notes a damaged but usable video, and logs it the first time."""
+        """Records a damaged but usable video, and logs it the first time."""
         with self._lock:
             is_new = path not in self.damaged
             self.damaged.setdefault(path, reason)
@@ -81,11 +76,11 @@ class FailureLog:
             log_damage(path, reason)
 
     def check(self) -> None:
-        """Raises `TooManyBrokenVideos` once that is clear.
+        """Raises `TooManyBrokenVideos` if the broken fraction is above the limit.
 
-        It is clear after 10 different videos, or all of them if fewer; and
-        whatever the limit, when there is no other video left. Unless the limit
-        is 0, one broken video alone does not end a run.
+        Judged after 10 different videos, or all of them if fewer. Whatever the
+        limit, raises if no video is left. Unless the limit is 0, a single broken
+        video does not end a run.
         """
         with self._lock:
             broken, tried = len(self.failures), len(self._tried)
@@ -96,19 +91,19 @@ class FailureLog:
             if (enough and broken > allowed) or none_left:
                 raise TooManyBrokenVideos(self._message(broken, tried))
 
-    def check_any_left(self, records: Sequence[Record]) -> None:
-        """Raises `TooManyBrokenVideos` if every one of these is broken."""
-        if all(record.path in self.failures for record in records):
+    def check_any_left(self, paths: Iterable[str]) -> None:
+        """Raises `TooManyBrokenVideos` if all of these videos are broken."""
+        paths = list(paths)
+        if all(path in self.failures for path in paths):
             raise TooManyBrokenVideos(
-                f"Not one of the {len(records)} videos could be decoded.\n"
-                + self._named()
+                f"None of the {len(paths)} videos could be decoded.\n" + self._named()
             )
 
     def _message(self, broken: int, tried: int) -> str:
         return (
             f"{broken} of the {tried} videos read so far could not be decoded; "
             f"`max_broken_fraction` allows {self.max_fraction:g} of them. "
-            "Repair them, take them out of the index, or raise the limit.\n"
+            "Repair them, remove them from the index, or raise the limit.\n"
             + self._named()
         )
 

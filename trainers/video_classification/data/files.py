@@ -1,4 +1,4 @@
-"""Paths: local ones, ones with a scheme (gs://, s3://), and records in shards."""
+"""Files: local ones, remote ones (gs://, s3://), and records in shards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def has_video_suffix(path: str) -> bool:
 
 
 def is_remote(path: str) -> bool:
-    """Whether the path names a file system of TensorFlow's: gs://, s3://, ..."""
+    """Whether the path is on a file system of TensorFlow's: gs://, s3://, ..."""
     return "://" in path
 
 
@@ -36,15 +36,15 @@ def is_record(path: str) -> bool:
 
 
 def join(root: str, path: str) -> str:
-    """`path`, starting from `root` unless it is absolute or remote."""
+    """`path`, relative to `root` unless it is absolute or remote."""
     return path if is_remote(path) else os.path.join(root, path)
 
 
 def exists(path: str) -> bool:
-    """Whether there is something at `path`.
+    """Whether a file or folder exists at `path`.
 
     Raises:
-        DataError: This TensorFlow does not know the path's file system.
+        DataError: TensorFlow has no such file system, or cannot reach it.
     """
     if not is_remote(path):
         return os.path.exists(path)
@@ -66,9 +66,9 @@ def is_folder(path: str) -> bool:
 
 
 def listdir(path: str) -> list[str]:
-    """Names in a folder; folders without the slash that gs:// adds.
+    """Names in a folder, without the slash that gs:// appends to folders.
 
-    Names that are no UTF-8 can neither be printed nor saved: they are left out,
+    Names that are not UTF-8 can neither be printed nor saved: they are left out,
     with a warning.
     """
     if is_remote(path):
@@ -89,19 +89,19 @@ def glob(pattern: str) -> list[str]:
 
 
 def read_json(path: str, key: str):
-    """What is under `key` of a JSON file that `trainers/prepare_video.py` wrote."""
+    """Reads the value of `key` in a JSON file of `trainers/prepare_video.py`."""
     text = "\n".join(read_lines(path))
     try:
         return json.loads(text)[key]
     except (ValueError, LookupError, TypeError) as error:
         raise DataError(
-            f"{path}: has no {key!r}; it was not written by prepare_video.py, or was "
+            f"{path}: has no {key!r}; it was not written by prepare_video.py, or is "
             "damaged. Remove it, or move the shards to a folder of their own."
         ) from error
 
 
 def read_lines(path: str) -> list[str]:
-    """Lines of a text file, in UTF-8, with or without its byte order mark."""
+    """Reads the lines of a UTF-8 text file, with or without a byte order mark."""
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             text = file.read().decode("utf-8-sig")
@@ -114,13 +114,13 @@ def read_lines(path: str) -> list[str]:
 
 @contextlib.contextmanager
 def complete_or_absent(path: str) -> Iterator[str]:
-    """Gives a name to write under; what is there is renamed to `path` at the end.
+    """Context that gives a temporary name to write to, renamed to `path` at the end.
 
     Raises:
         DataError: It could not be written.
     """
     folder, name = os.path.split(path)
-    # Workers of a killed run may live on for a file: no two share a name.
+    # Workers of a killed run may still finish a file: no two share a name.
     writer = f"{os.getpid()}.{threading.get_ident()}"
     part = os.path.join(folder, f".{name}.{writer}.part")
     try:

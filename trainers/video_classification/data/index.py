@@ -1,4 +1,4 @@
-"""The list of videos and their labels, whatever form it comes in."""
+"""The videos of a data set and their labels, read from any index format."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 
 from absl import logging
 
-from trainers.video_classification.data import files, indexes
+from trainers.video_classification.data import files, index_formats
+from trainers.video_classification.data.decoding import check_decoder
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.labels import (
     LabelTable,
     infer_class_names,
     read_class_file,
 )
-from trainers.video_classification.data.reading import check_decoder
 
 if TYPE_CHECKING:
-    from trainers.video_classification.configs import DataConfig
+    from trainers.video_classification.data.configs import DataConfig
 
 _MAX_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
-    """One video: where it is, its label numbers, and a name for reports."""
+class Video:
+    """A video: its path, its label numbers, and a name for reports."""
 
     path: str
     labels: tuple[int, ...]
@@ -37,36 +37,36 @@ class Index:
     """All videos of a data set.
 
     Attributes:
-        records: The videos that are there.
+        videos: Those that exist.
         class_names: In label order.
         format: The `index_format` it was read as.
-        path: What it was read from.
+        path: The `input_path` it was read from.
         missing: Paths that the index lists but that do not exist.
     """
 
-    records: tuple[Record, ...]
+    videos: tuple[Video, ...]
     class_names: tuple[str, ...]
     format: str
     path: str
     missing: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.videos)
 
 
 def load_index(data: DataConfig, class_names: Sequence[str] | None = None) -> Index:
-    """Reads the index that `data` names.
+    """Reads the index at `data.input_path`.
 
     Args:
-        data: `input_path`, `index_format`, `video_root`, `class_file`, `split`
-            and `is_multilabel` are used.
-        class_names: Of the model, in label order: labels are mapped through
-            them. None: taken from `class_file`, else from the index itself.
+        data: `input_path`, `index_format`, `video_root`, `class_file`, `split`,
+            `is_multilabel` and `decoder` are used.
+        class_names: Of the model, in label order. None: taken from `class_file`,
+            else from the index itself.
 
     Raises:
         DataError: It cannot be read, a label is unknown or out of range, a class
-            folder is empty, or not one of the videos exists. The message names
-            the file and the line.
+            folder is empty, or none of the videos exists. The message names the
+            file and the line.
     """
     path = data.input_path
     if not isinstance(path, str) or not path:
@@ -75,23 +75,24 @@ def load_index(data: DataConfig, class_names: Sequence[str] | None = None) -> In
             f"Received: {path!r}."
         )
     check_decoder(data.decoder)  # tensorflow-io brings file systems, too
-    form = indexes.detect(path) if data.index_format == "auto" else data.index_format
-    if form not in indexes.READERS:
+    name = data.index_format
+    name = index_formats.detect(path) if name == "auto" else name
+    if name not in index_formats.READERS:
         raise DataError(
             "Unknown `index_format`. Expected one of "
-            f"{('auto', *indexes.READERS)}. Received: {form!r}."
+            f"{('auto', *index_formats.READERS)}. Received: {name!r}."
         )
-    listing = indexes.READERS[form](path, data)
+    listing = index_formats.READERS[name](path, data)
     if not listing.entries:
-        raise DataError(f"{path}: lists no videos (read as {form!r}).")
+        raise DataError(f"{path}: lists no videos (read as {name!r}).")
     names = _class_names(listing, data, class_names)
-    records = _resolve(listing.entries, LabelTable(names), data.is_multilabel)
-    present, missing = _split_missing(records)
+    videos = _resolve(listing.entries, LabelTable(names), data.is_multilabel)
+    present, missing = _split_missing(videos)
     if not present:
         raise DataError(_nothing_found(path, missing, data))
     if missing:
-        _log_missing(path, missing, len(records))
-    return Index(present, tuple(names), form, path, missing)
+        _log_missing(path, missing, len(videos))
+    return Index(present, tuple(names), name, path, missing)
 
 
 def _class_names(listing, data, given) -> tuple[str, ...]:
@@ -104,8 +105,8 @@ def _class_names(listing, data, given) -> tuple[str, ...]:
     return infer_class_names(label for e in listing.entries for label in e.labels)
 
 
-def _resolve(entries, table: LabelTable, is_multilabel: bool) -> list[Record]:
-    records = []
+def _resolve(entries, table: LabelTable, is_multilabel: bool) -> list[Video]:
+    videos = []
     for entry in entries:
         if not is_multilabel and len(entry.labels) != 1:
             raise DataError(
@@ -113,19 +114,19 @@ def _resolve(entries, table: LabelTable, is_multilabel: bool) -> list[Record]:
                 "`is_multilabel: true` if a video may have several, or none."
             )
         labels = {table.number(label, entry.where): None for label in entry.labels}
-        records.append(Record(entry.path, tuple(labels), entry.name))
-    return records
+        videos.append(Video(entry.path, tuple(labels), entry.name))
+    return videos
 
 
-def _split_missing(records) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+def _split_missing(videos) -> tuple[tuple[Video, ...], tuple[str, ...]]:
     present, missing = [], []
-    for record in records:
-        # Asking a remote store about every file takes hours: one stands for all.
-        is_asked = not (files.is_remote(record.path) and (present or missing))
-        if files.is_record(record.path) or not is_asked or files.exists(record.path):
-            present.append(record)
+    for video in videos:
+        # Looking for every file in a remote store takes hours: only the first is.
+        is_skipped = files.is_remote(video.path) and (present or missing)
+        if files.is_record(video.path) or is_skipped or files.exists(video.path):
+            present.append(video)
         else:
-            missing.append(record.path)
+            missing.append(video.path)
     return tuple(present), tuple(missing)
 
 
@@ -142,7 +143,7 @@ def _log_missing(path: str, missing: Sequence[str], total: int) -> None:
 
 def _nothing_found(path: str, missing: Sequence[str], data: DataConfig) -> str:
     return (
-        f"{path}: not one of the {len(missing)} videos listed exists; the first is "
+        f"{path}: none of the {len(missing)} videos listed exists; the first is "
         f"{missing[0]}. Relative paths start from `video_root` "
-        f"({data.video_root!r}), or from the folder of the index where that is empty."
+        f"({data.video_root!r}), or from the folder of the index if that is empty."
     )

@@ -1,4 +1,4 @@
-"""Class names, and labels given by name or by number."""
+"""Class names, and labels that are given by name or by number."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ _CHARADES_CODE = re.compile(r"c\d{3} ")
 
 
 def read_class_file(path: str, counted: bool = True) -> tuple[str, ...]:
-    """Class names, one per line, in label order.
+    """Reads class names, one per line, in label order.
 
     Args:
         path: The file.
-        counted: Lines that all count themselves (`1 ApplyEyeMakeup`, from 0 or
-            1) lose the count. False, for a file that a trainer wrote: every
-            line is a name as it stands.
+        counted: If all lines begin with their number (`1 ApplyEyeMakeup`, from 0 or
+            1), remove it. False, for a file that a trainer wrote, keeps every line.
 
     Raises:
-        DataError: Unreadable, empty, or with a name twice.
+        DataError: The file is unreadable or empty, or has a name twice.
     """
     names = [line for line in files.read_lines(path) if line.strip()]
     if counted:
@@ -48,7 +47,7 @@ def _without_counts(lines: Sequence[str]) -> list[str]:
 
 
 def infer_class_names(labels: Iterable[str]) -> tuple[str, ...]:
-    """Names from the labels themselves: sorted, or "0".."max" for numbers."""
+    """The class names in a set of labels: sorted, or "0".."max" for numbers."""
     found = set(labels)
     if found and all(label.isdecimal() for label in found):
         return tuple(str(i) for i in range(max(map(int, found)) + 1))
@@ -56,11 +55,10 @@ def infer_class_names(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 class LabelTable:
-    """Turns a label as written into a number.
+    """Converts a label in an index to a label number.
 
-    A label that is a class name is that class, and so is the code that a class
-    name of Charades starts with (`c092` of `c092 Working at a table`); else it
-    has to be a number in [0, number of classes).
+    A label is a class name, the code that a class name of Charades starts with
+    (`c092` of `c092 Working at a table`), or a number in [0, number of classes).
     """
 
     def __init__(self, class_names: Sequence[str]):
@@ -73,7 +71,7 @@ class LabelTable:
         self._numbers = codes | {name: i for i, name in enumerate(class_names)}
 
     def number(self, label: str, where: str) -> int:
-        """The label's number; `where` (file:line) is for the message.
+        """The number of a label; `where` (file:line) is for the error.
 
         Raises:
             DataError: Neither a class name nor a number in range.

@@ -1,8 +1,8 @@
-"""From uint8 clips to what the network takes, in TensorFlow.
+"""From uint8 clips to the input of the network, in TensorFlow.
 
-`normalize` is used in training, testing and the exported model alike;
-`resize_and_center_crop` is what test data get while they are decoded, for an
-exported model that is given whole frames.
+`normalize` is used in training, testing and the exported model.
+`resize_and_center_crop` is for the exported model, which receives whole frames; test
+data are cropped in the same way while they are decoded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_nonlocal.models import Convention
 
 if TYPE_CHECKING:
-    from trainers.video_classification.configs import ClipConfig
+    from trainers.video_classification.data.configs import ClipConfig
 
 
 def normalize(
@@ -23,9 +23,9 @@ def normalize(
     """(clips - mean) / std, computed in float32, for pixels of 0-255.
 
     Args:
-        clips: Any shape that ends in RGB.
-        clip_config: `mean` and `std`. Tasks have filled them in; None is the
-            default convention's.
+        clips: Any shape whose last dimension is RGB.
+        clip_config: `mean` and `std`. Tasks set them; None is the default
+            convention's.
         dtype: Of the result.
     """
     mean, std = clip_config.mean, clip_config.std
@@ -40,8 +40,8 @@ def resize_and_center_crop(
     """Scales the short side, antialiased, and cuts the central square.
 
     Args:
-        clips: uint8 `(batch, frames, height, width, 3)`, every dimension but
-            the last possibly dynamic.
+        clips: uint8 `(batch, frames, height, width, 3)`; all dimensions except the
+            last may be dynamic.
         short_side: Of the scaled frames, at least `crop_size`.
         crop_size: Side of the square.
 

@@ -1,15 +1,15 @@
-"""Which video, and which of its frames, make up a sample.
+"""The video and the frames that make up a sample.
 
-Everything is a function of (seed, sample number): nothing is remembered from
-one sample to the next, so training resumes at any sample at once, and threads
-and machines agree without talking.
+Everything is a function of (seed, sample number), without state from one sample to
+the next. So training resumes at any sample, and threads and machines agree without
+communication.
 """
 
 import functools
 
 import numpy as np
 
-_ORDER, _SAMPLE = 0, 1  # what a stream of random numbers is for
+_ORDER, _SAMPLE = 0, 1  # purposes of a stream of random numbers
 
 
 @functools.lru_cache(maxsize=4)
@@ -27,8 +27,8 @@ def sample_video(seed: int, sample: int, num_videos: int) -> int:
 def sample_generator(seed: int, sample: int, attempt: int = 0) -> np.random.Generator:
     """Random numbers of one sample's clip, crop and flip.
 
-    `attempt` counts the videos that turned out to be broken before this one:
-    the replacement is drawn from the generator of its own attempt.
+    `attempt` counts the broken videos before this one: each replacement is drawn
+    from the generator of its own attempt.
     """
     return _generator(seed, _SAMPLE, sample, attempt)
 
@@ -38,8 +38,8 @@ def clip_frames(
 ) -> np.ndarray:
     """Frame numbers of a clip: `(start + i * stride) mod video_frames`.
 
-    A clip longer than what is left of its video goes on from the first frame
-    (video-nonlocal-net; a one-frame video is repeated).
+    A clip that reaches the end of its video continues from the first frame, as in
+    video-nonlocal-net; a one-frame video is repeated.
     """
     return (start + stride * np.arange(num_frames)) % video_frames
 
@@ -47,22 +47,21 @@ def clip_frames(
 def random_start(
     generator: np.random.Generator, num_frames: int, stride: int, video_frames: int
 ) -> int:
-    """A training clip's first frame: uniform over where the clip fits, else 0."""
+    """A training clip's first frame: uniform over all that fit; 0 if none does."""
     return int(generator.integers(max(video_frames - num_frames * stride, 0) + 1))
 
 
 def spread_starts(
     num_clips: int, num_frames: int, stride: int, video_frames: int
 ) -> np.ndarray:
-    """First frames of the test clips: evenly from end to end; one is central.
+    """First frames of the test clips: evenly from end to end; a single one is central.
 
     Clip j of k starts at frame round(j (n - num_frames * stride) / (k - 1)) of n:
     the first clip starts with the video, the last one ends with it, and no clip
-    of a video that is long enough wraps around. The paper says "10 clips
-    evenly from a full-length video" and no more. video-nonlocal-net starts clip
-    j at floor(j n / k) instead, so that its last clips go on from the first
-    frame once the video ends; PySlowFast at floor(j (n - num_frames * stride) /
-    k), which leaves the end of the video out.
+    of a video that is long enough wraps around. The paper says only "10 clips
+    evenly from a full-length video". video-nonlocal-net starts clip j at
+    floor(j n / k), so that its last clips wrap around; PySlowFast at
+    floor(j (n - num_frames * stride) / k), which leaves out the end of the video.
     """
     last = max(video_frames - num_frames * stride, 0)
     if num_clips == 1:
@@ -71,6 +70,6 @@ def spread_starts(
 
 
 def _generator(seed: int, *key: int) -> np.random.Generator:
-    # numpy takes no negative seeds: they are read as 64-bit words without a sign.
+    # numpy takes no negative seeds: they are converted to unsigned 64-bit integers.
     key = int(seed) % 2**64, *map(int, key)
     return np.random.Generator(np.random.PCG64(key))

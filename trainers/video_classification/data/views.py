@@ -1,9 +1,9 @@
-"""What is cut out of a video: which frames, and which square of each.
+"""The clips and windows that are cut from a video.
 
-A plan answers two questions once the video is open: `frames(video_frames)`,
-the frame numbers (clips, T), and `windows(height, width)`, the squares cut from
-every frame. A view is a clip seen through a window, and views are numbered
-clip by clip: view = clip * num_windows + window.
+A plan is made before the video is opened. `frames(video_frames)` then gives the
+frame numbers (clips, T), and `windows(height, width)` the squares cut from every
+frame. A view is one window of one clip; views are numbered clip by clip:
+view = clip * num_windows + window.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from trainers.video_classification.data import sampling
-from trainers.video_classification.data.errors import DataError
 
 if TYPE_CHECKING:
-    from trainers.video_classification.configs import ClipConfig, DataConfig
+    from trainers.video_classification.data.configs import ClipConfig, DataConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +48,8 @@ class RandomView:
     """One training view: random start, short side, position and flip.
 
     Args:
-        generator: All randomness comes from here, in a fixed order, whatever
-            the video's length and size.
+        generator: Source of all randomness, used in a fixed order, whatever the
+            video's length and size.
     """
 
     num_clips = num_windows = 1
@@ -108,31 +107,7 @@ class TestViews:
 
 
 def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """(height, width) once the shorter of the two is `short_side`."""
+    """(height, width) after scaling the shorter of the two to `short_side`."""
     if height <= width:
         return short_side, max(short_side, round(width * short_side / height))
     return max(short_side, round(height * short_side / width)), short_side
-
-
-def check_view_settings(data: DataConfig, clip: ClipConfig) -> None:
-    """Raises `DataError` for numbers of which no view can be cut."""
-    for owner, names in (
-        (clip, ("num_frames", "temporal_stride")),
-        (data, ("crop_size", "min_short_side", "num_test_clips")),
-    ):
-        for name in names:
-            if getattr(owner, name) < 1:
-                raise DataError(
-                    f"`{name}` must be at least 1. Received: {getattr(owner, name)}."
-                )
-    if data.num_test_crops not in (1, 3):
-        raise DataError(
-            "`num_test_crops` must be 1 (centre) or 3 (along the long side). "
-            f"Received: {data.num_test_crops}."
-        )
-    if not data.crop_size <= data.min_short_side <= data.max_short_side:
-        raise DataError(
-            "Expected crop_size <= min_short_side <= max_short_side, so that every "
-            f"crop fits in its frame. Received: {data.crop_size}, "
-            f"{data.min_short_side}, {data.max_short_side}."
-        )

@@ -16,11 +16,14 @@ from trainers.video_classification.data import (
     VideoError,
     load_index,
     make_dataset,
-    prepare,
     read_views,
-    tfrecord,
 )
-from trainers.video_classification.data.tfrecord import list_shard, sidecar
+from trainers.video_classification.data.tfrecords.records import (
+    list_shard,
+    make_example,
+    sidecar,
+)
+from trainers.video_classification.data.tfrecords.shards import write_shards
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SETTINGS = dict(short_side=40, quality=95, num_shards=2, workers=1)
@@ -34,7 +37,7 @@ def index(data_config):
 @pytest.fixture
 def shards(tmp_path, index):
     folder = tmp_path / "records"
-    prepare.prepare(index, str(folder), **SETTINGS)
+    write_shards(index, str(folder), **SETTINGS)
     return folder
 
 
@@ -47,7 +50,7 @@ def test_records_carry_the_model_garden_names(shards, index, clips):
     raw = next(iter(tf.data.TFRecordDataset(shard)))  # TensorFlow checks the checksum
     example = tf.train.SequenceExample.FromString(raw.numpy())
     context = example.context.feature
-    record = index.records[0]
+    record = index.videos[0]
     assert context["clip/label/index"].int64_list.value[:] == list(record.labels)
     assert context["clip/label/string"].bytes_list.value[:] == [b"dive"]
     assert context["clip/media_id"].bytes_list.value[:] == [b"dive/v0.mp4"]
@@ -70,11 +73,11 @@ def test_training_on_records_sees_the_same_videos_and_frames(
     records = load_index(data)
     assert records.format == "tfrecord"
     assert records.class_names == index.class_names
-    assert sorted((r.name, r.labels) for r in records.records) == sorted(
-        (r.name, r.labels) for r in index.records
+    assert sorted((r.name, r.labels) for r in records.videos) == sorted(
+        (r.name, r.labels) for r in index.videos
     )
-    paths = {r.name: r.path for r in index.records}
-    for record in records.records[:4]:
+    paths = {r.name: r.path for r in index.videos}
+    for record in records.videos[:4]:
         from_record = read_views(record.path, data, clip_config)
         from_video = read_views(paths[record.name], data, clip_config)
         difference = np.abs(from_record.astype(int) - from_video.astype(int))
@@ -83,7 +86,7 @@ def test_training_on_records_sees_the_same_videos_and_frames(
     late = next(iter(make_dataset(records, data, clip_config, start_batch=4)))
     np.testing.assert_array_equal(late["clip"], batches[4]["clip"])
     np.testing.assert_array_equal(
-        late["label"], [records.records[v].labels[0] for v in late["video"]]
+        late["label"], [records.videos[v].labels[0] for v in late["video"]]
     )
 
 
@@ -92,10 +95,10 @@ def test_classes_called_by_numbers_keep_their_labels(tmp_path, clips, data_confi
         (tmp_path / "videos" / name).mkdir(parents=True)
         clips.write(tmp_path / "videos" / name / "v.mp4", 3)
     index = load_index(data_config(input_path=str(tmp_path / "videos")))
-    prepare.prepare(index, str(tmp_path / "records"), **SETTINGS)
+    write_shards(index, str(tmp_path / "records"), **SETTINGS)
     records = load_index(data_config(input_path=str(tmp_path / "records")))
     assert records.class_names == ("1", "2")
-    assert [(r.name, r.labels) for r in records.records] == [
+    assert [(r.name, r.labels) for r in records.videos] == [
         ("1/v.mp4", (0,)),
         ("2/v.mp4", (1,)),
     ]
@@ -108,45 +111,44 @@ def test_shards_from_elsewhere_need_no_json(shards, data_config):
         pathlib.Path(sidecar(str(shard))).unlink()
         assert list_shard(str(shard)) == listed
     without = load_index(data_config(input_path=str(shards / "clips-*.tfrecord")))
-    assert without.records == with_json.records
+    assert without.videos == with_json.videos
 
 
-def test_a_second_run_keeps_what_is_finished(shards, index, monkeypatch):
+def test_a_second_run_keeps_finished_shards(shards, index):
     before = contents(shards)
     lost = shards / "clips-00001-of-00002.tfrecord"
     lost.unlink()
     (shards / ".clips-00001-of-00002.tfrecord.part").write_text("half a shard")
-    written = []
-    original = prepare._write_shard
-    monkeypatch.setattr(
-        prepare,
-        "_write_shard",
-        lambda shard, *args: written.append(shard.path) or original(shard, *args),
+    kept = shards / "clips-00000-of-00002.tfrecord"
+    state = kept.stat()
+    write_shards(index, str(shards), **SETTINGS)
+    assert (kept.stat().st_ino, kept.stat().st_mtime_ns) == (
+        state.st_ino,
+        state.st_mtime_ns,
     )
-    prepare.prepare(index, str(shards), **SETTINGS)
-    assert written == [str(lost)]
     assert contents(shards) == before
 
 
 def test_an_interrupted_shard_does_not_appear(tmp_path, index, monkeypatch):
-    original = prepare.encode_video
+    original, calls = tf.io.TFRecordWriter.write, []
 
-    def encode(record, *args):
-        if record.name == "run/v1.mp4":
+    def write(self, payload):
+        calls.append(payload)
+        if len(calls) == 8:  # in the second shard: the first has five videos
             raise KeyboardInterrupt
-        return original(record, *args)
+        return original(self, payload)
 
-    monkeypatch.setattr(prepare, "encode_video", encode)
+    monkeypatch.setattr(tf.io.TFRecordWriter, "write", write)
     with pytest.raises(KeyboardInterrupt):
-        prepare.prepare(index, str(tmp_path), **SETTINGS)
+        write_shards(index, str(tmp_path), **SETTINGS)
     assert not list(tmp_path.glob("*00001-of*")) and not list(tmp_path.glob(".*"))
 
 
 def test_other_settings_do_not_mix_with_finished_shards(shards, index):
     with pytest.raises(DataError, match="other settings.*--output_dir"):
-        prepare.prepare(index, str(shards), **(SETTINGS | dict(quality=50)))
+        write_shards(index, str(shards), **(SETTINGS | dict(quality=50)))
     with pytest.raises(DataError, match="other settings"):
-        prepare.prepare(index, str(shards), **(SETTINGS | dict(num_shards=3)))
+        write_shards(index, str(shards), **(SETTINGS | dict(num_shards=3)))
 
 
 def test_a_full_disk_is_an_error_and_leaves_no_half_shard(tmp_path, index, monkeypatch):
@@ -166,13 +168,13 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_shard(tmp_path, index, monke
 
     monkeypatch.setattr(tf.io, "TFRecordWriter", FullDisk)
     with pytest.raises(DataError, match="cannot be written .*No space left"):
-        prepare.prepare(index, str(tmp_path), **SETTINGS)
+        write_shards(index, str(tmp_path), **SETTINGS)
     assert not list(tmp_path.iterdir())
 
 
 def test_killed_workers_are_an_error_and_finished_shards_are_kept(tmp_path, index):
     settings = SETTINGS | dict(num_shards=3)
-    prepare.prepare(index, str(tmp_path), **settings)
+    write_shards(index, str(tmp_path), **settings)
     whole = contents(tmp_path)
     for name in whole:
         if not name.startswith("clips-00001"):
@@ -189,10 +191,10 @@ def test_killed_workers_are_an_error_and_finished_shards_are_kept(tmp_path, inde
     killer = threading.Thread(target=kill_workers, daemon=True)
     killer.start()
     with pytest.raises(DataError, match="worker process was killed.*fewer --workers"):
-        prepare.prepare(index, str(tmp_path), **(settings | dict(workers=2)))
+        write_shards(index, str(tmp_path), **(settings | dict(workers=2)))
     killer.join()
     assert contents(tmp_path) == kept
-    prepare.prepare(index, str(tmp_path), **settings)
+    write_shards(index, str(tmp_path), **settings)
     assert contents(tmp_path) == whole
 
 
@@ -201,12 +203,12 @@ def test_broken_videos_are_left_out_and_reported(tmp_path, video_folder, data_co
     shutil.copytree(video_folder, folder)
     (folder / "jump" / "v1.mp4").write_text("not a video")
     index = load_index(data_config(input_path=str(folder)))
-    report = prepare.prepare(index, str(tmp_path / "records"), **SETTINGS)
-    assert report.num_written == 8
-    assert list(report.left_out) == [str(folder / "jump" / "v1.mp4")]
+    summary = write_shards(index, str(tmp_path / "records"), **SETTINGS)
+    assert summary.num_written == 8
+    assert list(summary.left_out) == [str(folder / "jump" / "v1.mp4")]
     assert json.loads((tmp_path / "records/report.json").read_text()) == {
         "num_written": 8,
-        "left_out": report.left_out,
+        "left_out": summary.left_out,
         "damaged": {},
     }
     assert len(load_index(data_config(input_path=str(tmp_path / "records")))) == 8
@@ -214,7 +216,7 @@ def test_broken_videos_are_left_out_and_reported(tmp_path, video_folder, data_co
 
 def test_a_damaged_record_is_a_broken_video(shards, data_config, clip_config):
     shard = shards / "clips-00000-of-00002.tfrecord"
-    path = load_index(data_config(input_path=str(shards))).records[1].path
+    path = load_index(data_config(input_path=str(shards))).videos[1].path
     shard.write_bytes(shard.read_bytes()[: int(path.rpartition("#")[2]) + 500])
     with pytest.raises(VideoError, match="damaged or cut short"):
         read_views(path, data_config(), clip_config)
@@ -249,13 +251,13 @@ def test_frames_without_bytes_are_lost_frames(tmp_path, data_config, clip_config
     path = str(tmp_path / "empty.tfrecord")
     with tf.io.TFRecordWriter(path) as writer:
         for present in (range(8), range(0, 8, 4)):
-            example = tfrecord.make_example([], (32, 32), 25.0, [0], ["a"], "v")
+            example = make_example([], (32, 32), 25.0, [0], ["a"], "v")
             frames = example.feature_lists.feature_list["image/encoded"].feature
             for number in range(8):
                 value = frames.add().bytes_list.value
                 value.extend([jpeg] if number in present else [])
             writer.write(example.SerializeToString())
-    good, broken = (r.path for r in load_index(data_config(input_path=path)).records)
+    good, broken = (r.path for r in load_index(data_config(input_path=path)).videos)
     assert (read_views(good, data_config(), clip_config) == 90).all()
     clip_config.temporal_stride = 1  # frames 2 to 5, of which only 4 is there
     with pytest.raises(VideoError, match="only 1 of the 4 frames wanted"):
@@ -281,7 +283,7 @@ def test_a_json_of_other_records_is_named(shards, data_config, records):
 def test_a_foreign_json_is_not_written_over(shards, index):
     (shards / "clips-00000-of-00002.json").write_text("{}")
     with pytest.raises(DataError, match="of-00002.json: has no 'fingerprint'"):
-        prepare.prepare(index, str(shards), **SETTINGS)
+        write_shards(index, str(shards), **SETTINGS)
 
 
 def test_labels_beyond_the_class_names_are_named(shards, data_config):
@@ -316,16 +318,22 @@ def test_the_command_works_from_anywhere(tmp_path, video_folder):
     assert len(list((tmp_path / "records").glob("*.tfrecord"))) == 2
 
 
-def test_the_command_fails_clearly_when_nothing_can_be_written(tmp_path):
+def test_the_command_reads_a_config_and_fails_without_any_video(tmp_path):
     (tmp_path / "v.mp4").write_text("not a video")
-    (tmp_path / "list.txt").write_text("v.mp4 0\n")
+    (tmp_path / "list.txt").write_text("v.mp4 0 1\n")  # the format of mmaction2
+    (tmp_path / "a.yaml").write_text(
+        "experiment: charades\n"
+        f"task: {{validation_data: {{input_path: {tmp_path / 'list.txt'}}}}}\n"
+    )
     done = run(
         "-m",
         "trainers.prepare_video",
-        f"--input_path={tmp_path / 'list.txt'}",
+        f"--config={tmp_path / 'a.yaml'}",
+        "--data=validation_data",
+        "--params_override=task.validation_data.index_format=mmaction2",
         f"--output_dir={tmp_path / 'records'}",
     )
     assert done.returncode == 1
     assert "left out: " + str(tmp_path / "v.mp4") in done.stdout
-    assert "error: not one of the videos could be decoded" in done.stderr
+    assert "error: None of the videos could be decoded" in done.stderr
     assert "Traceback" not in done.stderr

@@ -4,14 +4,14 @@ import re
 
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError
-from trainers.video_classification.data.indexes.listing import (
+from trainers.video_classification.data.index_formats.listing import (
     Entry,
     Listing,
     numbered_lines,
     root_of,
 )
 
-# Everything up to a video suffix is the path, so paths may hold spaces and
+# Everything up to a video suffix is the path, so paths may contain spaces and
 # commas; a path without such a suffix ends at the last separator.
 _SUFFIX = "|".join(re.escape(s) for s in sorted(files.VIDEO_SUFFIXES))
 _LINE = re.compile(rf"^(.+(?:{_SUFFIX}))\s*[\s,]\s*(.*)$", re.IGNORECASE)
@@ -23,9 +23,9 @@ _HEADERS = ("path,label", "path label", "file,label", "filename,label", "video,l
 def read_list(path: str, data) -> Listing:
     """Reads `path label`, separated by space, tab or comma.
 
-    Where `is_multilabel` is set a line may have any number of labels, as in
-    `read_mmaction2`. Else all that follows the path is the label, by name
-    (which may hold spaces) or number; several numbers are refused.
+    If `is_multilabel` is set, a line may have any number of labels, as in
+    `read_mmaction2`. Otherwise all text after the path is the label: a name, which
+    may contain spaces, or a number. Several numbers are refused.
     """
     if data.is_multilabel:
         return read_mmaction2(path, data)
@@ -79,12 +79,12 @@ def _refuse_several_numbers(where: str, line: str, label: str) -> None:
             f"{where}: {len(fields)} numbers follow the path, expected one label: "
             f"{line!r}. If all of them are labels (`index_format: mmaction2`), set "
             "`is_multilabel: true`. If only the last is (PySlowFast's `path frames "
-            "label`), take out the others."
+            "label`), remove the others."
         )
 
 
 def _refuse_raw_frames(where: str, video: str) -> None:
-    # `dir [offset] total label`: the last field is gone, a count is left.
+    # `dir [offset] total label`, without the label.
     fields = video.split()
     if len(fields) > 1 and all(field.isdecimal() for field in fields[1:]):
         raise DataError(

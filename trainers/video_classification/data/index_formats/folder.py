@@ -4,14 +4,14 @@ import os
 
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError
-from trainers.video_classification.data.indexes.listing import Entry, Listing
+from trainers.video_classification.data.index_formats.listing import Entry, Listing
 
 
 def read_folder(path: str, data) -> Listing:
     """Reads `path/<class>/<video>`; hidden files and other suffixes are ignored.
 
     Raises:
-        DataError: No folder, no class folders, or one without videos.
+        DataError: No such folder, no class folders, or a class without videos.
     """
     del data
     if not files.is_folder(path):

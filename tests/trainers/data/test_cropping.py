@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainers.video_classification.data.crop import ArrayPicture, cut_windows
+from trainers.video_classification.data.cropping import ArrayPicture, cut_windows
 from trainers.video_classification.data.views import Window
 
 

@@ -5,7 +5,7 @@ import os
 
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError
-from trainers.video_classification.data.indexes.listing import (
+from trainers.video_classification.data.index_formats.listing import (
     Entry,
     Listing,
     csv_rows,
@@ -18,8 +18,8 @@ _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 def read_kinetics(path: str, data) -> Listing:
     """Finds each row's `<id>_<start>_<end>.mp4` (six digits) or `<id>.mp4`.
 
-    Looked for in `video_root/<label>/` and in `video_root`, with any video
-    suffix. Rows of other splits than `data.split` are left out.
+    Searches `video_root/<label>/` and `video_root`, for any video suffix. Rows of
+    other splits than `data.split` are left out.
     """
     root = root_of(path, data)
     listing = functools.cache(_videos_in)

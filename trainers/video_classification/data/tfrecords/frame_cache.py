@@ -1,9 +1,9 @@
 """Videos kept as JPEG frames in a folder, so that each is decoded once.
 
-What is kept is the whole video, from before anything random: start, short side,
-position and flip are drawn anew in every epoch. And frames always come out of the
-cache, also the first time: pixels do not depend on when an entry was written, so
-that a run that goes on makes the batches of an uninterrupted one.
+The whole video is kept, before any random choice: start, short side, position and
+flip are drawn anew in every epoch. Frames always come out of the cache, the first
+time too: pixels do not depend on when an entry was written, so that a resumed run
+makes the batches of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import tensorflow as tf
 
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError, VideoError
-from trainers.video_classification.data.index import Record
-from trainers.video_classification.data.jpeg import encode_video
-from trainers.video_classification.data.tfrecord import RecordSource
+from trainers.video_classification.data.tfrecords.jpeg import encode_video
+from trainers.video_classification.data.tfrecords.records import (
+    RecordFrames,
+    make_example,
+)
 
 _QUALITY = 95  # of JPEG: 40 dB and more, with eight times the bytes of H.264
-_VERSION = 1  # of what an entry is made from
+_VERSION = 1  # of the content of an entry
 _STAMP = "cache/stamp"
 _ABANDONED = 3600  # seconds; no video takes as long to write
 
@@ -31,16 +33,16 @@ _ABANDONED = 3600  # seconds; no video takes as long to write
 class FrameCache:
     """A folder with one entry per video: a TFRecord of its JPEG frames.
 
-    An entry appears under its name when it is complete. It says which state of
-    the video it was made from, and one of another state is written again, as is
-    one that was damaged. Any number of processes may share the folder.
+    An entry appears under its name when it is complete. It records the state (time
+    and size) of the video it was made from: if that has changed, or the entry is
+    damaged, it is written again. Any number of processes may share the folder.
 
     Args:
-        folder: Made if it is not there.
+        folder: Created if it does not exist.
         short_side: Frames with a larger one are scaled down to it.
 
     Raises:
-        DataError: The folder cannot be made or written to.
+        DataError: The folder cannot be created or written to.
     """
 
     def __init__(self, folder: str, short_side: int):
@@ -56,12 +58,12 @@ class FrameCache:
         if not os.access(self._folder, os.W_OK):
             raise DataError(f"`frame_cache` ({folder}): cannot be written to.")
 
-    def source(self, path: str, warn: Callable[[str, str], None]) -> RecordSource:
-        """The frames of a video; it is decoded and kept if it was not.
+    def open(self, path: str, warn: Callable[[str, str], None]) -> RecordFrames:
+        """The frames of a video, which is decoded and kept if it is not yet.
 
         Args:
             path: The video.
-            warn: Called with the path and what happened if frames were damaged,
+            warn: Called with the path and a description if frames are damaged,
                 when the video is decoded.
 
         Raises:
@@ -70,19 +72,19 @@ class FrameCache:
         """
         entry, stamp = self._entry(path), _stamp(path)
         try:
-            source = RecordSource(f"{entry}#0")
-            if source.context[_STAMP].bytes_list.value == [stamp]:
-                return source
+            frames = RecordFrames(f"{entry}#0")
+            if frames.context[_STAMP].bytes_list.value == [stamp]:
+                return frames
         except VideoError:
-            pass  # not there yet, or damaged
+            pass  # not written yet, or damaged
         self._write(path, entry, stamp, warn)
-        return RecordSource(f"{entry}#0")
+        return RecordFrames(f"{entry}#0")
 
     def _write(self, path: str, entry: str, stamp: bytes, warn) -> None:
-        record = Record(path, (), path)
-        example, num_bad = encode_video(record, (), self._short_side, _QUALITY)
-        if num_bad:
-            warn(path, f"{num_bad} of its frames are lost or patched up")
+        video = encode_video(path, self._short_side, _QUALITY)
+        if video.num_bad:
+            warn(path, f"{video.num_bad} of its frames are lost or concealed")
+        example = make_example(video.frames, video.size, video.frame_rate, name=path)
         example.context.feature[_STAMP].bytes_list.value.append(stamp)
         with files.complete_or_absent(entry) as part:
             with tf.io.TFRecordWriter(part) as writer:
@@ -94,16 +96,16 @@ class FrameCache:
         return str(self._folder / f"{name}.tfrecord")
 
     def _remove_abandoned(self) -> None:
-        """Removes what killed runs were writing."""
+        """Removes unfinished entries of runs that were killed."""
         for part in self._folder.glob(".*.part"):
             if time.time() - part.stat().st_mtime > _ABANDONED:
                 part.unlink(missing_ok=True)
 
 
 def _stamp(path: str) -> bytes:
-    """Changes when the video does."""
+    """The state of a video; differs after the file has changed."""
     try:
         status = tf.io.gfile.stat(path)
     except tf.errors.OpError:
-        return b"none"  # opening it says what is wrong
+        return b"none"  # opening the video raises the error
     return f"{status.mtime_nsec} {status.length}".encode()

@@ -1,10 +1,10 @@
 """Decoding with tensorflow-io, and its file systems; TensorFlow 2.16-2.17 only.
 
-Its last release (0.37.1) imports on any TensorFlow but its operations are there
-on 2.16 and 2.17 only, and decode video only where FFmpeg 4 libraries are. It
-decodes whole videos, without regard to rotation, and where the width is no
-multiple of 16 it writes past the end of its rows (wrong pixels, at times a
-crash). Videos that it gets wrong are therefore left to PyAV.
+Its last release (0.37.1) imports with any TensorFlow, but its operations exist only
+on 2.16 and 2.17, and decode video only with FFmpeg 4 libraries. It decodes whole
+videos and ignores rotation. If the width is no multiple of 16 it writes past the
+end of its rows (wrong pixels, sometimes a crash). PyAV decodes the videos that it
+would decode wrongly.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from trainers.video_classification.data.crop import ArrayPicture
+from trainers.video_classification.data.cropping import ArrayPicture
+from trainers.video_classification.data.decoding.pyav import PyAVFrames
 from trainers.video_classification.data.errors import DataError, VideoError
-from trainers.video_classification.data.pyav import PyAVSource
 
 _SAFE_WIDTH = 16
 
 
 @functools.cache
 def load_tfio() -> Callable[[bytes], tf.Tensor]:
-    """tensorflow-io's video decoder, once an operation of its has run.
+    """Loads tensorflow-io's video decoder, and runs it once to see that it works.
 
-    Loading it also registers its file systems (s3://, http://, ...).
+    This also registers its file systems (s3://, http://, ...).
 
     Raises:
-        DataError: It is not installed, or does not work on this TensorFlow.
+        DataError: It is not installed, or does not work with this TensorFlow.
     """
     try:
         with warnings.catch_warnings():
@@ -41,7 +41,7 @@ def load_tfio() -> Callable[[bytes], tf.Tensor]:
             decode = tfio.experimental.ffmpeg.decode_video
             decode(b"")
     except tf.errors.InvalidArgumentError:
-        return decode  # it looked at the bytes, and rightly refused them
+        return decode  # it works: the empty input is what it rejects
     except Exception as error:
         raise DataError(
             f"`decoder: tfio` does not work here: {_first_line(error)}. It needs "
@@ -54,31 +54,31 @@ def load_tfio() -> Callable[[bytes], tf.Tensor]:
     raise DataError("`decoder: tfio`: tensorflow-io decoded a video from no bytes.")
 
 
-def open_tfio(path: str) -> TfioSource | PyAVSource:
-    """The video, decoded by tensorflow-io if it gets it right.
+def open_tfio(path: str) -> TfioFrames | PyAVFrames:
+    """Opens a video; with PyAV if tensorflow-io would decode it wrongly.
 
     Raises:
         VideoError: The video cannot be decoded.
         DataError: tensorflow-io does not work here.
     """
     decode = load_tfio()
-    source = PyAVSource(path)
-    for _, picture in source.pictures(np.array([0])):
+    frames = PyAVFrames(path)
+    for _, picture in frames.pictures(np.array([0])):
         if not picture.frame.rotation and picture.frame.width % _SAFE_WIDTH == 0:
-            return TfioSource(path, decode)
+            return TfioFrames(path, decode)
     logging.log_first_n(
         logging.WARNING,
-        "tensorflow-io gets videos wrong whose width is no multiple of %d or that are "
-        "rotated, such as %s: PyAV decodes these.",
+        "tensorflow-io decodes videos wrongly that are rotated or whose width is no "
+        "multiple of %d, such as %s: PyAV decodes these.",
         1,
         _SAFE_WIDTH,
         path,
     )
-    return source
+    return frames
 
 
-class TfioSource:
-    """A video decoded as a whole."""
+class TfioFrames:
+    """The frames of a video, decoded as a whole."""
 
     def __init__(self, path: str, decode: Callable[[bytes], tf.Tensor]):
         try:

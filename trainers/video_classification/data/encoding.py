@@ -1,4 +1,4 @@
-"""Writing small videos, for the demo and the tests."""
+"""Writes small videos, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def write_video(
     """Encodes uint8 RGB frames (height, width, 3), by default as H.264.
 
     Args:
-        path: Its suffix chooses the container.
+        path: Its suffix selects the container.
         frames: At least one; sides must be even for most codecs.
         fps: Frames per second.
         codec: An encoder of FFmpeg.
-        pix_fmt: How the encoder stores pixels.
-        options: Of the encoder. Default: a fast, nearly lossless H.264.
+        pix_fmt: Pixel format of the encoder.
+        options: Of the encoder. Default: fast, nearly lossless H.264.
         container_options: Of the container.
 
     Example:

@@ -1,4 +1,4 @@
-"""Writing an index of videos as shards of JPEG records."""
+"""Writes an index of videos as TFRecord shards of JPEG frames."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tqdm import tqdm
 
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError, VideoError
-from trainers.video_classification.data.index import Index, Record
-from trainers.video_classification.data.jpeg import encode_video
-from trainers.video_classification.data.tfrecord import sidecar
+from trainers.video_classification.data.index import Index, Video
+from trainers.video_classification.data.tfrecords.jpeg import encode_video
+from trainers.video_classification.data.tfrecords.records import make_example, sidecar
 
 _VIDEOS_PER_SHARD = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """What became of the videos.
+class WriteSummary:
+    """The videos that were written, and those that were not.
 
     Attributes:
-        num_written: How many are in the shards.
-        left_out: Path of each video that is not -> why.
-        damaged: Path of each video that is, with some frames lost or patched
-            up by the decoder -> how many.
+        num_written: Number of videos in the shards.
+        left_out: Path of each video that is not in them -> why.
+        damaged: Path of each video that was written with frames that are lost, or
+            in which the decoder concealed errors -> how many.
     """
 
     num_written: int
@@ -42,22 +42,22 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class _Shard:
-    """All that a worker process needs to write one shard."""
+    """The input of a worker process that writes one shard."""
 
     path: str
-    records: tuple[Record, ...]
+    videos: tuple[Video, ...]
     class_names: tuple[str, ...]
     short_side: int
     quality: int
 
     @property
     def fingerprint(self) -> str:
-        """Changes with everything that the shard's content follows from."""
+        """Differs if anything differs that the shard's content depends on."""
         content = dataclasses.replace(self, path=os.path.basename(self.path))
         return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
-def prepare(
+def write_shards(
     index: Index,
     output_dir: str,
     *,
@@ -65,26 +65,29 @@ def prepare(
     quality: int = 85,
     num_shards: int = 0,
     workers: int = 0,
-) -> Report:
-    """Writes `clips-*.tfrecord`, a JSON beside each, index.json, report.json.
+) -> WriteSummary:
+    """Writes `clips-*.tfrecord`, a JSON file for each, index.json and report.json.
 
-    A shard appears under its name when it is complete, and is then kept by
-    later runs of the same command.
+    A shard appears under its name when it is complete. Later runs of the same
+    command keep it.
 
     Args:
-        index: The videos; not TFRecords already.
-        output_dir: Made if it is not there.
+        index: The videos; not TFRecords.
+        output_dir: Created if it does not exist.
         short_side: Frames with a larger one are scaled down to it.
         quality: Of the JPEG frames, 1-100.
         num_shards: 0 means one for every 64 videos.
         workers: Processes; 0 means one per core.
 
     Raises:
-        DataError: The output holds shards of something else, or cannot be
-            written (disk full), or a worker was killed (out of memory).
+        DataError: The output folder has other shards or cannot be written to (disk
+            full), or a worker was killed (out of memory).
     """
     if index.format == "tfrecord":
-        raise DataError(f"{index.path}: is TFRecords already.")
+        raise DataError(
+            f"{index.path}: already consists of TFRecords. Give the videos that they "
+            "were written from."
+        )
     folder = pathlib.Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     shards = _plan(index, folder, short_side, quality, num_shards)
@@ -111,7 +114,7 @@ def _plan(
     return [
         _Shard(
             path=str(folder / f"clips-{i:05d}-of-{count:05d}.tfrecord"),
-            records=index.records[i::count],
+            videos=index.videos[i::count],
             class_names=index.class_names,
             short_side=short_side,
             quality=quality,
@@ -144,21 +147,21 @@ def _fingerprint_beside(path: str) -> str | None:
 
 
 def _write_all(todo: list[_Shard], shards: list[_Shard], workers: int) -> None:
-    total = sum(len(shard.records) for shard in shards)
-    kept = total - sum(len(shard.records) for shard in todo)
+    total = sum(len(shard.videos) for shard in shards)
+    kept = total - sum(len(shard.videos) for shard in todo)
     with tqdm(total=total, initial=kept, unit="video") as progress:
         if min(workers, len(todo)) <= 1:
             for shard in todo:
                 _write_shard(shard, progress.update)
             return
-        for count in _written_side_by_side(todo, workers):
+        for count in _written_in_parallel(todo, workers):
             progress.update(count)
 
 
-def _written_side_by_side(todo: list[_Shard], workers: int) -> Iterator[int]:
-    """The number of videos of each shard, once it is there."""
-    # Spawned, not forked: TensorFlow's threads do not survive a fork. And no
-    # `Pool`, which waits for ever if a worker is killed.
+def _written_in_parallel(todo: list[_Shard], workers: int) -> Iterator[int]:
+    """The number of videos of each shard, when it is complete."""
+    # Spawned, not forked: TensorFlow's threads do not survive a fork. Not a
+    # `Pool`, which waits forever if a worker is killed.
     context = multiprocessing.get_context("spawn")
     pool = futures.ProcessPoolExecutor(min(workers, len(todo)), context)
     try:
@@ -176,22 +179,19 @@ def _written_side_by_side(todo: list[_Shard], workers: int) -> Iterator[int]:
 
 
 def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
-    """Writes a shard and the JSON beside it; returns its number of videos."""
+    """Writes a shard and its JSON file; returns its number of videos."""
     records, left_out, damaged = [], {}, {}
     with files.complete_or_absent(shard.path) as part:
         with tf.io.TFRecordWriter(part) as writer:
             offset = 0
-            for record in shard.records:
+            for video in shard.videos:
                 try:
-                    example, num_bad = encode_video(
-                        record, shard.class_names, shard.short_side, shard.quality
-                    )
-                    example = example.SerializeToString(deterministic=True)
-                    writer.write(example)
+                    payload, num_bad = _payload(video, shard)
+                    writer.write(payload)
                     if num_bad:
-                        damaged[record.path] = f"{num_bad} bad frames"
-                    records.append((offset, record.name, record.labels))
-                    offset += len(example) + 16  # length, two checksums
+                        damaged[video.path] = f"{num_bad} bad frames"
+                    records.append((offset, video.name, video.labels))
+                    offset += len(payload) + 16  # length, two checksums
                 except VideoError as error:
                     left_out[error.path] = error.reason
                 on_video(1)
@@ -202,22 +202,36 @@ def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
         "fingerprint": shard.fingerprint,
     }
     _write_json(sidecar(shard.path), content)
-    return len(shard.records)
+    return len(shard.videos)
 
 
-def _finish(folder: pathlib.Path, index: Index, shards: list[_Shard]) -> Report:
+def _payload(video: Video, shard: _Shard) -> tuple[bytes, int]:
+    """The serialised record of a video, and the number of its bad frames."""
+    jpeg = encode_video(video.path, shard.short_side, shard.quality)
+    example = make_example(
+        jpeg.frames,
+        jpeg.size,
+        jpeg.frame_rate,
+        video.labels,
+        shard.class_names,
+        video.name,
+    )
+    return example.SerializeToString(deterministic=True), jpeg.num_bad
+
+
+def _finish(folder: pathlib.Path, index: Index, shards: list[_Shard]) -> WriteSummary:
     contents = [json.loads(pathlib.Path(sidecar(s.path)).read_text()) for s in shards]
-    report = Report(
+    summary = WriteSummary(
         num_written=sum(len(content["records"]) for content in contents),
         left_out=dict.fromkeys(index.missing, "no such file"),
         damaged={},
     )
     for content in contents:
-        report.left_out.update(content["left_out"])
-        report.damaged.update(content["damaged"])
-    _write_json(str(folder / "report.json"), dataclasses.asdict(report))
+        summary.left_out.update(content["left_out"])
+        summary.damaged.update(content["damaged"])
+    _write_json(str(folder / "report.json"), dataclasses.asdict(summary))
     _write_json(str(folder / "index.json"), {"class_names": index.class_names})
-    return report
+    return summary
 
 
 def _write_json(path: str, content: dict) -> None:

@@ -1,8 +1,8 @@
-"""Videos as records of JPEG frames, by the Model Garden's names.
+"""Records of JPEG frames, with the Model Garden's feature names.
 
-A record is a `tf.train.SequenceExample`: `image/encoded` holds the frames, the
-context says the rest. Records are reached by where they start in their shard,
-so that training draws them in any order and resumes at once, like video files.
+A record is a `tf.train.SequenceExample`: `image/encoded` has the frames, the context
+all else. Records are addressed by their offset in the shard, so that training reads
+them in any order and resumes at once, as with video files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from trainers.video_classification.data import files
-from trainers.video_classification.data.crop import ArrayPicture
+from trainers.video_classification.data.cropping import ArrayPicture
 from trainers.video_classification.data.errors import DataError, VideoError
 
 _HEADER = struct.Struct("<QI")  # length of the payload, its checksum
@@ -28,7 +28,7 @@ _CONTEXT_TAG = 0x0A  # field 1 of SequenceExample
 
 @dataclasses.dataclass(frozen=True)
 class ShardRecord:
-    """A record of a shard: where it starts, what it is called, its labels."""
+    """A record of a shard: its offset in bytes, its name and its labels."""
 
     offset: int
     name: str
@@ -39,11 +39,20 @@ def make_example(
     frames: Sequence[bytes],
     size: tuple[int, int],
     frame_rate: float,
-    labels: Sequence[int],
-    class_names: Sequence[str],
-    name: str,
+    labels: Sequence[int] = (),
+    class_names: Sequence[str] = (),
+    name: str = "",
 ) -> tf.train.SequenceExample:
-    """A record of JPEG frames of (height, width) `size`."""
+    """Makes a record of JPEG frames.
+
+    Args:
+        frames: Encoded.
+        size: (height, width).
+        frame_rate: Average; 0 if unknown.
+        labels: Label numbers.
+        class_names: In label order.
+        name: Of the video, for reports.
+    """
     example = tf.train.SequenceExample()
     context = example.context.feature
     context["clip/label/index"].int64_list.value.extend(labels)
@@ -61,8 +70,8 @@ def make_example(
     return example
 
 
-class RecordSource:
-    """A record as a source of frames; its path is `shard.tfrecord#offset`."""
+class RecordFrames:
+    """The frames of a record, whose path is `shard.tfrecord#offset`."""
 
     def __init__(self, path: str):
         self.path = path
@@ -84,11 +93,11 @@ class RecordSource:
 
 
 def list_shard(shard: str) -> list[ShardRecord]:
-    """The records of a shard, from the JSON beside it or else from their contexts.
+    """The records of a shard, from its JSON file or else from their contexts.
 
     Raises:
-        DataError: Not a TFRecord file of SequenceExamples, or a JSON that is
-            not about one.
+        DataError: Not a TFRecord file of SequenceExamples, or a JSON file that does
+            not describe one.
     """
     beside = sidecar(shard)
     if tf.io.gfile.exists(beside):
@@ -97,14 +106,14 @@ def list_shard(shard: str) -> list[ShardRecord]:
             return [ShardRecord(int(r[0]), r[1], tuple(r[2])) for r in records]
         except (TypeError, ValueError, LookupError) as error:
             raise DataError(
-                f"{beside}: its records are not (offset, name, labels). Remove it, and "
-                "the shard itself is read."
+                f"{beside}: its records are not (offset, name, labels). Remove the "
+                "file: the shard itself is then read."
             ) from error
     return list(_scan(shard))
 
 
 def sidecar(shard: str) -> str:
-    """The JSON file beside a shard that says what is in it."""
+    """The JSON file beside a shard, which lists its records."""
     return os.path.splitext(shard)[0] + ".json"
 
 
@@ -143,7 +152,7 @@ def _shard_record(shard: str, offset: int, context) -> ShardRecord:
 
 
 def _read_context(file, length: int) -> tf.train.Features:
-    """Reads the context, which protobuf writes first, and not the frames."""
+    """Reads the context, which protobuf writes first, without the frames."""
     head = file.read(min(length, 11))
     if not head or head[0] != _CONTEXT_TAG:
         example = head + file.read(length - len(head))
@@ -170,7 +179,7 @@ def _payload(path: str, shard: str, offset: int) -> bytes:
         with tf.io.gfile.GFile(shard, "rb") as file:
             file.seek(offset)
             length = _HEADER.unpack(file.read(_HEADER.size))[0]
-            # TensorFlow crashes on a request for more than there can be.
+            # TensorFlow crashes if more bytes are requested than the file has.
             if offset + _HEADER.size + length + _FOOTER_BYTES <= file.size():
                 return file.read(length)
     except (tf.errors.OpError, OSError, struct.error) as error:

@@ -1,4 +1,4 @@
-"""What every index reader returns, before labels become numbers."""
+"""The result of every index reader: videos and labels as written in the index."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainers.video_classification.data.errors import DataError
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A video as listed: `where` (file:line) is for messages."""
+    """A video in the index; `where` (file:line) is for messages."""
 
     path: str
     labels: tuple[str, ...]
@@ -23,7 +23,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """Entries, and the class names if the form settles them."""
+    """The entries, and the class names if the format defines them."""
 
     entries: list[Entry]
     class_names: Sequence[str] | None = None
@@ -35,7 +35,7 @@ def root_of(path: str, data) -> str:
 
 
 def numbered_lines(path: str) -> Iterator[tuple[str, str]]:
-    """(file:line, line) without blank lines and `#` comments."""
+    """Reads (file:line, line), without blank lines and `#` comments."""
     for number, line in enumerate(files.read_lines(path), 1):
         line = line.strip()
         if line and not line.startswith("#"):
@@ -43,7 +43,7 @@ def numbered_lines(path: str) -> Iterator[tuple[str, str]]:
 
 
 def csv_rows(path: str, columns: Sequence[str]) -> Iterator[tuple[str, dict]]:
-    """(file:line, row) of a CSV file that has at least these columns.
+    """Reads (file:line, row) from a CSV file with at least these columns.
 
     Raises:
         DataError: A column is missing, in the header or in a row.

@@ -2,7 +2,7 @@
 
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError
-from trainers.video_classification.data.indexes.listing import (
+from trainers.video_classification.data.index_formats.listing import (
     Entry,
     Listing,
     csv_rows,
@@ -13,9 +13,9 @@ _CLASSES = tuple(f"c{i:03d}" for i in range(157))
 
 
 def read_charades(path: str, data) -> Listing:
-    """Reads `<id>.mp4` with every action that happens in it; there may be none.
+    """Reads `<id>.mp4` with all actions in it, which may be none.
 
-    The classes are c000-c156, whether or not this file mentions them all.
+    The classes are c000-c156, even if this file does not use all of them.
     """
     if not data.is_multilabel:
         raise DataError(

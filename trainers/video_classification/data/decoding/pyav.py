@@ -1,6 +1,6 @@
-"""Decoding with PyAV: exactly the frames asked for, and little else.
+"""Decodes the requested frames of a video, and few others, with PyAV.
 
-Frames are told apart by their timestamps (see `layout.py`).
+Frames are identified by their timestamps (see `packet_index.py`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from trainers.video_classification.data import files
-from trainers.video_classification.data.container import fetch, opened
-from trainers.video_classification.data.layout import read_layout
+from trainers.video_classification.data.decoding.container import fetch, opened
+from trainers.video_classification.data.decoding.packet_index import read_packet_index
 
 
 @dataclasses.dataclass
 class FramePicture:
-    """A decoded frame, the way up its rotation flag says."""
+    """A decoded frame, rotated as its rotation flag says."""
 
     frame: av.VideoFrame
     reformatter: VideoReformatter
@@ -49,28 +49,28 @@ class FramePicture:
 
 
 def _pixels(frame: av.VideoFrame) -> np.ndarray:
-    """(height, width, 3) of an rgb24 frame, in its own memory: no copy."""
+    """(height, width, 3) of an rgb24 frame: a view of its memory, not a copy."""
     plane = frame.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
     rows = rows[: frame.height, : frame.width * 3]
     return rows.reshape(frame.height, frame.width, 3)
 
 
-class PyAVSource:
-    """A video file, local or on one of TensorFlow's file systems.
+class PyAVFrames:
+    """The frames of a video file, local or on one of TensorFlow's file systems.
 
-    A remote file is fetched whole, once: it would be read two or three times.
+    A remote file is fetched whole, once; otherwise it would be read up to three times.
     """
 
     def __init__(self, path: str):
         self.path = path
         self._content = fetch(path) if files.is_remote(path) else None
-        self._layout = read_layout(path, self._content)
-        self.num_frames = self._layout.num_frames
-        self.frame_rate = self._layout.frame_rate
+        self._index = read_packet_index(path, self._content)
+        self.num_frames = self._index.num_frames
+        self.frame_rate = self._index.frame_rate
 
     def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, FramePicture]]:
-        times = self._layout.times
+        times = self._index.times
         if times is None:
             yield from self._by_count({int(n) for n in wanted})
             return
@@ -90,11 +90,11 @@ class PyAVSource:
     def _by_time(
         self, missing: dict[int, int], exhaustive: bool
     ) -> Iterator[tuple[int, FramePicture]]:
-        """Takes what it finds out of `missing`, timestamp -> frame number.
+        """Removes the frames it finds from `missing`, timestamp -> frame number.
 
-        First it seeks to a keyframe and leaves out every frame that is neither
-        wanted nor referred to; if frames are then still missing, an exhaustive
-        pass decodes everything from the start.
+        The first pass seeks to a keyframe and skips every frame that is neither
+        wanted nor referred to. If frames are still missing afterwards, an
+        exhaustive pass decodes everything from the start.
         """
         reformatter = VideoReformatter()
         last = max(missing)
@@ -111,23 +111,24 @@ class PyAVSource:
                     return
 
     def _from_keyframe(self, container, stream, time: int) -> Iterator[av.Packet]:
-        key = self._layout.key_before(time)
-        if key is None or key is self._layout.keys[0]:
+        keyframe = self._index.keyframe_before(time)
+        if keyframe is None or keyframe is self._index.keyframes[0]:
             yield from container.demux(stream)
             return
-        container.seek(key.pts if key.dts is None else key.dts, stream=stream)
+        position = keyframe.pts if keyframe.dts is None else keyframe.dts
+        container.seek(position, stream=stream)
         started = False
         for packet in container.demux(stream):
-            started = started or packet.pts == key.pts
+            started = started or packet.pts == keyframe.pts
             if started:
                 yield packet
 
 
 def _only_needed(packets, stream, wanted: set[int]) -> Iterator[av.Packet]:
-    """Has the decoder leave out frames not in `wanted` that no other needs.
+    """Makes the decoder skip frames that are not in `wanted` and not referred to.
 
-    Once it has the last that is wanted, it is flushed: to push frames out that
-    it holds back for reordering, it would have to decode what comes after.
+    It is flushed after the last wanted frame: it holds frames back for reordering,
+    and would otherwise have to decode later ones to release them.
     """
     context = stream.codec_context
     for packet in packets:
@@ -143,7 +144,7 @@ def _only_needed(packets, stream, wanted: set[int]) -> Iterator[av.Packet]:
 
 
 def _decode(packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
-    """Decodes packet by packet, so that a damaged one costs its own frame only."""
+    """Decodes packet by packet, so that a damaged one loses only its own frame."""
     packets = iter(packets)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Opening video files, and saying what is wrong with the ones that do not open."""
+"""Opens video files, and describes why one cannot be opened."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainers.video_classification.data.errors import VideoError
 
 @contextmanager
 def opened(path: str, content: bytes | None):
-    """(container, video stream), closed afterwards.
+    """Opens a file: (container, video stream), closed at the end of the context.
 
     Raises:
         VideoError: Not a regular file, not a video, or no video in it.
@@ -25,7 +25,7 @@ def opened(path: str, content: bytes | None):
         raise VideoError(path, "not a regular file" if there else "no such file")
     file = os.fsdecode(path) if content is None else io.BytesIO(content)
     try:
-        # Metadata are not always UTF-8, and nothing here depends on them.
+        # Metadata are not always UTF-8, and are not used here.
         with av.open(file, metadata_errors="replace") as container:
             yield container, _video_stream(container, path)
     except (av.FFmpegError, OSError) as error:
@@ -33,7 +33,7 @@ def opened(path: str, content: bytes | None):
 
 
 def fetch(path: str) -> bytes:
-    """The bytes of a file on one of TensorFlow's file systems."""
+    """Reads a file on one of TensorFlow's file systems."""
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
@@ -48,8 +48,8 @@ def _video_stream(container, path: str):
         raise VideoError(path, "has no video stream")
     if moving[0].codec_context is None:
         raise VideoError(path, "is in a format that this FFmpeg has no decoder for")
-    # Clips are decoded side by side already; libav's own threads only get in
-    # the way, and its frame threads can deadlock with Python's logging.
+    # Clips are decoded in parallel already; libav's own threads would compete with
+    # these, and its frame threads can deadlock with Python's logging.
     moving[0].thread_type = "NONE"
     moving[0].codec_context.thread_count = 1
     return moving[0]

@@ -4,7 +4,7 @@ import os
 
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError
-from trainers.video_classification.data.indexes.listing import (
+from trainers.video_classification.data.index_formats.listing import (
     Entry,
     Listing,
     numbered_lines,
@@ -16,8 +16,8 @@ from trainers.video_classification.data.labels import read_class_file
 def read_ucf101(path: str, data) -> Listing:
     """Reads `trainlist01.txt` or `testlist01.txt`.
 
-    The label is the folder of the video; a number after it has to agree with
-    `classInd.txt` beside the split file, which gives the order of the classes.
+    The label is the folder of the video. A number after it must agree with
+    `classInd.txt` beside the split file, which defines the order of the classes.
     """
     class_file = os.path.join(os.path.dirname(path), "classInd.txt")
     names = read_class_file(class_file) if files.exists(class_file) else None

@@ -1,4 +1,4 @@
-"""Cutting windows out of a decoded frame, scaling as few pixels as possible."""
+"""Cuts windows out of a decoded frame, scaling as few pixels as possible."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 
 from trainers.video_classification.data.views import Window
 
-cv2.setNumThreads(1)  # clips are cut side by side already
+cv2.setNumThreads(1)  # clips are cut in parallel already
 
-_ROOM = 8  # pixels around a window among which whole source pixels are sought
+_MARGIN = 8  # pixels around a window in which a piece may begin and end
 
 
 class Picture(Protocol):
-    """A decoded frame, not yet converted.
+    """A decoded frame, not yet converted to RGB.
 
     Attributes:
-        size: (height, width), as shown.
-        is_damaged: The decoder had to make up some of its pixels.
+        size: (height, width), after rotation.
+        is_damaged: Whether the decoder concealed errors in it.
     """
 
     size: tuple[int, int]
@@ -35,7 +35,7 @@ class Picture(Protocol):
 
 @dataclasses.dataclass
 class ArrayPicture:
-    """A frame that is RGB pixels already: uint8 (height, width, 3)."""
+    """A frame of RGB pixels: uint8 (height, width, 3)."""
 
     image: np.ndarray
     is_damaged: bool = False
@@ -49,9 +49,9 @@ class ArrayPicture:
 
 
 def scale(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Antialiased where it shrinks, bilinear where it grows.
+    """Scales an image: by means over areas if it shrinks, bilinear if it grows.
 
-    Means over areas keep the mean of the image, which libswscale's do not.
+    Means over areas keep the mean of the image; libswscale does not.
     """
     if image.shape[:2] == (height, width):
         return image
@@ -61,9 +61,9 @@ def scale(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def cut_windows(picture: Picture, windows: Sequence[Window], views: np.ndarray) -> None:
-    """Puts the pixels of each window into `views`, uint8 (windows, size, size, 3).
+    """Writes the pixels of each window to `views`, uint8 (windows, size, size, 3).
 
-    What surrounds all windows is cut first, and that piece is scaled.
+    One piece that contains all windows is cut and scaled; the windows are cut from it.
     """
     image = picture.rgb()
     rows, columns = (
@@ -75,7 +75,7 @@ def cut_windows(picture: Picture, windows: Sequence[Window], views: np.ndarray) 
         )
         for axis, (start, side) in enumerate((("top", "height"), ("left", "width")))
     )
-    piece = scale(image[rows.source, columns.source], rows.length, columns.length)
+    piece = scale(image[rows.pixels, columns.pixels], rows.length, columns.length)
     for window, view in zip(windows, views, strict=True):
         top, left = window.top - rows.start, window.left - columns.start
         square = piece[top : top + window.size, left : left + window.size]
@@ -83,26 +83,26 @@ def cut_windows(picture: Picture, windows: Sequence[Window], views: np.ndarray) 
 
 
 class _Span(NamedTuple):
-    """Pixels `source` of a side become `length` of the scaled one, from `start`."""
+    """`pixels` of an image side become `length` scaled ones, beginning at `start`."""
 
-    source: slice
+    pixels: slice
     start: int
     length: int
 
 
 @functools.lru_cache(maxsize=256)
 def _span(start: int, stop: int, scaled: int, size: int) -> _Span:
-    """What to scale for the pixels from `start` to `stop` of a side of `scaled`.
+    """The pixels to scale for the range `start` to `stop` of a side of `scaled`.
 
-    A little more than them, so that it begins and ends near whole pixels of the
-    source's `size`: what it is scaled to is then hardly shifted.
+    The range is extended a little, so that it begins and ends near whole pixels of
+    the original `size`: the scaled piece is then hardly shifted.
     """
 
     def shift(edge):
         return min(edge * size % scaled, -edge * size % scaled)
 
-    room = max(_ROOM, math.ceil(scaled / size))
-    start = min(range(start, max(start - room, 0) - 1, -1), key=shift)
-    stop = min(range(stop, min(stop + room, scaled) + 1), key=shift)
+    margin = max(_MARGIN, math.ceil(scaled / size))
+    start = min(range(start, max(start - margin, 0) - 1, -1), key=shift)
+    stop = min(range(stop, min(stop + margin, scaled) + 1), key=shift)
     first, last = (round(edge * size / scaled) for edge in (start, stop))
     return _Span(slice(first, max(last, first + 1)), start, stop - start)

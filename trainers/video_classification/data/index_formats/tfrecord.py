@@ -6,31 +6,31 @@ import tensorflow as tf
 
 from trainers.video_classification.data import files
 from trainers.video_classification.data.errors import DataError
-from trainers.video_classification.data.indexes.listing import Entry, Listing
-from trainers.video_classification.data.tfrecord import ShardRecord, list_shard
+from trainers.video_classification.data.index_formats.listing import Entry, Listing
+from trainers.video_classification.data.tfrecords.records import ShardRecord, list_shard
 
 
-def read_shards(path: str, data) -> Listing:
-    """Reads a folder of shards, or a glob.
+def read_tfrecord(path: str, data) -> Listing:
+    """Reads a folder of shards, or a glob, without decoding frames.
 
-    The class names are in `index.json` beside the shards; shards from elsewhere
-    do without. Nothing is decoded.
+    The class names are in `index.json` beside the shards; shards of other programs
+    have none.
 
     Raises:
-        DataError: No shard, or one that is no TFRecord file.
+        DataError: No shard, or a file that is not a TFRecord.
     """
     del data
     pattern = os.path.join(path, "*.tfrecord") if files.is_folder(path) else path
     shards = sorted(s for s in files.glob(pattern) if s.endswith(".tfrecord"))
     if not shards:
-        raise DataError(f"{path}: no shards (*.tfrecord) there.")
+        raise DataError(f"{path}: no shards (*.tfrecord) found.")
     names = _class_names(os.path.dirname(shards[0]))
     entries = [_entry(shard, r, names) for shard in shards for r in list_shard(shard)]
     return Listing(entries, names)
 
 
 def _entry(shard: str, record: ShardRecord, names: list[str] | None) -> Entry:
-    # By name where there are names: a class may be called "1" and be number 0.
+    # By name if there are names: a class may be named "1" and have number 0.
     where = f"{shard}#{record.offset}"
     if names and any(not 0 <= i < len(names) for i in record.labels):
         raise DataError(

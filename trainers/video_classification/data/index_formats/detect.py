@@ -1,4 +1,4 @@
-"""Telling what form an index has by looking at it."""
+"""Detects the format of an index."""
 
 import os
 import re
@@ -13,7 +13,7 @@ def detect(path: str) -> str:
     """The `index_format` of `path`.
 
     Raises:
-        DataError: There is nothing there, or it is a single video.
+        DataError: The path does not exist, or is a single video.
     """
     if path.endswith(".tfrecord"):
         return "tfrecord"
@@ -35,9 +35,9 @@ def _detect_text(path: str) -> str:
     if not lines:
         raise DataError(f"{path}: is empty; expected a list of videos.")
     header = [column.strip() for column in lines[0].split(",")]
-    for column, form in _CSV_COLUMNS.items():
+    for column, index_format in _CSV_COLUMNS.items():
         if column in header:
-            return form
+            return index_format
     if header[0].startswith("original_vido_id"):
         raise DataError(
             f"{path}: is a list of Charades frames, which is not supported; give "

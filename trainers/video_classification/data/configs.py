@@ -1,0 +1,163 @@
+"""What a clip is, and how clips are read from videos.
+
+`ClipConfig` defines a clip once for training, testing, prediction and the exported
+model. `DataConfig` defines where videos are, and how clips are cut from them.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from official.modeling import hyperparams
+
+from trainers.core import config_definitions
+from trainers.core.errors import UserError
+
+
+@dataclasses.dataclass
+class ClipConfig(hyperparams.Config):
+    """One clip, written `num_frames x temporal_stride` (32x2 spans 64 frames).
+
+    Attributes:
+        num_frames: Number of frames that the network takes.
+        temporal_stride: Distance between two of them, in frames of the video.
+        mean: RGB mean, 0-255 scale, subtracted from the pixels. None: the task sets
+            the one that networks of `task.model.convention` expect.
+        std: RGB standard deviation, 0-255 scale, that they are divided by. None:
+            as for `mean`.
+    """
+
+    num_frames: int = 8
+    temporal_stride: int = 8
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+
+    def check(self):
+        """Raises `UserError` for values that no clip can have."""
+        for name in ("num_frames", "temporal_stride"):
+            _check_at_least_1(name, getattr(self, name))
+        _check_pixels("mean", self.mean, above=-math.inf)
+        _check_pixels("std", self.std, above=0)
+
+
+@dataclasses.dataclass
+class DataConfig(config_definitions.DataConfig):
+    """Where videos are, and how clips are cut from them.
+
+    Every epoch visits all videos in a new random order; testing leaves none out.
+    `global_batch_size` counts clips in training, and views in testing.
+
+    Attributes:
+        input_path: A folder of class folders, an index file, or TFRecord shards.
+        index_format: Format of `input_path`. `auto` detects it. `folder`: one
+            folder per class. `list`: lines of `path label`. `mmaction2`: lines
+            of `path label [label ...]`. `kinetics`, `charades`: their CSV.
+            `ucf101`: a split file. `tfrecord`: a folder or glob of shards written
+            by `trainers/prepare_video.py`.
+        video_root: Folder that relative paths of the index start from. Empty:
+            the folder of the index file.
+        class_file: File with one class name per line, in label order. Empty: taken
+            from the index. Saved in the model directory as `classes.txt`.
+        split: Rows of a CSV index to use, if it has a split column.
+        is_multilabel: Every video may have several labels, or none.
+        decoder: `pyav`, or `tfio` (needs TensorFlow 2.16-2.17).
+        min_short_side: Training scales the short side to an integer drawn
+            uniformly from [min_short_side, max_short_side]; testing uses
+            min_short_side.
+        max_short_side: See `min_short_side`.
+        crop_size: Side of the square crop; at a random position in training.
+        horizontal_flip: Mirror half of the training clips.
+        num_test_clips: Clips per video at test, spread evenly over it.
+        num_test_crops: 1 (centre) or 3 (along the long side) per clip at test.
+        max_broken_fraction: The run stops when a larger fraction of the videos
+            read so far could not be decoded.
+        num_parallel_decodes: Videos decoded at once; 0 means one per CPU core.
+        frame_cache: Folder in which every video is kept as JPEG frames once it has
+            been decoded: later epochs decode these, which is faster but takes more
+            disk space (see docs/results.md). `/dev/shm/NAME` keeps them in memory.
+            Random choices are made anew in every epoch, and videos that change are
+            decoded again.
+        cache: Keep the decoded test batches in memory from one evaluation to the
+            next. For testing only.
+    """
+
+    index_format: str = "auto"
+    video_root: str = ""
+    class_file: str = ""
+    split: str = ""
+    is_multilabel: bool = False
+    decoder: str = "pyav"
+    min_short_side: int = 256
+    max_short_side: int = 320
+    crop_size: int = 224
+    horizontal_flip: bool = True
+    num_test_clips: int = 1
+    num_test_crops: int = 1
+    max_broken_fraction: float = 0.1
+    num_parallel_decodes: int = 0
+    frame_cache: str = ""
+    cache: bool = False
+
+    def check(self):
+        """Raises `UserError` for values of which no view or batch can be made."""
+        self._check_views()
+        if not 0 <= self.max_broken_fraction <= 1:  # NaN is refused, too
+            raise UserError(
+                "`max_broken_fraction` must be from 0 to 1. Received: "
+                f"{self.max_broken_fraction}."
+            )
+        if self.num_parallel_decodes < 0:
+            raise UserError(
+                "`num_parallel_decodes` must be at least 1, or 0 for one per CPU core. "
+                f"Received: {self.num_parallel_decodes}."
+            )
+        if self.frame_cache and self.decoder != "pyav":
+            raise UserError(
+                "`frame_cache` needs `decoder: pyav`. Received: "
+                f"{self.decoder!r}. Leave one of the two at its default."
+            )
+        if self.cache and self.is_training:
+            raise UserError(
+                "`cache` has no effect here in training: leave it at False. "
+                "Received: True. To decode every video only once, set `frame_cache`."
+            )
+
+    def _check_views(self):
+        for name in ("crop_size", "min_short_side", "num_test_clips"):
+            _check_at_least_1(name, getattr(self, name))
+        if self.num_test_crops not in (1, 3):
+            raise UserError(
+                "`num_test_crops` must be 1 (centre) or 3 (along the long side). "
+                f"Received: {self.num_test_crops}."
+            )
+        if not self.crop_size <= self.min_short_side <= self.max_short_side:
+            raise UserError(
+                "Expected crop_size <= min_short_side <= max_short_side, so that every "
+                f"crop fits in its frame. Received: {self.crop_size}, "
+                f"{self.min_short_side}, {self.max_short_side}."
+            )
+
+    def check_batch_size(self):
+        """Raises `UserError` for batches without clips."""
+        _check_at_least_1("global_batch_size", self.global_batch_size)
+
+
+def _check_at_least_1(name: str, value: int):
+    if value < 1:
+        raise UserError(f"`{name}` must be at least 1. Received: {value}.")
+
+
+def _check_pixels(name: str, values: Sequence[float] | None, above: float):
+    if values is None:  # the convention's
+        return
+    fits = isinstance(values, Sequence) and len(values) == 3
+    if not fits or not all(_is_number(v) and above < v < math.inf for v in values):
+        positive = "positive " if above == 0 else ""
+        raise UserError(
+            f"`clip.{name}` must be three {positive}numbers, for R, G and B on a "
+            f"0-255 scale. Received: {values!r}."
+        )
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float)

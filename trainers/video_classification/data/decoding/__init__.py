@@ -1,0 +1,17 @@
+"""Video files to frames, by number. In reading order:
+
+- `decoders.py`: opens a video with the decoder of the config.
+- `pyav.py`: PyAV, which decodes the requested frames and little else.
+- `packet_index.py`: where the frames of a video are, read from its packets.
+- `container.py`: opens files, and describes what is wrong with them.
+- `tfio.py`: tensorflow-io.
+"""
+
+from trainers.video_classification.data.decoding.decoders import (
+    DECODERS,
+    Frames,
+    check_decoder,
+    open_video,
+)
+
+__all__ = ["DECODERS", "Frames", "check_decoder", "open_video"]

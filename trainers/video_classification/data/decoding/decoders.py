@@ -1,0 +1,46 @@
+"""The decoders, by their name in the config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from trainers.video_classification.data.cropping import Picture
+from trainers.video_classification.data.decoding.pyav import PyAVFrames
+from trainers.video_classification.data.decoding.tfio import load_tfio, open_tfio
+from trainers.video_classification.data.errors import DataError
+
+DECODERS = {"pyav": PyAVFrames, "tfio": open_tfio}
+
+
+class Frames(Protocol):
+    """The frames of an open video."""
+
+    num_frames: int
+
+    def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, Picture]]:
+        """(number, frame) for every number in `wanted` that can be decoded."""
+
+
+def open_video(path: str, decoder: str) -> Frames:
+    """Opens a video file.
+
+    Raises:
+        VideoError: It cannot be decoded.
+        DataError: The decoder is unknown or does not work here.
+    """
+    check_decoder(decoder)
+    return DECODERS[decoder](path)
+
+
+def check_decoder(decoder: str) -> None:
+    """Raises `DataError` if the decoder is unknown or does not work here."""
+    if decoder not in DECODERS:
+        raise DataError(
+            f"Unknown `decoder`. Expected one of {tuple(DECODERS)}. Received: "
+            f"{decoder!r}."
+        )
+    if decoder == "tfio":
+        load_tfio()

@@ -1,0 +1,91 @@
+"""The timestamps of a video's frames, read from its packets without decoding any.
+
+The number of frames in the header is often wrong, most often in truncated files,
+and `index / rate` is wrong if the rate varies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+
+import av
+import numpy as np
+
+from trainers.video_classification.data.decoding.container import opened
+from trainers.video_classification.data.errors import VideoError
+
+_NUM_CACHED = 128  # up to a megabyte each, for long videos
+
+
+@dataclasses.dataclass(frozen=True)
+class Keyframe:
+    """A packet that decoding can start from: presentation and decoding time."""
+
+    pts: int
+    dts: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PacketIndex:
+    """Frames and keyframes of a video.
+
+    Attributes:
+        num_frames: Number of frames that have packets.
+        times: Timestamps in the order of presentation; None if they are missing or
+            unreliable, and frames have to be counted.
+        keyframes: In file order.
+        frame_rate: Average; 0 if unknown.
+    """
+
+    num_frames: int
+    times: np.ndarray | None
+    keyframes: tuple[Keyframe, ...]
+    frame_rate: float
+
+    def keyframe_before(self, time: int) -> Keyframe | None:
+        """The last keyframe at or before a timestamp."""
+        earlier = (keyframe for keyframe in self.keyframes if keyframe.pts <= time)
+        return max(earlier, key=lambda keyframe: keyframe.pts, default=None)
+
+
+def read_packet_index(path: str, content: bytes | None) -> PacketIndex:
+    """Reads the index of a file, or of its `content`; those of recent files are cached.
+
+    Raises:
+        VideoError: Not a video, or without frames.
+    """
+    if content is not None or not os.path.isfile(path):
+        return _scan(path, content)
+    status = os.stat(path)
+    return _cached(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=_NUM_CACHED)
+def _cached(path: str, modified: int, size: int) -> PacketIndex:
+    del modified, size  # part of the key: a file that changes is read again
+    return _scan(path, None)
+
+
+def _scan(path: str, content: bytes | None) -> PacketIndex:
+    times, keyframes = [], []
+    with opened(path, content) as (container, stream):
+        # AVI has no presentation times; those that libav derives are out of order
+        # if there are packed B-frames.
+        is_avi = container.format.name == "avi"
+        frame_rate = float(stream.average_rate or 0)
+        try:
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    times.append(packet.pts)
+                    if packet.is_keyframe and packet.pts is not None:
+                        keyframes.append(Keyframe(packet.pts, packet.dts))
+        except av.FFmpegError:
+            pass  # truncated: the frames before can still be decoded
+    if not times:
+        raise VideoError(path, "has no video frames")
+    if is_avi or None in times:
+        return PacketIndex(len(times), None, (), frame_rate)
+    times = np.unique(times)
+    return PacketIndex(len(times), times, tuple(keyframes), frame_rate)

@@ -1,0 +1,168 @@
+"""Samples read by number; the work runs in TensorFlow's threads."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from trainers.video_classification.data import files, sampling
+from trainers.video_classification.data.errors import DataError, VideoError
+from trainers.video_classification.data.failures import FailureLog
+from trainers.video_classification.data.index import Index
+from trainers.video_classification.data.reading import cut_views
+from trainers.video_classification.data.tfrecords.frame_cache import FrameCache
+from trainers.video_classification.data.views import RandomView, TestViews
+
+if TYPE_CHECKING:
+    from trainers.video_classification.data.configs import ClipConfig, DataConfig
+
+_ATTEMPTS_PER_CHECK = 20
+
+
+class SampleReader:
+    """Reads training samples and test views by number.
+
+    Args:
+        index: From `load_index`.
+        data: See `make_dataset`.
+        clip: The clip's length and stride.
+        seed: Of the order and the augmentation.
+        failures: Counts broken videos.
+        cut: Function that makes the views of a video: `reading.cut_views`, or a
+            part of it, to measure it alone.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        data: DataConfig,
+        clip: ClipConfig,
+        seed: int,
+        failures: FailureLog,
+        cut=cut_views,
+    ):
+        self.index, self.data, self.clip, self.cut = index, data, clip, cut
+        self.cache = _frame_cache(index, data)
+        self.seed, self.failures = seed or 0, failures
+        self.num_threads = data.num_parallel_decodes or _num_cores()
+        self.num_views = data.num_test_clips * data.num_test_crops
+        self.num_classes = len(index.class_names)
+        self.clip_shape = (clip.num_frames, data.crop_size, data.crop_size, 3)
+
+    def training_sample(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        clip, video = self._call(self.read_sample, number)
+        video.set_shape(())
+        clip.set_shape(self.clip_shape)
+        return self._example(clip, video, view=0)
+
+    def test_views(self, video: tf.Tensor) -> dict[str, tf.Tensor]:
+        clips, video = self._call(self._read_test_views, video)
+        clips.set_shape((None, *self.clip_shape))
+        count = tf.shape(clips)[0]
+        videos = tf.repeat(tf.ensure_shape(video, ()), count)
+        return self._example(clips, videos, view=tf.range(count))
+
+    def padding(self) -> dict[str, tf.Tensor]:
+        example = self._example(
+            tf.zeros(self.clip_shape, tf.uint8), tf.constant(0), view=0
+        )
+        return example | {"weight": tf.constant(0.0)}
+
+    def _example(self, clip, video, view) -> dict[str, tf.Tensor]:
+        return {
+            "clip": clip,
+            "label": tf.gather(self._labels(), video),
+            "video": video,
+            "view": tf.convert_to_tensor(view, tf.int32),
+            "weight": tf.ones_like(video, tf.float32),
+        }
+
+    def _labels(self) -> np.ndarray:
+        videos = self.index.videos
+        if not self.data.is_multilabel:
+            return np.array([video.labels[0] for video in videos], np.int32)
+        labels = np.zeros((len(videos), self.num_classes), np.float32)
+        for row, video in zip(labels, videos, strict=True):
+            row[list(video.labels)] = 1
+        return labels
+
+    def _call(self, function, number: tf.Tensor):
+        # Not stateful: the result depends on `number` alone. With op determinism
+        # TensorFlow would run a stateful function one sample at a time.
+        return tf.numpy_function(
+            self._guarded(function), [number], [tf.uint8, tf.int32], stateful=False
+        )
+
+    def _guarded(self, function):
+        def call(number):
+            try:
+                return function(int(number))
+            except Exception as error:
+                self.failures.error = error
+                raise
+
+        return call
+
+    def read_sample(self, number: int) -> tuple[np.ndarray, np.int32]:
+        """Sample `number`; from another video if its own is broken."""
+        video = sampling.sample_video(self.seed, number, len(self.index))
+        attempt = 0
+        while True:
+            generator = sampling.sample_generator(self.seed, number, attempt)
+            if attempt:
+                video = int(generator.integers(len(self.index)))
+            plan = RandomView(self.data, self.clip, generator)
+            views = self._read(video, plan)
+            if views is not None:
+                return views[0], np.int32(video)
+            attempt += 1
+            if attempt % _ATTEMPTS_PER_CHECK == 0:
+                self.failures.check_any_left(video.path for video in self.index.videos)
+
+    def _read_test_views(self, video: int) -> tuple[np.ndarray, np.int32]:
+        views = self._read(video, TestViews(self.data, self.clip))
+        if views is None:
+            views = np.zeros((0, *self.clip_shape), np.uint8)
+        return views, np.int32(video)
+
+    def _read(self, video: int, plan) -> np.ndarray | None:
+        """The views; None for a broken video. Too many of these raise an error."""
+        path = self.index.videos[video].path
+        if path in self.failures.failures:
+            self.failures.check()
+            return None
+        self.failures.attempt(path)
+        try:
+            warn = self.failures.warn
+            return self.cut(path, self.data.decoder, plan, warn, self.cache)
+        except VideoError as error:
+            self.failures.record(path, error.reason)
+        finally:
+            self.failures.check()
+        return None
+
+
+def _frame_cache(index: Index, data: DataConfig) -> FrameCache | None:
+    if not data.frame_cache:
+        return None
+    if any(files.is_record(video.path) for video in index.videos):
+        raise DataError(
+            f"`frame_cache` keeps JPEG frames, but {index.path} already consists of "
+            "these: leave it empty."
+        )
+    folder = pathlib.Path(data.frame_cache).resolve()
+    if pathlib.Path(index.path).resolve() in (folder, *folder.parents):
+        raise DataError(
+            f"`frame_cache` ({data.frame_cache}) is inside the data, {index.path}, and "
+            "would be read as a class: name a folder elsewhere."
+        )
+    largest = data.max_short_side if data.is_training else data.min_short_side
+    return FrameCache(data.frame_cache, largest)
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0))
