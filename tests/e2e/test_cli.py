@@ -47,7 +47,7 @@ def test_broken_files_are_left_out_by_name_and_the_others_are_tested(trained, re
 
 
 @pytest.mark.slow  # each part has its tests; what is left is one more start
-def test_eval_as_a_command_of_its_own_has_the_same_results(trained, results):
+def test_a_separate_eval_command_gives_the_same_results(trained, results):
     trained("eval", "--checkpoint", "last").succeeds()
     again = json.loads((trained.folder / "model/eval_results.json").read_text())
     assert again["broken"] == results["broken"]
@@ -69,7 +69,7 @@ def predicted(trained):
     return {result["path"]: result for result in json.loads(trained.out)}
 
 
-def test_predict_names_what_failed_and_goes_on(predicted):
+def test_predict_names_failed_files_and_continues(predicted):
     broken = ["data/train/zap/text.mp4", "gone.mp4"]
     good = ["data/val/açaí/0.mp4", "data/val/açaí/1.mp4", "grey.mp4"]
     assert list(predicted) == [*broken, *good]

@@ -1,4 +1,4 @@
-"""The recipes in `configs/`: each loads, and says what its header says."""
+"""The recipes in `configs/`: each loads, and matches its header."""
 
 import pathlib
 import re

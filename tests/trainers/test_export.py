@@ -113,13 +113,13 @@ def test_clips_of_any_size_are_scaled_to_the_short_side(loaded, model):
     np.testing.assert_allclose(actual, expected, atol=1e-3)
 
 
-def test_short_clips_go_round(loaded, model):
+def test_short_clips_are_repeated(loaded, model):
     clips = noise(1, 3, SHORT_SIDE, SHORT_SIDE)
     crops = clips[:, [0, 1, 2, 0], 2 : 2 + CROP, 2 : 2 + CROP]
     assert_close(call(loaded, clips=clips)["logits"], keras_logits(model, crops))
 
 
-def test_all_frames_of_long_clips_are_seen(loaded, model):
+def test_all_frames_of_long_clips_are_used(loaded, model):
     clips = noise(1, 7, SHORT_SIDE, SHORT_SIDE)
     expected = keras_logits(model, clips[:, :, 2 : 2 + CROP, 2 : 2 + CROP])
     assert_close(call(loaded, clips=clips)["logits"], expected)
@@ -142,7 +142,7 @@ def test_jpeg_frames_may_differ_in_size(loaded, model):
     assert_close(outputs["logits"], keras_logits(model, np.stack(crops)[None]))
 
 
-def test_assets_say_what_a_client_needs(export_dir):
+def test_assets_have_what_a_client_needs(export_dir):
     assets = export_dir / "1" / "assets"
     names = (assets / "classes.txt").read_text(encoding="utf-8").splitlines()
     assert tuple(names) == CLASSES
@@ -178,7 +178,7 @@ runpy.run_path(example, run_name="__main__")
 """
 
 
-def test_runs_where_there_is_no_keras(loaded, export_dir, tmp_path):
+def test_runs_without_keras(loaded, export_dir, tmp_path):
     clips = noise(1, NUM_FRAMES, 48, 64)
     frames = [[tf.io.encode_jpeg(frame).numpy() for frame in clips[0]]]
     np.savez(
@@ -247,7 +247,7 @@ def test_no_batch_normalisation_is_left(model, export_dir):
 
 
 def measured(folder, model):
-    """What `export.json` says of `serving_default`, measured by hand."""
+    """The difference in `export.json` for `serving_default`, computed by hand."""
     clips = np.random.default_rng(0).integers(
         0, 256, (2, NUM_FRAMES, SHORT_SIDE + 8, SHORT_SIDE + 40, 3), np.uint8
     )
@@ -261,7 +261,7 @@ def report_of(folder):
     return json.loads((folder / "assets.extra" / "export.json").read_text())
 
 
-def test_float32_is_exact_to_rounding_and_says_so(model, export_dir):
+def test_float32_is_exact_to_rounding_and_reported(model, export_dir):
     report = report_of(export_dir / "1")
     assert report["precision"] == "float32" and report["constants"] is False
     assert max(report["logit_difference"].values()) < 1e-5
@@ -391,7 +391,7 @@ def test_versions_count_up_and_multilabel_networks_give_sigmoids(tmp_path):
     assert json.loads(text)["activation"] == "sigmoid"
 
 
-def test_a_network_that_came_out_wrong_is_not_exported(tmp_path, monkeypatch):
+def test_a_network_that_disagrees_is_not_exported(tmp_path, monkeypatch):
     monkeypatch.setattr(serving, "normalize", lambda clips, *_: tf.cast(clips, "half"))
     with pytest.raises(UserError, match="`serving_default`.*disagrees"):
         export.export_saved_model(make_task(), make_small_model(), tmp_path)

@@ -60,7 +60,7 @@ def test_broken_videos_end_it_by_name(videos):
         ((50, 48, 20), 2, 0, "batching"),
     ],
 )
-def test_what_limits_is_told(monkeypatch, speeds, cores, threads, limit):
+def test_the_limit_is_named(monkeypatch, speeds, cores, threads, limit):
     monkeypatch.setattr(input_benchmark.os, "sched_getaffinity", lambda _: {0, 1})
     data = data_config("x", global_batch_size=8, num_parallel_decodes=threads)
     stages = [Stage(str(speed), speed, cores) for speed in speeds]

@@ -93,7 +93,7 @@ def test_top_k_is_clipped_to_the_classes(model, tmp_path):
         assert len(result["predictions"]) == count
 
 
-def test_folders_are_searched_through(model, tmp_path):
+def test_folders_are_searched_recursively(model, tmp_path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     paths = [
         write_colors(tmp_path / "deep" / "b.mp4", 2, 2),
@@ -137,7 +137,7 @@ def test_json_is_one_document_and_errors_are_in_it(model, tmp_path, capsys):
     assert second["path"] == bad and second["error"]
 
 
-def test_all_well_is_exit_code_zero(model, tmp_path, capsys):
+def test_success_is_exit_code_zero(model, tmp_path, capsys):
     path = write_colors(tmp_path / "a.mp4", 0, 0)
     assert predict.run(make_task(), model, [path]) == 0
     assert capsys.readouterr().err == ""

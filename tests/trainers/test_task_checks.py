@@ -1,4 +1,4 @@
-"""A task with settings that fail later, or have no effect, is not made."""
+"""Settings that would fail later, or have no effect, are refused."""
 
 import re
 
@@ -64,7 +64,7 @@ def test_a_wrong_setting_is_named(path, value, message):
         VideoClassificationTask(make_config(path, value))
 
 
-def test_data_configs_need_not_say_what_they_are_for():
+def test_is_training_may_be_left_out():
     config = make_config()
     config.train_data, config.validation_data = DataConfig(), DataConfig()
     VideoClassificationTask(config)

@@ -58,7 +58,7 @@ def test_constant_scores_are_never_right():
 
 
 @pytest.mark.parametrize(("classes", "names"), [(5, {"top1"}), (6, {"top1", "top5"})])
-def test_top5_is_reported_where_it_says_something(classes, names):
+def test_top5_is_reported_for_more_than_five_classes(classes, names):
     assert set(top_k_accuracies(np.zeros(3), classes)) == names
 
 

@@ -30,12 +30,12 @@ def test_test_crops_may_be_larger_than_training_crops():
 
 
 @pytest.mark.parametrize(("crops", "field"), [((4, 64), "train"), ((64, 4), "valid")])
-def test_clips_too_small_for_the_network_are_told_of_at_once(crops, field):
+def test_clips_too_small_for_the_network_are_refused_at_once(crops, field):
     with pytest.raises(UserError, match=f"task.{field}.*too small"):
         make_task(*crops).build_model()
 
 
-def test_evaluations_see_the_weights_of_now_without_batch_normalisation():
+def test_evaluations_use_the_present_weights_without_batch_normalisation():
     task = make_task(48, 48)
     model = task.build_model()
     random = np.random.default_rng(0)

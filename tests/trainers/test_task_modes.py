@@ -319,7 +319,7 @@ def test_benchmark_input_prints_every_stage(config, tmp_path, capsys, monkeypatc
         ("task.train_data.max_broken_fraction=0.0", "max_broken_fraction"),
     ],
 )
-def test_a_mistake_is_told_before_or_at_the_first_step(
+def test_a_mistake_is_reported_before_or_at_the_first_step(
     config, tmp_path, override, message
 ):
     with pytest.raises(ValueError, match=message):
@@ -420,7 +420,9 @@ def test_fine_tuning_on_other_classes_keeps_all_but_the_classifier(
         np.testing.assert_array_equal(before, after)
 
 
-def test_fine_tuning_on_other_classes_says_how(trained, config, videos, tmp_path):
+def test_fine_tuning_on_other_classes_names_the_setting(
+    trained, config, videos, tmp_path
+):
     task = fine_tuning_task(trained, config, videos, tmp_path)
     with pytest.raises(UserError, match="task.init_checkpoint_modules=backbone"):
         task.initialize(task.build_model())

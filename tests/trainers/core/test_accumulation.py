@@ -20,7 +20,7 @@ def test_parts_are_the_batch_in_order():
         assert parts[0][name].shape == (2, *value.shape[1:])
 
 
-def test_sizes_that_are_known_stay_known():
+def test_static_sizes_stay_static():
     shapes = []
 
     @tf.function(input_signature=[tf.TensorSpec((4, None, 3))])
@@ -68,7 +68,7 @@ def test_parts_add_up_to_the_batch(num_parts):
     assert parts[1]["loss"][1] == 4.5
 
 
-def test_weights_and_regularizer_take_part_in_that():
+def test_weights_and_regularizer_count_in_parts():
     even, uneven = one_step([1.0] * 6, 1), one_step([1.0, 0.5, 2.0, 1.0, 0.0, 0.0], 1)
     assert np.abs(even[0][0] - uneven[0][0]).max() > 1e-3
 

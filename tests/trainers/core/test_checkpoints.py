@@ -1,4 +1,4 @@
-"""Checkpoints hold everything, and refuse what is not theirs."""
+"""Checkpoints have the complete state; those of other models are refused."""
 
 import json
 
@@ -36,7 +36,7 @@ def save(model, optimizer, directory, step=7):
     return checkpoint.write(str(directory / f"ckpt-{step}"))
 
 
-def test_everything_comes_back(model, tmp_path):
+def test_everything_is_restored(model, tmp_path):
     """Layers in a list, statistics, dropout seeds, momentum: no auto-names."""
     optimizer = built_optimizer(model)
     saved = [*model.variables, *optimizer.variables]
@@ -57,7 +57,7 @@ def test_everything_comes_back(model, tmp_path):
         np.testing.assert_array_equal(old, variable.numpy(), err_msg=variable.path)
 
 
-def test_a_model_comes_back_without_its_optimizer(model, tmp_path):
+def test_a_model_is_restored_without_its_optimizer(model, tmp_path):
     randomize(model.variables)
     prefix = save(model, built_optimizer(model), tmp_path)
     other = toy_task.ToyTask(toy_task.ToyTaskConfig(dropout_rate=0.5)).build_model()
@@ -102,7 +102,7 @@ def test_a_checkpoint_of_other_code_is_refused(model, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["none", "text.keras", "text.weights.h5", "text"])
-def test_what_is_no_checkpoint_is_named(model, tmp_path, name):
+def test_a_path_without_a_checkpoint_is_named(model, tmp_path, name):
     if name != "none":
         (tmp_path / name).write_text("not weights")
     with pytest.raises(UserError, match=name):
@@ -187,12 +187,12 @@ def test_lower_can_be_better_and_nan_never_is(saver):
     assert keeper.save_if_best(5, {"loss": 0.4})
 
 
-def test_an_unknown_metric_is_named_with_those_there_are(saver):
+def test_an_unknown_metric_is_named_with_the_available_ones(saver):
     with pytest.raises(UserError, match=r"'top2'.*loss, top1"):
         saver("top2").save_if_best(1, {"top1": 0.1, "loss": 1.0})
 
 
-def test_a_full_disk_is_one_error_and_keeps_what_was_there(
+def test_a_full_disk_is_one_error_and_keeps_earlier_checkpoints(
     saver, tmp_path, monkeypatch
 ):
     one = saver()

@@ -1,4 +1,4 @@
-"""A user's mistake is one message and exit code 1; ours keep their traceback."""
+"""A user's mistake is one message and exit code 1; other errors show a traceback."""
 
 import weakref
 
@@ -29,14 +29,14 @@ def test_a_users_mistake_is_one_message(error, capsys):
     assert capsys.readouterr().err == "error: bad config\n"
 
 
-def test_our_mistakes_show_their_traceback(capsys):
+def test_other_errors_show_their_traceback(capsys):
     assert run(raising(TypeError("a bug"))) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("Traceback")
     assert "TypeError: a bug" in errors
 
 
-def test_nothing_of_the_command_is_left_when_python_shuts_down():
+def test_the_command_is_garbage_collected_before_shutdown():
     """A tf.data iterator in a frame of the traceback would hang the exit."""
 
     class Iterator:

@@ -58,7 +58,7 @@ def test_numbers_of_both_kinds_fit_a_float_field():
         ),
     ],
 )
-def test_a_mistake_names_the_key_and_the_way_out(override, message):
+def test_a_mistake_names_the_key_and_the_fix(override, message):
     with pytest.raises(UserError, match=message):
         config.load_experiment([], [override], "toy")
 

@@ -1,4 +1,4 @@
-"""Devices and precision follow the config, or say why they cannot."""
+"""Devices and precision follow the config, or the error says why they cannot."""
 
 import json
 import os
@@ -27,8 +27,8 @@ def same_policy_afterwards():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_keras_3_models_compute_in_the_precision_asked_for(dtype):
-    """The Model Garden's own setter reaches tf_keras alone."""
+def test_keras_3_models_compute_in_the_configured_precision(dtype):
+    """The Model Garden's own setter acts on tf_keras only."""
     distribution.configure(RuntimeConfig(mixed_precision_dtype=dtype))
     model = toy_task.ToyTask(toy_task.ToyTaskConfig()).build_model()
     convolved = model.get_layer("conv")(tf.zeros((1, 3, 3, 3, 2)))
@@ -59,7 +59,7 @@ def test_a_wrong_setting_is_named(settings, message):
         distribution.configure(RuntimeConfig(**settings))
 
 
-def test_more_gpus_than_there_are_is_an_error():
+def test_more_gpus_than_exist_is_an_error():
     with pytest.raises(UserError, match="num_gpus is 64, but TensorFlow sees"):
         distribution.build_strategy(RuntimeConfig(num_gpus=64))
 

@@ -75,7 +75,7 @@ def test_values_gradients_and_updates_are_those_of_the_model(dtype, trainable):
     assert_same(expected, found, 1e-5 if dtype == "float32" else 1e-2)
 
 
-def test_that_comparison_sees_masks_and_statistics():
+def test_the_comparison_detects_masks_and_statistics():
     model = build("float32")
     (first, second), variables = train(model, model, clips_like(model))
     assert abs(first[0] - second[0]) > 1e-3 * abs(first[0])  # other masks
@@ -89,7 +89,7 @@ def test_it_runs_eagerly_too():
     assert_same(expected, train(other, network, clips_like(other), True), 1e-5)
 
 
-def test_sizes_may_be_open():
+def test_sizes_may_be_dynamic():
     plain = build("float32", shape=(None, None, None, 2))
     other = build("float32", shape=(None, None, None, 2))
     expected = train(plain, plain, clips_like(plain))
@@ -125,7 +125,7 @@ def test_inference_and_attributes_are_the_models():
     assert network.trainable_variables == model.trainable_variables
 
 
-def test_making_it_leaves_the_model_as_it_was():
+def test_the_original_model_is_unchanged():
     model = build("float32")
     config, paths = model.get_config(), [v.path for v in model.variables]
     RecomputedModel(model, ENDS)

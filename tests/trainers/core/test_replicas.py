@@ -139,7 +139,7 @@ def test_unsynchronised_statistics_are_the_mean_of_the_replicas(results):
     assert np.abs(difference).max() > 1e-4
 
 
-def test_clipping_took_part(results):
+def test_clipping_had_an_effect(results):
     clipped, free = weights(results("clip2")), weights(results("sync2"))
     assert np.abs(clipped["conv/kernel"] - free["conv/kernel"]).max() > 1e-3
 

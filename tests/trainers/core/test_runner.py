@@ -58,7 +58,7 @@ DROPOUT = "task.dropout_rate=0.5"
         ],
     ],
 )
-def test_going_on_is_the_same_as_never_stopping(tmp_path, options):
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, options):
     """To the bit: weights, statistics, momentum, dropout seeds, data position."""
     whole = make(tmp_path / "whole", DROPOUT, *options)
     whole.train()
@@ -69,7 +69,7 @@ def test_going_on_is_the_same_as_never_stopping(tmp_path, options):
     assert int(parts.trainer.global_step) == 6
 
 
-def test_dropout_and_data_take_part_in_that(tmp_path):
+def test_dropout_and_data_affect_the_comparison(tmp_path):
     """The comparison above could see a difference."""
     plain, dropped = make(tmp_path / "a"), make(tmp_path / "b", DROPOUT)
     plain.train()
@@ -124,7 +124,7 @@ def test_nan_stops_with_what_to_try_and_keeps_the_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_finishes_the_step_saves_and_can_go_on(tmp_path, signum, monkeypatch):
+def test_a_signal_finishes_the_step_saves_and_can_resume(tmp_path, signum, monkeypatch):
     whole = make(tmp_path / "whole")
     whole.train()
     stopped = make(tmp_path / "stopped")
@@ -146,7 +146,7 @@ def test_a_signal_finishes_the_step_saves_and_can_go_on(tmp_path, signum, monkey
 
 
 @pytest.mark.parametrize("error", [Interrupted(15), MemoryError()])
-def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path, error):
+def test_an_interrupted_evaluation_is_repeated(tmp_path, error):
     whole = make(tmp_path / "whole")
     metrics = whole.train(evaluate=True)
     cut = make(tmp_path / "cut")
@@ -182,7 +182,7 @@ def test_a_kill_after_the_evaluation_does_not_lose_the_best(tmp_path, monkeypatc
     assert checkpoints.latest(tmp_path / "best").endswith("best-3")
 
 
-def test_a_test_in_between_is_not_taken_for_trainings_own(tmp_path):
+def test_results_of_mode_eval_are_not_used_by_training(tmp_path):
     """It may have been on other views."""
     steps = "trainer.train_steps=3"
     trained = make(tmp_path, steps)
@@ -203,7 +203,7 @@ def test_a_finished_run_trains_no_further(tmp_path):
     assert again.train() == {}
 
 
-def test_another_optimizer_does_not_go_on_silently(tmp_path):
+def test_another_optimizer_does_not_resume_silently(tmp_path):
     make(tmp_path).train()
     other = make(tmp_path, "trainer.optimizer_config.optimizer.sgd.momentum=0.0")
     with pytest.raises(UserError, match="momentum: not in the model"):

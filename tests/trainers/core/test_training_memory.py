@@ -1,4 +1,4 @@
-"""What recomputation and accumulation are for, in a process of its own."""
+"""The memory that recomputation and accumulation save, in a separate process."""
 
 import os
 import pathlib

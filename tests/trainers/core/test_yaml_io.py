@@ -1,4 +1,4 @@
-"""YAML as people expect it."""
+"""YAML: numbers as in version 1.2, and no duplicate keys."""
 
 import math
 
@@ -24,7 +24,7 @@ from trainers.core.yaml_io import parse_yaml, read_yaml, write_text
         ("true", True),
     ],
 )
-def test_scalars_are_what_yaml_1_2_says(text, value):
+def test_scalars_follow_yaml_1_2(text, value):
     parsed = parse_yaml(f"a: {text}", "x.yaml")["a"]
     assert parsed == value
     assert type(parsed) is type(value)

@@ -1,4 +1,4 @@
-"""A tiny Keras 3 classifier as a task: every part a trainer can get wrong.
+"""A tiny Keras 3 classifier as a task, with every part that a trainer must handle.
 
 It has a convolution, batch normalisation, dropout, a layer held in a list, and
 data that are a function of the step.
@@ -143,7 +143,7 @@ class ToyTask(Task):
 
 
 def make_batch(step, size):
-    """The batch of a step, whoever asks."""
+    """The batch of a step; a function of the step alone."""
     random = np.random.default_rng(int(step))
     x = random.normal(size=(size, 3, 3, 3, 2)).astype(np.float32)
     return x, random.integers(0, NUM_CLASSES, size)

@@ -1,4 +1,4 @@
-"""Videos whose frames carry their own number, so that tests see which was read."""
+"""Videos whose frames show their number, so that tests see which were read."""
 
 import pathlib
 
@@ -44,7 +44,7 @@ def clips():
 
 @pytest.fixture(scope="session")
 def video_folder(tmp_path_factory, clips):
-    """Three classes, nine videos; class and video tell each other apart."""
+    """Three classes, nine videos; each of another length."""
     root = tmp_path_factory.mktemp("videos")
     for number, name in enumerate(("dive", "jump", "run")):
         (root / name).mkdir()

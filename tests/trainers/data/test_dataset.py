@@ -35,7 +35,7 @@ def broken_folder(tmp_path, video_folder):
     return folder
 
 
-def test_training_batch_holds_what_the_contract_says(data_config, clip_config):
+def test_training_batches_have_the_documented_content(data_config, clip_config):
     data = data_config()
     batch = batches(1, load_index(data), data, clip_config)[0]
     assert batch["clip"].shape == (4, 4, 28, 28, 3)
@@ -58,7 +58,7 @@ def test_static_shapes_are_known(data_config, clip_config):
         assert all(s.shape == (4,) for k, s in spec.items() if k != "clip")
 
 
-def test_the_seed_settles_the_batches(data_config, clip_config):
+def test_the_seed_determines_the_batches(data_config, clip_config):
     data = data_config()
     index = load_index(data)
     first = batches(6, index, data, clip_config, seed=5)
@@ -138,7 +138,7 @@ def test_a_batch_that_does_not_divide_is_an_error(data_config, clip_config):
         make_dataset(load_index(data), data, clip_config, input_context=context)
 
 
-def test_every_view_comes_once_and_the_rest_weighs_nothing(data_config, clip_config):
+def test_every_view_comes_once_and_padding_has_weight_zero(data_config, clip_config):
     data = data_config(
         is_training=False, num_test_clips=2, num_test_crops=3, global_batch_size=8
     )

@@ -257,7 +257,7 @@ def test_charades_videos_have_several_labels_or_none(index_of, tmp_path):
 # Labels
 
 
-def test_counts_of_a_class_file_are_left_out_but_for_our_own(tmp_path):
+def test_counts_in_a_class_file_are_removed_except_in_our_own(tmp_path):
     path = tmp_path / "classes.txt"
     path.write_text("1 apple\n2 pear\n")
     assert read_class_file(str(path)) == ("apple", "pear")

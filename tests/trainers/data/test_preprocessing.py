@@ -18,7 +18,7 @@ def test_normalize_subtracts_the_mean_and_divides_by_the_std():
     assert normalize(tf.zeros((1, 3), tf.uint8), clip, tf.bfloat16).dtype == tf.bfloat16
 
 
-def test_normalize_takes_the_authors_statistics_where_none_are_given():
+def test_normalize_defaults_to_the_authors_statistics():
     got = normalize(tf.constant([[0, 255, 0]], tf.uint8), ClipConfig())
     np.testing.assert_allclose(got, [[-2.0, 140.25 / 57.375, -2.0]], rtol=1e-6)
 
@@ -30,7 +30,7 @@ def test_frames_of_the_right_size_are_only_cut():
 
 
 @pytest.mark.parametrize("height, width", [(90, 160), (160, 90), (33, 47)])
-def test_it_does_to_whole_frames_what_decoding_does(
+def test_whole_frames_are_cropped_as_in_decoding(
     tmp_path, data_config, clip_config, clips, height, width
 ):
     smooth = np.random.default_rng(1).normal(size=(8, 4, 5, 3))

@@ -1,4 +1,4 @@
-"""Which frames are read, seen by the numbers they show."""
+"""The right frames are read: each shows its number."""
 
 import os
 import pathlib
@@ -150,9 +150,7 @@ def test_a_size_that_changes_midway_is_read(tmp_path, clips, read_numbers):
     assert read_numbers(str(path), [[2, 9, 12, 15]]).tolist() == [[2, 9, 2, 5]]
 
 
-def test_a_file_cut_short_gives_the_frames_that_are_there(
-    tmp_path, clips, read_numbers
-):
+def test_a_truncated_file_gives_its_remaining_frames(tmp_path, clips, read_numbers):
     whole = clips.write(
         tmp_path / "whole.mp4",
         200,
@@ -168,7 +166,7 @@ def test_a_file_cut_short_gives_the_frames_that_are_there(
     np.testing.assert_array_equal(read_numbers(str(path), late), late)
 
 
-def test_a_damaged_frame_is_stood_in_for_and_reported(tmp_path, clips, read_numbers):
+def test_a_damaged_frame_is_replaced_and_reported(tmp_path, clips, read_numbers):
     path = clips.write(tmp_path / "a.mp4", 40, options={"g": "1", "crf": "10"})
     with av.open(path) as container:
         packets = [p for p in container.demux(video=0) if p.size]
@@ -208,7 +206,7 @@ def write_audio(path):
     ],
     ids=["empty", "text", "garbage", "folder", "fifo", "missing", "audio"],
 )
-def test_what_is_no_video_is_refused_by_name(
+def test_a_file_that_is_not_a_video_is_named(
     tmp_path, data_config, clip_config, make, reason
 ):
     path = tmp_path / "bad.mp4"
@@ -267,7 +265,7 @@ def test_shrinking_is_antialiased_and_growing_bilinear(tmp_path, clips):
 
 
 @pytest.mark.parametrize("angle", [90, 180, 270])  # anticlockwise
-def test_a_rotation_flag_is_obeyed(tmp_path, clips, angle):
+def test_a_rotation_flag_is_applied(tmp_path, clips, angle):
     path = str(tmp_path / "rotated.mp4")
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=25, options=GOP["options"])
@@ -365,7 +363,7 @@ def test_a_corrupted_file_is_used_and_reported(shared_clips, read_numbers):
     assert reports and reports[0][0] == path
 
 
-def test_a_file_that_changes_is_looked_at_again(tmp_path, clips):
+def test_a_file_that_changes_is_read_again(tmp_path, clips):
     path = clips.write(tmp_path / "a.mp4", 20)
     assert PyAVFrames(path).num_frames == 20
     clips.write(tmp_path / "a.mp4", 31)

@@ -90,7 +90,7 @@ def test_training_on_records_sees_the_same_videos_and_frames(
     )
 
 
-def test_classes_called_by_numbers_keep_their_labels(tmp_path, clips, data_config):
+def test_classes_named_by_numbers_keep_their_labels(tmp_path, clips, data_config):
     for name in ("1", "2"):
         (tmp_path / "videos" / name).mkdir(parents=True)
         clips.write(tmp_path / "videos" / name / "v.mp4", 3)

@@ -1,4 +1,4 @@
-"""tensorflow-io: the error where it does not work, and what it does where it does.
+"""tensorflow-io: the error if it does not work, and its results if it does.
 
 The marked tests need an environment of its own (TensorFlow 2.17 with
 tensorflow-io 0.37.1, and FFmpeg 4 on LD_LIBRARY_PATH), without the Model Garden.
@@ -63,7 +63,7 @@ def settings(path, **overrides):
     return Settings(str(path), **overrides)
 
 
-def test_the_error_elsewhere_says_what_is_needed(tmp_path):
+def test_the_error_names_the_requirements(tmp_path):
     try:
         tfio.load_tfio()
     except DataError as error:
@@ -94,7 +94,7 @@ def test_it_reads_the_same_frames_as_pyav(tmp_path, clips):
 
 
 @pytest.mark.tfio
-def test_videos_it_gets_wrong_are_left_to_pyav(tmp_path, clips):
+def test_pyav_decodes_the_videos_it_decodes_wrongly(tmp_path, clips):
     path = clips.write(tmp_path / "a.mp4", 10, 48, 68)
     assert isinstance(tfio.open_tfio(path), PyAVFrames)
 
