@@ -12,7 +12,7 @@ from keras_nonlocal.convert.architecture import infer
 from keras_nonlocal.convert.arrays import to_arrays
 from keras_nonlocal.convert.choice import choose
 from keras_nonlocal.convert.errors import CheckpointError
-from keras_nonlocal.convert.files import read_weights
+from keras_nonlocal.convert.files import read_checkpoint
 from keras_nonlocal.convert.keras_file import check_destination, write_keras_file
 from keras_nonlocal.convert.known import read_known
 from keras_nonlocal.convert.load import load_weights
@@ -80,7 +80,7 @@ def convert_file(
         ValueError: An argument outside its choices.
     """
     check_destination(path, overwrite)
-    content = read_weights(weights)
+    content = read_checkpoint(weights).content
     with _named(weights):
         source, state, facts = _read(content, source, asked.get("convention"))
         told, pixels, known_names = read_known(weights, source.name)

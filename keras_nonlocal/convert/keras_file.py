@@ -9,11 +9,7 @@ import tempfile
 import zipfile
 
 from keras_nonlocal.convert.errors import CheckpointError
-from keras_nonlocal.convert.files.archives import ZipArchive
-from keras_nonlocal.convert.files.budget import Budget
-from keras_nonlocal.convert.files.checkpoint import explained
-from keras_nonlocal.convert.files.json_text import read_json
-from keras_nonlocal.convert.files.sniff import sniff
+from keras_nonlocal.convert.files import read_checkpoint
 
 # The file's own description of itself, which Keras writes and does not read.
 _METADATA = "metadata.json"
@@ -79,15 +75,15 @@ def read_metadata(path):
     Raises:
         CheckpointError: Not a `.keras` file, or damaged.
     """
-    with explained(path):
-        data = pathlib.Path(path).read_bytes()
-        if sniff(data) != "zip":
-            raise CheckpointError("not a .keras file.")
-        budget = Budget(len(data))
-        archive = ZipArchive(data, budget)
-        if _METADATA not in archive.names():
-            return {}
-        return read_json(archive.copy(_METADATA), budget).get(_KEY, {})
+    checkpoint = read_checkpoint(path)
+    if checkpoint.format != "keras":
+        raise CheckpointError(f"Cannot read {str(path)!r}: it is not a .keras file.")
+    metadata = checkpoint.content["metadata"]
+    if not isinstance(metadata, dict):
+        raise CheckpointError(
+            f"Cannot read {str(path)!r}: its metadata.json holds no dict."
+        )
+    return metadata.get(_KEY, {})
 
 
 @contextlib.contextmanager

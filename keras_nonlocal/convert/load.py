@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import keras
 
 from keras_nonlocal.convert.errors import CheckpointError
-from keras_nonlocal.convert.files import read_weights
+from keras_nonlocal.convert.files import read_checkpoint
 from keras_nonlocal.convert.plan import make_plan
 from keras_nonlocal.convert.sources import identify
 from keras_nonlocal.convert.sources.own_config import content_of
@@ -60,7 +60,7 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
             f"Keras model. Received: {path_or_dict!r}."
         )
     path = os.fspath(path_or_dict)
-    content = read_weights(path)
+    content = read_checkpoint(path).content
     try:
         return _load(model, content, source, strict, skip_head)
     except CheckpointError as error:

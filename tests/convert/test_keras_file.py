@@ -8,6 +8,7 @@ import pytest
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.keras_file import read_metadata
 from keras_nonlocal.convert.known import read_known
+from tests.convert.files import samples
 from tests.convert.files.limits import limited
 
 DESCRIPTION = b'{"keras_nonlocal": {"class_names": ["a", "b"]}}'
@@ -16,6 +17,7 @@ DESCRIPTION = b'{"keras_nonlocal": {"class_names": ["a", "b"]}}'
 def write(path, description=DESCRIPTION, compression=zipfile.ZIP_DEFLATED):
     with zipfile.ZipFile(path, "w", compression) as file:
         file.writestr("config.json", "{}")
+        file.writestr("model.weights.h5", samples.hdf5(samples.weights()))
         file.writestr("metadata.json", description)
     return path
 
@@ -58,8 +60,7 @@ def test_damaged_descriptions_end_in_an_error(name, tmp_path):
 
 
 def test_files_without_a_description(tmp_path):
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
-        file.writestr("model.weights.h5", "")
-    assert read_metadata(tmp_path / "x.zip") == {}
-    for name in ("x.zip", "none"):
+    write(tmp_path / "x.keras", b"{}")
+    assert read_metadata(tmp_path / "x.keras") == {}
+    for name in ("x.keras", "none"):
         assert read_known(tmp_path / name, "keras_nonlocal") == ({}, {}, None)

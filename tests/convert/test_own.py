@@ -9,11 +9,7 @@ import pytest
 
 from keras_nonlocal import NonLocal3D
 from keras_nonlocal.convert import CheckpointError, load_weights
-from keras_nonlocal.convert.files import read_weights
-from keras_nonlocal.convert.files.crc32c import masked_crc32c
-from keras_nonlocal.convert.files.tf_checkpoint import fields, read_table
 from keras_nonlocal.models import C2D, I3D
-from tests.convert.files.limits import limited
 from tests.convert.networks import numpy
 from tests.convert.test_keras_resnet import randomize, weights
 
@@ -123,132 +119,6 @@ def test_a_single_block_comes_back():
     assert load_weights(blocks[1], state).ok
     for ours, theirs in zip(blocks[1].weights, blocks[0].weights, strict=True):
         np.testing.assert_array_equal(numpy(ours), numpy(theirs))
-
-
-# === tf.train checkpoints are read without TensorFlow ===
-
-
-def test_tf_checkpoints_of_all_types_and_of_many_blocks(tmp_path):
-    tf = pytest.importorskip("tensorflow")
-    rng = np.random.default_rng(0)
-    dtypes = ("float32", "float64", "float16", "int32", "int64", "uint8", "int8")
-    values = {
-        f"layer_{i}.x/{dtype}": rng.integers(0, 100, (i, 3)).astype(dtype)
-        for i in range(60)
-        for dtype in dtypes
-    }
-    values["flag"] = np.array([True, False])
-    variables = {name: tf.Variable(x) for name, x in values.items()}
-    variables["half"] = tf.Variable(tf.constant([1.5, -2.0], tf.bfloat16))
-    path = tf.train.Checkpoint(model=variables).write(str(tmp_path / "x"))
-    content = read_weights(path)
-    np.testing.assert_array_equal(content.pop("model/half"), [1.5, -2.0])
-    assert content.keys() == {f"model/{name}" for name in values}
-    for name, value in values.items():
-        assert content[f"model/{name}"].dtype == value.dtype
-        np.testing.assert_array_equal(content[f"model/{name}"], value)
-
-
-@pytest.fixture
-def checkpoint(trained, tmp_path):
-    return save(trained, tmp_path / "ckpt-7")
-
-
-def test_numbers_that_are_not_there_are_named(checkpoint, tmp_path):
-    (data,) = tmp_path.glob("ckpt-7.data-*")
-    data.write_bytes(data.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="ckpt-7.* cut short: '.*' should be at"):
-        load_weights(build(), checkpoint)
-    data.unlink()
-    with pytest.raises(
-        CheckpointError, match="there is no 'ckpt-7.data-00000-of-00001"
-    ):
-        load_weights(build(), checkpoint)
-
-
-def test_flipped_bits_are_found_in_every_part(checkpoint, tmp_path):
-    rng = np.random.default_rng(5)
-    for path in sorted(tmp_path.glob("ckpt-7.*")):
-        whole = path.read_bytes()
-        # Not the graph of objects, which is not read, nor the index's footer.
-        end = len(whole) - 48 if path.suffix == ".index" else graph_start(checkpoint)
-        for place in rng.integers(0, end, 30):
-            damaged = bytearray(whole)
-            damaged[place] ^= 1 << int(rng.integers(8))
-            path.write_bytes(damaged)
-            with pytest.raises(CheckpointError, match="ckpt-7"):
-                read_weights(checkpoint)
-        path.write_bytes(whole)
-    assert read_weights(checkpoint)
-
-
-def graph_start(prefix):
-    """Where the numbers end in the data of a checkpoint."""
-    entries = dict(read_table(pathlib.Path(f"{prefix}.index").read_bytes()))
-    places = [dict(fields(x)) for key, x in entries.items() if key]
-    return max(x.get(4, 0) + x[5] for x in places if x[1] != 7)
-
-
-def test_damaged_indexes_end_in_an_error_or_a_load(checkpoint, tmp_path):
-    rng = np.random.default_rng(3)
-    index = tmp_path / "ckpt-7.index"
-    whole, refused = index.read_bytes(), 0
-    for variant in range(100):
-        damaged = bytearray(whole)
-        for place in rng.integers(0, len(whole), 3):
-            damaged[place] ^= 1 << int(rng.integers(8))
-        index.write_bytes(
-            damaged if variant % 2 else damaged[: rng.integers(len(whole))]
-        )
-        try:
-            read_weights(checkpoint)
-        except CheckpointError as error:
-            assert "ckpt-7" in str(error)
-            refused += 1
-    assert refused >= 50  # every cut one
-
-
-def varint(number):
-    """7 bits a byte, the lowest first, a set bit where more follow."""
-    out = b""
-    while number > 127:
-        out += bytes([number & 127 | 128])
-        number >>= 7
-    return out + bytes([number])
-
-
-def sealed(block):
-    """A block and what lies behind it: no compression, the checksum."""
-    return block + b"\0" + masked_crc32c(block + b"\0").to_bytes(4, "little")
-
-
-def index_file(*blocks):
-    """A table of which the last block is the index."""
-    data = b"".join(map(sealed, blocks))
-    handle = varint(len(data) - len(blocks[-1]) - 5) + varint(len(blocks[-1]))
-    footer = (b"\0\0" + handle).ljust(40, b"\0")
-    return data + footer + bytes.fromhex("57fb808b247547db")
-
-
-def block_read_again(times=10**5):
-    """One block of many empty names, named by many entries of the index."""
-    block = b"\0\0\0" * times + bytes(4)
-    handle = varint(0) + varint(len(block))
-    entry = b"\0\0" + varint(len(handle)) + handle
-    return index_file(block, entry * times + bytes(4))
-
-
-INDEXES = {
-    "a number without end": lambda: index_file(b"\xff" * 3 * 10**6 + b"\1" + bytes(6)),
-    "a block again and again": block_read_again,
-}
-
-
-@pytest.mark.parametrize("name", INDEXES)
-def test_malicious_indexes_end_in_an_error_soon(name, tmp_path):
-    (tmp_path / "x.index").write_bytes(INDEXES[name]())
-    with limited(seconds=20), pytest.raises(CheckpointError, match="end|claims|index"):
-        read_weights(tmp_path / "x.index")
 
 
 # === What the weights do not tell ===

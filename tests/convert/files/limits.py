@@ -4,6 +4,8 @@ import contextlib
 import pathlib
 import resource
 import signal
+import threading
+import time
 import tracemalloc
 
 HEADROOM = 2**30
@@ -50,3 +52,36 @@ def measured_peak():
     finally:
         peak.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
+
+
+@contextlib.contextmanager
+def measured_child():
+    """Yields a list that gets the bytes that a child process took at most.
+
+    `getrusage` would count what this process had when it started the child.
+    """
+    peak, done = [0], threading.Event()
+    parent = threading.get_native_id()
+
+    def watch():
+        while not done.is_set():
+            peak[0] = max(peak[0], *memory_of_children(parent), 0)
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
+
+
+def memory_of_children(thread):
+    """Largest resident memory so far of each child of a thread of this process."""
+    children = pathlib.Path(f"/proc/self/task/{thread}/children")
+    for child in children.read_text().split() if children.exists() else ():
+        with contextlib.suppress(OSError):
+            status = pathlib.Path(f"/proc/{child}/status").read_text()
+            if "\nName:\tpython" in f"\n{status}" and "VmHWM" in status:
+                yield int(status.split("VmHWM:")[1].split()[0]) * 2**10

@@ -116,6 +116,17 @@ def hdf5(arrays):
     return file.getvalue()
 
 
+def keras(arrays):
+    """As `model.save("x.keras")` writes."""
+    return zipped(
+        {
+            "config.json": b'{"class_name": "Functional", "config": {"layers": []}}',
+            "metadata.json": b'{"keras_version": "3.15"}',
+            "model.weights.h5": hdf5(arrays),
+        }
+    )
+
+
 def python2(arrays, text=python2_string):
     blobs = {name: python2_array(array) for name, array in arrays.items()}
     return pickled({"blobs": blobs}, text)
@@ -150,6 +161,9 @@ def all_formats():
     def blobs(content):
         return content["blobs"]
 
+    def layers(content):
+        return content["layers"]
+
     def model_state(content):
         return content["model_state"]
 
@@ -166,6 +180,11 @@ def all_formats():
     samples["torch zip"] = torch_zip(arrays), "torch_zip", model_state
     samples["torch legacy"] = torch_legacy(arrays), "torch_legacy", model_state
     samples["safetensors"] = safetensors(arrays), "safetensors", dict
+    samples["keras"] = (
+        keras(arrays),
+        "keras",
+        lambda content: content["model"]["layers"],
+    )
     samples["hdf5"] = hdf5(arrays), "hdf5", lambda content: content["layers"]
     blob = samples["python 2"][0]
     samples["gzip"] = gzip.compress(blob, mtime=0), "pickle", blobs

@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 
 from keras_nonlocal.convert.errors import CheckpointError
-from keras_nonlocal.convert.files import hdf5, read_checkpoint
+from keras_nonlocal.convert.files import read_checkpoint
 from tests.convert.files import samples
-from tests.convert.files.limits import limited, measured_peak
+from tests.convert.files.limits import limited, measured_child, measured_peak
 
 SAMPLES = samples.all_formats()
+FORMATS = (
+    *("pickle 4", "python 2 protocol 0", "torch zip", "torch legacy", "safetensors"),
+    *("hdf5", "keras", "gzip", "tar"),
+)
 # Formats that check their content: a flipped bit never goes unnoticed in them.
 CHECKSUMS = ("torch zip", "gzip", "tar.gz", "zip")
-VARIANTS = {name: 100 for name in SAMPLES} | {"hdf5": 40}  # a process for each
+FEW, MANY = 5, 200
 
 
 def damaged(data, seed):
@@ -40,59 +44,32 @@ def same_weights(found, expected):
     )
 
 
-def check_variants(sample, seeds, path):
+def check_variant(sample, seed, path):
     data, _, find = SAMPLES[sample]
-    loads = 0
-    for seed in seeds:
-        variant, cut = damaged(data, seed)
-        path.write_bytes(variant)
-        try:
-            with limited(seconds=20):
-                content = read_checkpoint(path).content
-        except CheckpointError as error:
-            assert "fit into memory" not in str(error), seed
-            continue
-        loads += 1
+    variant, cut = damaged(data, seed)
+    path.write_bytes(variant)
+    try:
+        with limited(seconds=30), measured_child() as child, measured_peak() as parent:
+            content = read_checkpoint(path).content
+    except CheckpointError as error:
+        assert str(error).startswith(f"Cannot read {str(path)!r}: "), seed
+    else:
         if cut or sample in CHECKSUMS:
             assert same_weights(find(content), samples.weights()), seed
-    return loads
+    assert child[0] < 2**30 and parent[0] < 2**26, seed
 
 
-@pytest.fixture(autouse=True)
-def _short_time_for_hdf5(monkeypatch):
-    monkeypatch.setattr(hdf5, "SECONDS", 10)
-
-
-@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize("sample", FORMATS)
 def test_damaged_variants(sample, tmp_path):
-    check_variants(sample, range(VARIANTS[sample]), tmp_path / "x")
+    for seed in range(FEW):
+        check_variant(sample, seed, tmp_path / "x")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_thousands_of_damaged_variants(sample, tmp_path):
-    count = 300 if sample == "hdf5" else 3000
-    start = VARIANTS[sample]
-    check_variants(sample, range(start, start + count), tmp_path / "x")
-
-
-def test_a_process_that_hangs_is_ended(tmp_path, monkeypatch):
-    script = tmp_path / "hangs.py"
-    script.write_text("while True:\n    pass\n")
-    monkeypatch.setattr(hdf5, "PROCESS", script)
-    monkeypatch.setattr(hdf5, "SECONDS", 0.3)
-    (tmp_path / "x.h5").write_bytes(samples.hdf5(samples.weights()))
-    with pytest.raises(CheckpointError, match="busy for over 0 seconds"):
-        read_checkpoint(tmp_path / "x.h5")
-
-
-def test_a_process_that_crashes_is_an_error(tmp_path, monkeypatch):
-    script = tmp_path / "crashes.py"
-    script.write_text("import os\nos.abort()\n")
-    monkeypatch.setattr(hdf5, "PROCESS", script)
-    (tmp_path / "x.h5").write_bytes(samples.hdf5(samples.weights()))
-    with pytest.raises(CheckpointError, match="crashes the HDF5 library"):
-        read_checkpoint(tmp_path / "x.h5")
+def test_hundreds_of_damaged_variants(sample, tmp_path):
+    for seed in range(FEW, MANY):
+        check_variant(sample, seed, tmp_path / "x")
 
 
 LARGE = {"conv.weight": np.random.default_rng(0).standard_normal(10**6).astype("f4")}
@@ -106,7 +83,6 @@ WRITERS = {
         {"x.pkl": samples.python2(arrays)}, "w:gz"
     ),
 }
-MANY = {"gzipped tar": 6}
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -115,4 +91,4 @@ def test_memory_is_a_small_multiple_of_the_file(name, tmp_path):
     (tmp_path / "x").write_bytes(data)
     with measured_peak() as peak:
         read_checkpoint(tmp_path / "x")
-    assert peak[0] < MANY.get(name, 4) * len(data)
+    assert peak[0] < 2 * len(data)

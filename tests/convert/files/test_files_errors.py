@@ -40,7 +40,7 @@ FILES = {
     "tar": (samples.tarred({"x.pkl": BLOB})[:1024], "tar is truncated"),
     "hdf5": (samples.hdf5(samples.weights())[:-90], "HDF5 is damaged.*truncated file"),
     "trailing": (BLOB + BLOB, "holds several, or is damaged"),
-    "protocol": (b"\x80\x05" + b"\x80\x09.", "protocol 9 is unknown"),
+    "protocol": (b"\x80\x05" + b"\x80\x09.", "unsupported pickle protocol: 9"),
     "model": (
         pickled(Call("torchvision.models.resnet.ResNet", (), {})),
         r"asks for 'torchvision\.models\.resnet\.ResNet'.*save the weights alone",
@@ -93,14 +93,14 @@ def test_folders_missing_files_and_devices(tmp_path):
             read_checkpoint(path)
 
 
-def test_files_without_permission_are_not_called_damaged(tmp_path, monkeypatch):
-    def forbidden(self):
-        raise PermissionError(13, "Permission denied", str(self))
-
-    (tmp_path / "x").write_bytes(BLOB)
-    monkeypatch.setattr("pathlib.Path.read_bytes", forbidden)
+def test_files_without_permission_are_not_called_damaged(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(BLOB)
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read everything")
     with pytest.raises(CheckpointError, match="Permission denied") as error:
-        read_checkpoint(tmp_path / "x")
+        read_checkpoint(path)
     assert "damaged" not in str(error.value)
 
 

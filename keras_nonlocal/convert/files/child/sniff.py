@@ -1,22 +1,20 @@
-"""Which format a file has, by its content: suffixes lie."""
+"""Which format a file has, by its content: a suffix may be wrong."""
 
-import codecs
 import re
+import tarfile
 
-from keras_nonlocal.convert.files.archives import GZIP_START, is_tar
-from keras_nonlocal.convert.files.hdf5 import HDF5_START
-from keras_nonlocal.convert.files.safetensors_files import is_safetensors
-from keras_nonlocal.convert.files.torch_files import LEGACY_START
-
+TORCH_LEGACY = b"\x80\x02\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 TABLE_END = bytes.fromhex("57fb808b247547db")  # of a tf.train checkpoint's index
+MAX_HEADER = 100 * 10**6  # of safetensors: the format's own limit
+TAR_BLOCK = 512
 TEXT_PICKLE = re.compile(
     rb"\([dl]p\d+\n|[}\]]q.|[}\]]\(|\([dl][.SVIF(]|c[A-Za-z_][\w.]*\n[\w.]+\n",
     re.DOTALL,
 )
 STARTS = {
-    LEGACY_START: "torch_legacy",
-    HDF5_START: "hdf5",
-    GZIP_START: "gzip",
+    TORCH_LEGACY: "torch_legacy",
+    b"\x89HDF\r\n\x1a\n": "hdf5",
+    b"\x1f\x8b": "gzip",
     b"PK\3\4": "zip",
     b"PK\5\6": "zip",
 }
@@ -39,18 +37,29 @@ OTHERS = {
 
 def sniff(data):
     """The format's name, or None if it is not one that is read."""
-    if is_safetensors(data):  # first: a length of 640 looks like a pickle's start
+    length = int.from_bytes(data[:8], "little")
+    # First: a header of 640 bytes looks like the start of a pickle.
+    if data[8:9] == b"{" and 2 <= length <= MAX_HEADER:
         return "safetensors"
     for start, name in STARTS.items():
         if data.startswith(start):
             return name
-    if data[:1] == b"\x80" and 2 <= data[1] <= 5:
+    if data[:1] == b"\x80" and data[1:2] in b"\2\3\4\5":
         return "pickle"
     if is_tar(data):
         return "tar"
     if data.endswith(TABLE_END):
         return "tf_index"
     return "pickle" if TEXT_PICKLE.match(data) else None
+
+
+def is_tar(data):
+    """Whether `data` begins with a tar header: one whose checksum is right."""
+    try:
+        tarfile.TarInfo.frombuf(data[:TAR_BLOCK], "utf-8", "replace")
+    except (tarfile.HeaderError, ValueError):
+        return False
+    return True
 
 
 def describe(data):
@@ -78,7 +87,7 @@ def is_text(head):
     if re.search(rb"[\0-\x08]", head):
         return False
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)  # may end in a character
-    except UnicodeDecodeError:
-        return False
+        head.decode()
+    except UnicodeDecodeError as error:
+        return error.start > len(head) - 4  # cut within a character
     return True

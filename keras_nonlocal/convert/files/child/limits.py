@@ -1,0 +1,81 @@
+"""What the process may not do, whatever a library makes of a damaged file."""
+
+import contextlib
+import math
+import os
+import pathlib
+import sys
+
+try:
+    import resource
+except ImportError:  # Windows: the parent's time limit remains
+    resource = None
+
+BASE = 2**31  # address space of Python and NumPy where it cannot be measured
+OPEN_FILES = 256
+FORBIDDEN = (
+    *("socket.", "subprocess.", "ctypes.", "shutil.", "webbrowser.", "urllib."),
+    *("os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.startfile"),
+    *("os.chmod", "os.chown", "os.kill", "os.link", "os.mkdir", "os.remove"),
+    *("os.rename", "os.rmdir", "os.symlink", "os.truncate", "pty.spawn"),
+)
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def leave_network():
+    """Moves into a network without devices, where the system permits."""
+    if hasattr(os, "unshare"):  # Linux, Python 3.12
+        user = os.CLONE_NEWUSER if os.geteuid() else 0
+        with contextlib.suppress(OSError):
+            os.unshare(user | os.CLONE_NEWNET)
+
+
+def restrict(scratch, memory, seconds, largest_file):
+    """Ends the process's rights; called once everything is imported.
+
+    Args:
+        scratch: Folder, the only one to write to.
+        memory: Bytes of address space beyond what is in use.
+        seconds: Of computing, from now on.
+        largest_file: Bytes that a file may grow to.
+    """
+    if resource:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        seconds += math.ceil(used.ru_utime + used.ru_stime)
+        set_limit(resource.RLIMIT_CPU, seconds)
+        set_limit(resource.RLIMIT_FSIZE, largest_file)
+        set_limit(resource.RLIMIT_NOFILE, OPEN_FILES)
+        set_limit(resource.RLIMIT_CORE, 0)
+        set_limit(resource.RLIMIT_AS, address_space() + memory)
+    sys.dont_write_bytecode = True
+    sys.addaudithook(guard(scratch))
+
+
+def set_limit(kind, value):
+    _, hard = resource.getrlimit(kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    with contextlib.suppress(ValueError, OSError):  # not every system has them all
+        resource.setrlimit(kind, (value, hard))
+
+
+def address_space():
+    status = pathlib.Path("/proc/self/statm")
+    if not status.exists():
+        return BASE
+    return int(status.read_text().split()[0]) * resource.getpagesize()
+
+
+def guard(scratch):
+    """An audit hook: no network, no processes, nothing written but in `scratch`."""
+    scratch = os.path.join(os.path.realpath(scratch), "")
+
+    def hook(event, args):
+        if event == "open":
+            path, mode, flags = args
+            writes = set(mode or "") & set("wax+") or (flags or 0) & WRITING
+            if writes and not os.path.realpath(path).startswith(scratch):
+                raise PermissionError(f"writing {path!r} is not permitted")
+        elif event.startswith(FORBIDDEN):
+            raise PermissionError(f"{event} is not permitted")
+
+    return hook
