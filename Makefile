@@ -72,8 +72,9 @@ $(VENV)/.installed-docs: pyproject.toml setup.py | $(PYTHON)
 	@touch $@
 
 docs: $(VENV)/.installed-docs
-	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
-	@echo "The site is in $(CURDIR)/site: open index.html there."
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
+	@echo "The site is in $(CURDIR)/site: open index.html, or with search:"
+	@echo "  python3 -m http.server --directory site"
 
 lint: install
 	$(VENV)/bin/ruff check .
