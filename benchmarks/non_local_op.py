@@ -4,10 +4,12 @@
 
 Each peer is written from the published formulas and checked on the same operands
 (column "error": the largest relative error of y and of all gradients, against the
-dense form in float32). Times are medians of calls taken turn by turn in this
-process. Peak memory is the growth of a process that runs this form alone, above
-its libraries and operands: in all, and (forward + backward) beyond y and the
-gradients, which every form ends with. "Dense" is PyTorch's dense form there.
+dense form in float32). Times are medians: with `--alone` of a process for each form,
+else of calls taken turn by turn in this process, where forms that allocate maps pay
+for their memory at every turn (harness/op_times.py). Peak memory is the growth of a
+process that runs this form alone, above its libraries and operands: in all, and
+(forward + backward) beyond y and the gradients, which every form ends with. "Dense" is
+PyTorch's dense form there.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from typing import NamedTuple
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-from harness import machine, op_memory, op_peers
+from harness import machine, op_memory, op_peers, op_times
 from harness.measure import medians
 from harness.op_subjects import MODES, PEERS, subject
 from harness.operands import (
@@ -114,6 +116,7 @@ def parse_arguments():
     add("--dtype", choices=TOLERANCE, default="float32")
     add("--repeats", type=int, default=15, help="turns at most")
     add("--seconds", type=float, default=5, help="per mode and direction; >= 3 turns")
+    add("--alone", action="store_true", help="each form in a process of its own")
     add("--no-memory", action="store_true", help="times only")
     add("--quick", action="store_true", help="does it work: a tiny map, three turns")
     args = parser.parse_args()
@@ -162,19 +165,28 @@ def measure(args, keys, mode, shape, peaks):
     steps = {k: subject(k).steps(mode, tensors, dy, args.dtype) for k in keys}
     progress(f"{mode} at {shape}")
     errors = errors_of(steps, mode, tensors, dy)
+    times = times_alone if args.alone else times_in_turns
+    times = times(args, mode, shape, steps)
+    return [
+        Row(k, times[k], tuple(peaks.get((k, mode, shape), (None, None))), errors[k])
+        for k in keys
+    ]
+
+
+def times_alone(args, mode, shape, steps):
+    """(forward, forward + backward) ms by subject, each in a process of its own."""
+    turns = args.repeats, args.seconds
+    measured = {k: op_times.alone(k, mode, args.dtype, shape, *turns) for k in steps}
+    return {k: tuple(times or (None, None)) for k, times in measured.items()}
+
+
+def times_in_turns(args, mode, shape, steps):
+    """The same in this process, by turns."""
     forward = {k: s.forward for k, s in steps.items()}
     training = {k: s.forward_backward for k, s in steps.items()}
     forward = medians(forward, args.repeats, args.seconds)
     training = medians(training, args.repeats, args.seconds)
-    return [
-        Row(
-            k,
-            (forward[k], training[k]),
-            tuple(peaks.get((k, mode, shape), (None, None))),
-            errors[k],
-        )
-        for k in keys
-    ]
+    return {k: (forward[k], training[k]) for k in steps}
 
 
 def errors_of(steps, mode, tensors, dy):
@@ -197,9 +209,9 @@ def print_rows(mode, rows, results):
         peak = row.peaks[1]
         cells = (
             row.times[0],
-            row.times[0] / ours[0],
+            over(row.times[0], ours[0]),
             row.times[1],
-            row.times[1] / ours[1],
+            over(row.times[1], ours[1]),
             *row.peaks,
             percent(peak, dense),
             beyond(peak, results),
@@ -211,6 +223,10 @@ def print_rows(mode, rows, results):
 
 def beyond(peak, results):
     return None if peak is None else max(peak - results, 0.0)
+
+
+def over(time, ours):
+    return time / ours if time and ours else None
 
 
 def percent(part, whole):

@@ -17,13 +17,13 @@ RETURN_AT_ONCE = {
 }
 
 
-def run_module(*arguments):
+def run_module(*arguments, environment=RETURN_AT_ONCE):
     """The JSON that `python -m ARGUMENTS` prints; None if memory ran out."""
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, **RETURN_AT_ONCE},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
     )
