@@ -6,7 +6,7 @@ With `strict: true` in mkdocs.yml, warnings end the build.
 import logging
 import re
 
-_FETCHED = re.compile(r'<(?:script|img|iframe|source)\b[^>]*\bsrc="?(?:https?:)?//[^">]*')
+_FETCHED = re.compile(r'<(?:script|img|iframe)\b[^>]*\bsrc="?(?:https?:)?//[^">]*')
 _LINKED = re.compile(r"<link\b[^>]*>")
 _ELSEWHERE = re.compile(r'\bhref="?(?:https?:)?//')
 
