@@ -11,11 +11,9 @@ import pathlib
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import yaml
-from official.core import exp_factory
-from official.core import registry as _registry
 from official.modeling import hyperparams
 
 from trainers.core import model_garden
@@ -24,8 +22,24 @@ from trainers.core.yaml_io import parse_yaml, read_yaml, write_text
 
 PARAMS_FILE = "params.yaml"
 _FACTORY_KEY = "experiment"
+_FACTORIES = {}  # name -> function, see `register_experiment`
 # As in the Model Garden, one flag may hold several overrides: a.b=c,d.e=f
 _ANOTHER_OVERRIDE = re.compile(r",(?=[A-Za-z_]\w*(?:\.\w+)+=)")
+
+
+def register_experiment(name: str) -> Callable[[Callable], Callable]:
+    """Decorates a function that returns an `ExperimentConfig`.
+
+    The Model Garden's own registry refuses a second experiment of a name, and its
+    video models register a `video_classification`: with that registry, programs
+    could not import them and these trainers together.
+    """
+
+    def register(factory):
+        _FACTORIES[name] = factory
+        return factory
+
+    return register
 
 
 def load_experiment(
@@ -68,14 +82,9 @@ def build_experiment(name: str):
     Raises:
         UserError: No factory has this name.
     """
-    factories = exp_factory._REGISTERED_CONFIGS
-    try:
-        _registry.lookup(factories, name)
-    except LookupError as error:
-        raise UserError(
-            f"Unknown experiment {name!r}.{did_you_mean(name, factories)}"
-        ) from error
-    return exp_factory.get_exp_config(name)
+    if name not in _FACTORIES:
+        raise UserError(f"Unknown experiment {name!r}.{did_you_mean(name, _FACTORIES)}")
+    return _FACTORIES[name]()
 
 
 def _factories_named(layers):

@@ -1,14 +1,13 @@
 """Experiment factories, which the YAML files in `configs/` name and change."""
 
-from official.core import exp_factory
-
+from trainers.core.config import register_experiment
 from trainers.core.config_definitions import ExperimentConfig
 from trainers.video_classification.configs import VideoClassificationConfig
 
 DEFAULT = "video_classification"
 
 
-@exp_factory.register_config_factory(DEFAULT)
+@register_experiment(DEFAULT)
 def video_classification() -> ExperimentConfig:
     """Your own clips: I3D R50, small batches, constant learning rate."""
     config = ExperimentConfig(task=VideoClassificationConfig())
@@ -20,7 +19,7 @@ def video_classification() -> ExperimentConfig:
     return config
 
 
-@exp_factory.register_config_factory("kinetics400")
+@register_experiment("kinetics400")
 def kinetics400() -> ExperimentConfig:
     """The paper's recipe: 64 clips a step, 400k steps, rate / 10 at 150k and 300k.
 
@@ -44,7 +43,7 @@ def kinetics400() -> ExperimentConfig:
     return config
 
 
-@exp_factory.register_config_factory("ucf101")
+@register_experiment("ucf101")
 def ucf101() -> ExperimentConfig:
     """Fine-tuning: 16 clips a step, 20 epochs of split 1's 9,537 videos."""
     config = kinetics400()
@@ -58,7 +57,7 @@ def ucf101() -> ExperimentConfig:
     return config
 
 
-@exp_factory.register_config_factory("charades")
+@register_experiment("charades")
 def charades() -> ExperimentConfig:
     """Several labels per video: sigmoids, mAP, maximum over views."""
     config = kinetics400()

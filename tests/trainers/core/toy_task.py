@@ -9,10 +9,10 @@ import dataclasses
 import keras
 import numpy as np
 import tensorflow as tf
-from official.core import exp_factory
 
 from keras_nonlocal.layers import BatchNormalization
 from trainers.core import config_definitions
+from trainers.core.config import register_experiment
 from trainers.core.task import Task
 
 NUM_CLASSES = 3
@@ -27,7 +27,7 @@ class ToyTaskConfig(config_definitions.TaskConfig):
     num_examples: int = 10
 
 
-@exp_factory.register_config_factory("toy")
+@register_experiment("toy")
 def toy():
     config = config_definitions.ExperimentConfig(task=ToyTaskConfig())
     config.task.train_data.global_batch_size = 4

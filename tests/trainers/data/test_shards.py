@@ -64,6 +64,26 @@ def test_records_carry_the_model_garden_names(shards, index, clips):
     assert clips.numbers(np.stack(images)).tolist() == list(range(20))
 
 
+def test_the_model_gardens_decoder_reads_the_records(shards, clips):
+    from official.vision.dataloaders import video_input
+
+    from trainers.video_classification import experiments  # noqa: F401 (both register)
+
+    shard = str(shards / "clips-00001-of-00002.tfrecord")
+    *_, record = tf.data.TFRecordDataset(shard)
+    decoded = video_input.Decoder().decode(record)
+    assert decoded[video_input.LABEL_KEY].numpy().tolist() == [2]  # of class "run"
+    encoded = decoded[video_input.IMAGE_KEY]
+    images = np.stack([tf.io.decode_jpeg(frame).numpy() for frame in encoded])
+    assert len(images) > 40
+    assert clips.numbers(images).tolist() == list(range(len(images)))
+    # And its pipeline takes the centre of the frames.
+    processed = video_input.process_image(
+        encoded, False, num_frames=len(images), min_resize=40, crop_size=40
+    )
+    np.testing.assert_allclose(processed, images[:, :, 10:50] / 255, atol=1e-5)
+
+
 def test_training_on_records_sees_the_same_videos_and_frames(
     shards, index, data_config, clip_config, clips
 ):
