@@ -17,9 +17,10 @@ PYTHON3 ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 #   make test-backends  marked `backends`: needs JAX or PyTorch; and the portable
 #                       tests of the first tier once more on each of the two
 # The tier `tfio` needs an environment of its own (tests/trainers/data/test_tfio.py).
-# Tests run side by side, those of one module in the same process. Each process holds
-# a TensorFlow of its own, 1 to 2 GB: hence at most 4. One process, to debug:
-# `make test PROCESSES=0`, or .venv/bin/python -m pytest tests/layers.
+# Tests run side by side, those of one module in the same process; each process holds
+# a TensorFlow of its own, 1 to 2 GB: hence at most 4. One folder alone:
+# `make test TESTS=tests/layers`; one process, to debug: `make test PROCESSES=0`.
+TESTS ?=
 PROCESSES ?= logical
 PYTEST = $(PYTHON) -m pytest --numprocesses $(PROCESSES) --maxprocesses 4 \
 	--dist loadscope
@@ -53,7 +54,7 @@ demo: install
 	$(PYTHON) examples/demo.py $(DEMO_OPTIONS)
 
 test: install
-	$(PYTEST)
+	$(PYTEST) $(TESTS)
 
 test-backends: $(VENV)/.installed-backends
 	$(PYTEST) -m backends
@@ -61,7 +62,7 @@ test-backends: $(VENV)/.installed-backends
 	KERAS_BACKEND=torch $(PYTEST) -m 'not slow' $(PORTABLE)
 
 test-slow: install
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow $(TESTS)
 
 bench: install
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done

@@ -1,5 +1,6 @@
 """What a user gets from pip: the wheel, its contents and its imports."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -67,48 +68,56 @@ def test_the_wheel_asks_for_keras_and_numpy_alone(wheel):
     assert sorted(needed) == ["keras>=3.15", "numpy"]
 
 
-def printed_outside_the_checkout(wheel, folder, code):
-    """What `code` prints where the wheel alone has keras_nonlocal."""
-    zipfile.ZipFile(wheel).extractall(folder)
-    code = f"""{GUARDED}
-import keras_nonlocal
-assert keras_nonlocal.__file__.startswith({str(folder)!r}), keras_nonlocal.__file__
-{code}
+IN_USE = f"""{GUARDED}
+import json
+import keras_nonlocal, keras_nonlocal.describe, keras_nonlocal.visualize
+import numpy as np
+from keras_nonlocal import C2D
+from keras_nonlocal.convert import load_weights
+
+y = keras_nonlocal.NonLocal3D()(np.ones((1, 2, 4, 4, 4), "float32"))
+first, second = (C2D(14, 3, width=4) for _ in range(2))
+first.save_weights("a.weights.h5")
+report = load_weights(second, "a.weights.h5")
+pairs = zip(first.get_weights(), second.get_weights())
+print(json.dumps({{
+    "file": keras_nonlocal.__file__,
+    "version": keras_nonlocal.__version__,
+    "shape": tuple(y.shape),
+    "source": report.source,
+    "same": all(bool((x == y).all()) for x, y in pairs),
+    "missing": len(report.missing),
+}}))
 """
+
+
+@pytest.fixture(scope="module")
+def used(wheel, tmp_path_factory):
+    """What was printed where the wheel alone has keras_nonlocal, and that place."""
+    folder = tmp_path_factory.mktemp("outside")
+    zipfile.ZipFile(wheel).extractall(folder)
     result = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", IN_USE],
         env={**os.environ, "PYTHONPATH": str(folder)},
         cwd=folder,
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    return result.stdout.strip()
+    return json.loads(result.stdout.splitlines()[-1]), folder
 
 
-def test_works_outside_the_checkout_and_leaves_tensorflow_to_keras(wheel, tmp_path):
-    code = """
-import keras_nonlocal.describe, keras_nonlocal.visualize
-import numpy as np
-y = keras_nonlocal.NonLocal3D()(np.ones((1, 2, 4, 4, 4), "float32"))
-print(tuple(y.shape), keras_nonlocal.__version__)
-"""
-    expected = f"(1, 2, 4, 4, 4) {keras_nonlocal.__version__}"
-    assert printed_outside_the_checkout(wheel, tmp_path, code).endswith(expected)
+def test_works_outside_the_checkout_and_leaves_tensorflow_to_keras(used):
+    printed, folder = used
+    assert printed["file"].startswith(str(folder))
+    assert printed["version"] == keras_nonlocal.__version__
+    assert printed["shape"] == [1, 2, 4, 4, 4]
 
 
-def test_converts_outside_the_checkout(wheel, tmp_path):
-    code = """
-from keras_nonlocal import C2D
-from keras_nonlocal.convert import load_weights
-first, second = (C2D(14, 3, width=4) for _ in range(2))
-first.save_weights("a.weights.h5")
-report = load_weights(second, "a.weights.h5")
-pairs = zip(first.get_weights(), second.get_weights())
-print(report.source, all((x == y).all() for x, y in pairs), len(report.missing))
-"""
-    found = printed_outside_the_checkout(wheel, tmp_path, code)
-    assert found.endswith("keras_nonlocal True 0")
+def test_converts_outside_the_checkout(used):
+    printed, _ = used
+    assert printed["source"] == "keras_nonlocal"
+    assert printed["same"] and printed["missing"] == 0
 
 
 def test_every_public_name_exists_and_is_documented():
