@@ -6,8 +6,7 @@ import pytest
 
 from keras_nonlocal.models import C2D, I3D
 
-torch = pytest.importorskip("torch")
-F = torch.nn.functional
+pytestmark = pytest.mark.backends  # for PyTorch
 
 # Kernel, strides and padding of the pools: (C2D 8x8, C2D 32x2, I3D 8x8, I3D 32x2).
 POOL1 = {
@@ -58,6 +57,9 @@ class TorchNetwork:
     """The network by layer names and weights; tensors are (B, C, T, H, W)."""
 
     def __init__(self, model, convention, architecture, stem):
+        import torch
+
+        self.torch, self.functional = torch, torch.nn.functional
         self.weights = {
             weight.path: torch.tensor(keras.ops.convert_to_numpy(weight))
             for weight in model.weights
@@ -69,13 +71,13 @@ class TorchNetwork:
         self.temporal_stride = 2 if stem == "32x2" else 1
 
     def __call__(self, clips):
-        x = torch.tensor(clips).permute(0, 4, 1, 2, 3)
-        x = F.relu(self.conv_bn(x, "conv1", (self.temporal_stride, 2, 2)))
-        x = F.max_pool3d(x, *self.pool1)
+        x = self.torch.tensor(clips).permute(0, 4, 1, 2, 3)
+        x = self.functional.relu(self.conv_bn(x, "conv1", (self.temporal_stride, 2, 2)))
+        x = self.functional.max_pool3d(x, *self.pool1)
         for stage in (2, 3, 4, 5):
             x = self.stage(x, f"res{stage}", 1 if stage == 2 else 2)
             if stage == 2:
-                x = F.max_pool3d(x, *self.pool2)
+                x = self.functional.max_pool3d(x, *self.pool2)
         x = x.mean((2, 3, 4))
         return (x @ self.weights["pred/kernel"] + self.weights["pred/bias"]).numpy()
 
@@ -90,30 +92,32 @@ class TorchNetwork:
 
     def residual(self, x, name, stride):
         strides = (1, stride[1], stride[1])
-        y = F.relu(self.conv_bn(x, f"{name}_branch2a"))
-        y = F.relu(self.conv_bn(y, f"{name}_branch2b", strides))
+        y = self.functional.relu(self.conv_bn(x, f"{name}_branch2a"))
+        y = self.functional.relu(self.conv_bn(y, f"{name}_branch2b", strides))
         y = self.conv_bn(y, f"{name}_branch2c")
         if name.endswith("_0"):
             x = self.conv_bn(x, f"{name}_branch1", strides)
-        return F.relu(x + y)
+        return self.functional.relu(x + y)
 
     def conv_bn(self, x, name, strides=(1, 1, 1)):
         kernel = self.weights[f"{name}/kernel"].permute(4, 3, 0, 1, 2)
         padding = [size // 2 for size in kernel.shape[2:]]
-        return self.norm(F.conv3d(x, kernel, None, strides, padding), f"{name}_bn")
+        return self.norm(
+            self.functional.conv3d(x, kernel, None, strides, padding), f"{name}_bn"
+        )
 
     def norm(self, x, name):
         names = ("moving_mean", "moving_variance", "gamma", "beta")
         weights = [self.weights[f"{name}/{key}"] for key in names]
-        return F.batch_norm(x, *weights, eps=1e-5)
+        return self.functional.batch_norm(x, *weights, eps=1e-5)
 
     def project(self, x, name):
         kernel = self.weights[f"{name}/kernel"].T[:, :, None, None, None]
-        return F.conv3d(x, kernel, self.weights.get(f"{name}/bias"))
+        return self.functional.conv3d(x, kernel, self.weights.get(f"{name}/bias"))
 
     def non_local(self, x, name):
         def pool(t):
-            return F.max_pool3d(t, (1, 2, 2))
+            return self.functional.max_pool3d(t, (1, 2, 2))
 
         keys = pool(x) if self.pool_position == "before" else x
         theta, phi, g = (
@@ -122,9 +126,9 @@ class TorchNetwork:
         )
         if self.pool_position == "after":
             phi, g = pool(phi), pool(g)
-        scores = torch.einsum("bcn,bcm->bnm", theta.flatten(2), phi.flatten(2))
+        scores = self.torch.einsum("bcn,bcm->bnm", theta.flatten(2), phi.flatten(2))
         scores = scores * theta.shape[1] ** -0.5 if self.scaled else scores
-        y = torch.einsum("bnm,bcm->bcn", scores.softmax(-1), g.flatten(2))
+        y = self.torch.einsum("bnm,bcm->bcn", scores.softmax(-1), g.flatten(2))
         y = y.reshape(theta.shape)
         return x + self.norm(self.project(y, f"{name}/w_z"), f"{name}/norm")
 

@@ -66,6 +66,7 @@ def test_xla_from_tensorflow(mode, algorithm):
     check(step(*map(tf.constant, arrays)), mode, arrays)
 
 
+@pytest.mark.backends
 @pytest.mark.skipif(BACKEND != "jax", reason="jax.jit")
 @pytest.mark.parametrize(("mode", "algorithm"), FORMS)
 def test_jit_of_jax(mode, algorithm):
