@@ -85,27 +85,31 @@ def config(videos, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def killed_and_whole(config, tmp_path_factory):
-    """Two runs of one command; the first is killed on the way, and run again."""
+def runs(config, tmp_path_factory):
+    """A folder with the model directory `whole`, of a run from start to end."""
     folder = tmp_path_factory.mktemp("runs")
-    killed = start(config, folder / "killed")
-    wait_for(folder / "killed" / "ckpt-8.index", killed)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
-    assert not (folder / "killed" / "ckpt-60.index").exists()
-    processes = [start(config, folder / name) for name in ("killed", "whole")]
-    for process in processes:
-        output, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors[-3000:]
-        (folder / "output.txt").write_text(output)
-        (folder / "errors.txt").write_text(errors)
+    output, errors = finish(start(config, folder / "whole"))
+    (folder / "output.txt").write_text(output)
+    (folder / "errors.txt").write_text(errors)
     return folder
 
 
+@pytest.fixture(scope="module")
+def killed_and_whole(config, runs):
+    """And `killed`, of the same command, killed on the way and run again."""
+    killed = start(config, runs / "killed")
+    wait_for(runs / "killed" / "ckpt-8.index", killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (runs / "killed" / "ckpt-60.index").exists()
+    finish(start(config, runs / "killed"))
+    return runs
+
+
 @pytest.fixture
-def trained(killed_and_whole):
-    return killed_and_whole / "whole"
+def trained(runs):
+    return runs / "whole"
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +129,15 @@ def start(config, model_dir):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def finish(process):
+    try:
+        output, errors = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors[-3000:]
+    return output, errors
 
 
 def wait_for(path, process):
@@ -148,9 +161,10 @@ def run(mode, model_dir, *overrides, **options):
     )
 
 
-# === A killed run ===
+# === A killed run (tests/trainers/core/test_runner.py stops and goes on as well) ===
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bits(killed_and_whole):
     one, two = (
         tf.train.load_checkpoint(str(killed_and_whole / name / "ckpt-60"))
@@ -166,6 +180,7 @@ def test_a_killed_run_ends_with_the_same_bits(killed_and_whole):
         )
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_results(killed_and_whole):
     one, two = (
         json.loads((killed_and_whole / name / "eval_results.json").read_text())
@@ -191,15 +206,15 @@ def test_it_learns_the_colours(trained):
     assert best["top1"] >= 0.8
 
 
-def test_the_broken_files_are_named_at_the_end(killed_and_whole, videos):
-    errors = (killed_and_whole / "errors.txt").read_text()
+def test_the_broken_files_are_named_at_the_end(runs, videos):
+    errors = (runs / "errors.txt").read_text()
     for split in ("train", "val"):
         assert str(videos / split / "red" / "text.mp4") in errors
     assert "Traceback" not in errors
 
 
-def test_the_table_is_printed(killed_and_whole):
-    output = (killed_and_whole / "output.txt").read_text()
+def test_the_table_is_printed(runs):
+    output = (runs / "output.txt").read_text()
     assert "by video" in output
     assert "Step 60" in output
 
