@@ -16,7 +16,7 @@ CLIP = {"8x8": 8, "32x2": 32}
 
 @functools.cache
 def count(architecture, depth, stem, side=224, non_local=None, **options):
-    """Keeps the counts, not the networks, which are large."""
+    """Only what was counted is kept: the networks are large."""
     model = BUILDERS[architecture](
         depth,
         input_shape=(CLIP[stem], side, side, 3),
@@ -39,7 +39,17 @@ RELEASED = {
 }
 
 
-@pytest.mark.parametrize("network", RELEASED)
+# The others have a part of these networks' layers.
+LARGEST = (("c2d", 50, 5), ("i3d", 101, 5))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(network, marks=() if network in LARGEST else pytest.mark.slow)
+        for network in RELEASED
+    ],
+)
 def test_counts_are_those_of_the_released_networks(network):
     architecture, depth, non_local = network
     params, gmacs_8x8, _, gmacs_32x2 = RELEASED[network]
@@ -78,14 +88,14 @@ def test_table_2e(architecture, options, params_ratio, flops_ratio):
 @pytest.mark.parametrize(
     "non_local, mode, params, gmacs",
     [
-        (None, "embedded_gaussian", 28.0, 43.5),
+        pytest.param(None, "embedded_gaussian", 28.0, 43.5, marks=pytest.mark.slow),
         (5, "embedded_gaussian", 35.4, 59.3),
-        (5, "dot_product", 35.4, 59.3),
+        pytest.param(5, "dot_product", 35.4, 59.3, marks=pytest.mark.slow),
         (5, "gaussian", 31.7, 56.5),
     ],
 )
 def test_counts_are_those_that_mmaction2_prints(non_local, mode, params, gmacs):
-    # From its README; FLOPs at 256x256, with normalisation counted (0.2 more).
+    # Its README; FLOPs at 256x256, with normalisation counted (0.2 more).
     model = I3D(
         input_shape=(32, 256, 256, 3),
         stem="32x2",
@@ -216,7 +226,7 @@ def test_table_shows_stages_and_places(capsys):
 def test_bad_arguments_print_an_error(arguments, message, capsys):
     try:
         status = main(arguments)
-    except SystemExit as exit:  # argparse's own message
+    except SystemExit as exit:  # argparse's own
         status = exit.code
     assert status == 2
     printed = capsys.readouterr().err
@@ -233,7 +243,7 @@ def test_module_runs_without_warnings():
     )
     assert result.returncode == 0, result.stderr
     assert "found in sys.modules" not in result.stderr
-    assert "tensorflow" not in result.stderr  # nor messages of its start
+    assert "tensorflow" not in result.stderr  # nor notes of its start
     assert json.loads(result.stdout)["non_local_blocks"] == 0
 
 

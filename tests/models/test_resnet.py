@@ -1,4 +1,4 @@
-"""Forward values against a PyTorch version written from the published definitions."""
+"""Forward values against the published facts, written out once more in PyTorch."""
 
 import keras
 import numpy as np
