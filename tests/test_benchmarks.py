@@ -1,4 +1,4 @@
-"""The benchmarks run, and the compared forms compute the same values."""
+"""The benchmarks run, and compare equals with equals."""
 
 import importlib.util
 import os
@@ -60,7 +60,7 @@ def run(script, *options, prelude="", backend="tensorflow"):
 @pytest.mark.backends
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_peers_have_our_values(script):
-    done = run(script, *QUICK[script].split())  # exit status 1 if values differ
+    done = run(script, *QUICK[script].split())  # ends with 1 if they have not
     assert done.returncode == 0, done.stderr
     assert not [form for form in FORMS[script] if form not in done.stdout]
 
@@ -80,7 +80,7 @@ def test_without_torch_our_times_remain(script):
 def test_an_unknown_peer_is_named(script):
     done = run(script, "--peers", "pytorch")
     assert done.returncode == 2
-    assert "'pytorch' is not one of" in done.stderr
+    assert "'pytorch' is none of" in done.stderr
 
 
 # === Whole networks ===
@@ -92,7 +92,7 @@ TINY = "--quick --no-memory --models NL-I3D --dtypes float32 --peers channels_la
 @pytest.mark.backends
 @pytest.mark.parametrize("script", NETWORK_SCRIPTS)
 def test_networks_have_the_values_of_the_peer(script):
-    done = run(script, *TINY.split())  # exit status 1 if values differ
+    done = run(script, *TINY.split())  # ends with 1 if they have not
     assert done.returncode == 0, done.stderr
     assert "Figures show that it runs, no more" in done.stdout
     rows = [line for line in done.stdout.splitlines() if "| NL-I3D | " in line]
@@ -127,9 +127,9 @@ def test_networks_run_on_jax(script):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--models NL-C3D", "'NL-C3D' is not one of C2D, I3D"),
+        ("--models NL-C3D", "'NL-C3D' is none of C2D, I3D"),
         ("--batch 0", "'0' is not a positive whole number"),
-        ("--peers pytorch", "'pytorch' is not one of eager"),
+        ("--peers pytorch", "'pytorch' is none of eager"),
     ],
 )
 def test_mistakes_in_options_are_named(harness, monkeypatch, capsys, options, message):
@@ -222,11 +222,9 @@ def test_turns_alternate_and_end_in_time(harness, monkeypatch):
     steps = {name: lambda name=name: calls.append(name) for name in "ab"}
     measure = harness("measure")
     assert set(measure.medians(steps, repeats=9, seconds=0)) == {"a", "b"}
-    assert calls == list(
-        "aaaabbbb" * 3
-    )  # one call to refill the caches, three timed ones
+    assert calls == list("aaaabbbb" * 3)  # one to refill the caches, three timed
     calls.clear()
-    monkeypatch.setattr(measure, "LONG", 0)  # from here on every call is long
+    monkeypatch.setattr(measure, "LONG", 0)  # now every call is a long one
     measure.medians(steps, repeats=5, seconds=60)
     assert calls == list("ab" * 5)
 

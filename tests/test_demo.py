@@ -119,7 +119,7 @@ def test_videos_are_h264_in_a_folder_per_class_and_kept(demo_videos, tmp_path):
 
 
 class Recorder:
-    """Replaces `run_command`; writes the output that it is given."""
+    """Stands in for `run_command`; writes the output it was told to."""
 
     def __init__(self, output):
         self.output, self.calls, self.fails = output, [], False
@@ -270,7 +270,7 @@ def test_ci_refuses_a_block_at_chance_and_a_control_that_learns(tmp_path):
     assert "nl_c2d/test.json: top1 is 50.0 %, expected 90 to 100 %" in block
 
 
-# === The whole demo ===
+# === All of it ===
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The wheel: its contents, its requirements and its imports."""
+"""What a user gets from pip: the wheel, its contents and its imports."""
 
 import json
 import os

@@ -1,1 +1,1 @@
-"""Modules that the benchmark scripts share; `make bench` does not run them."""
+"""What the benchmark scripts share; `make bench` does not run this folder."""

@@ -31,7 +31,7 @@ def main(key, mode, dtype, shape):
     be_killed_first()
     measured = subject(key)
     use_all_threads(measured.framework)
-    # A small problem loads libraries and starts threads before the measurement.
+    # Libraries and thread pools are loaded by a small problem, outside the count.
     small = measured.steps(mode, *operands(SMALL, mode), dtype)
     small.forward(), small.forward_backward()
     memory = PeakMemory()
@@ -43,7 +43,7 @@ def main(key, mode, dtype, shape):
 
 def _peak(memory, measured, step, operands_mib):
     if measured.is_traced:
-        step()  # memory that the compiler keeps is counted, what it frees is not
+        step()  # not what the compiler takes, but what it leaves behind is counted
     return memory.mib(step, operands_mib)
 
 

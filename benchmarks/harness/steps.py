@@ -1,13 +1,13 @@
-"""One form of a network, as the benchmarks run it."""
+"""What a form of a network is to the benchmarks."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
 class Step(NamedTuple):
-    """`run()` does one step; `values()`, to be called first, also returns its results.
+    """`run()` does it once; `values()`, to be called first, also tells what came out.
 
-    They are float32 arrays: [logits] of inference, [loss, gradient norm] of training,
+    Arrays in float32: of inference [logits], of training [loss, gradient norm], both
     before the update.
     """
 

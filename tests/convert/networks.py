@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pytest
 
 from keras_nonlocal.convert.targets import find_targets
 
@@ -69,7 +68,9 @@ class TorchNetwork:
         scaled=True,
         groups=(),
     ):
-        self.torch = pytest.importorskip("torch")
+        import torch
+
+        self.torch = torch
         self.weights = {name: self.torch.tensor(x) for name, x in state.items()}
         self.spell = spell
         self.pool1 = pool1

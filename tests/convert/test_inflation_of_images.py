@@ -40,6 +40,7 @@ def distance(features, expected):
     return np.abs(features - expected).max((0, 2, 3, 4)) / np.abs(expected).max()
 
 
+@pytest.mark.backends
 def test_every_frame_of_a_c2d_is_the_image(image_state):
     model = C2D(50, 5, (4, 40, 40, 3), non_local=5, **SMALL)
     report = load_weights(model, image_state)
@@ -52,6 +53,7 @@ def test_every_frame_of_a_c2d_is_the_image(image_state):
         np.testing.assert_array_equal(features[stage], first)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("temporal_kernel", ["3x1x1", "3x3x3"])
 def test_an_i3d_sees_the_image_away_from_the_ends_of_the_clip(
     image_state, temporal_kernel

@@ -233,8 +233,10 @@ def test_arrays_of_anything_else_do_not_fit(model, state, array, message):
     check_refused(model, state | {"head.projection.bias": array}, message)
 
 
+@pytest.mark.backends
 def test_pytorchs_own_tensors_load(model, state):
-    torch = pytest.importorskip("torch")
+    import torch
+
     content = {
         name: torch.nn.Parameter(torch.tensor(x).bfloat16())
         for name, x in state.items()

@@ -51,6 +51,7 @@ def assert_logits(model, network):
     assert expected.std() > 0.1
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("name", VIDEO_SOURCES)
 def test_logits_are_the_projects(name):
     spell, options = VIDEO_SOURCES[name]
@@ -97,6 +98,7 @@ def test_caffe2_blobs_with_what_training_saves():
     assert len(report.ignored) == len(state) + 2
 
 
+@pytest.mark.backends
 def test_caffe2_blobs_of_pyslowfasts_zoo_keep_its_convention():
     model = build("pyslowfast", C2D, depth=14, non_local={"res3": [0]})
     state = draw_state(model, spelling.video_nonlocal_net)
@@ -111,6 +113,7 @@ def affine(state):
     return {n: x for n, x in state.items() if not n.endswith(("_rm", "_riv"))}
 
 
+@pytest.mark.backends
 def test_affine_blobs_are_normalisation_by_nothing():
     options = {"normalization": None, "res3": {"group_size": 2}}
     model = build("video_nonlocal_net", clip=(8, 48, 48, 3), non_local_options=options)
@@ -127,6 +130,7 @@ def test_affine_blobs_are_normalisation_by_nothing():
     assert_logits(model, network)
 
 
+@pytest.mark.backends
 def test_affine_blobs_fit_a_model_that_normalises_after_w_z():
     options = {"res3": {"group_size": 4}}
     clip = (8, 48, 48, 3)
@@ -193,6 +197,7 @@ def test_parts_that_make_no_whole_are_refused(parts):
         load_weights(model, state)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize(
     "mode", ["gaussian", "embedded_gaussian", "dot_product", "concatenation"]
 )
@@ -313,6 +318,7 @@ def test_the_bias_that_mmaction2_has_not_is_zero():
     assert (numpy(bias) == 0).all()
 
 
+@pytest.mark.backends
 def test_c2d_of_mmaction2_has_kernels_for_images():
     spell, _ = VIDEO_SOURCES["mmaction2"]
     model = build("mmaction2", C2D, non_local=0)
@@ -323,6 +329,7 @@ def test_c2d_of_mmaction2_has_kernels_for_images():
     assert_logits(model, TorchNetwork(state, spell, UNPADDED))
 
 
+@pytest.mark.backends
 def test_aliases_of_gluoncv_are_equal_and_ignored():
     spell, options = VIDEO_SOURCES["gluoncv"]
     model = build("gluoncv", clip=(16, 48, 48, 3), stem="32x2")

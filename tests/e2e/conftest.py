@@ -1,4 +1,4 @@
-"""Runs the command line in processes, as a user does."""
+"""The command line, run as a user runs it."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Single rows of the attention map."""
+"""Some rows of the attention map, without the rest of it."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Convolutions in graphs with maps of dynamic size."""
+"""Convolutions in graphs that do not know the sizes of their maps."""
 
 import keras
 import numpy as np

@@ -443,7 +443,8 @@ def test_bfloat16_networks_can_be_exported_in_float32(tmp_path, mixed_bfloat16):
 
 
 def test_warm_up_requests_can_be_replayed(loaded, export_dir):
-    logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    from tensorflow_serving.apis import prediction_log_pb2 as logs
+
     path = export_dir / "1" / "assets.extra" / "tf_serving_warmup_requests"
     (record,) = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
     request = logs.PredictionLog.FromString(record).predict_log.request

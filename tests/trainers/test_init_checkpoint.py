@@ -11,6 +11,7 @@ import yaml
 from keras_nonlocal.convert import convert_file
 from keras_nonlocal.convert.keras_file import write_keras_file
 from tests.convert import spelling
+from tests.convert.files import samples
 from tests.convert.networks import draw_state
 from tests.convert.test_keras_resnet import randomize, weights
 from trainers.core import checkpoints
@@ -63,12 +64,8 @@ def save(model, path):
     elif path.suffix == ".h5":
         model.save_weights(path)
     elif path.suffix == ".pyth":
-        import torch
-
         state = draw_state(model, spelling.pyslowfast)
-        torch.save(
-            {"model_state": {k: torch.tensor(x) for k, x in state.items()}}, path
-        )
+        path.write_bytes(samples.torch_zip(state))
     else:
         optimizer = keras.optimizers.SGD(momentum=0.9, name="optimizer")
         optimizer.build(model.trainable_variables)
@@ -113,7 +110,6 @@ def test_other_classes_leave_the_classifier_new(trained, name, tmp_path):
 
 
 def test_networks_of_other_projects_are_a_start(trained, tmp_path, capsys):
-    pytest.importorskip("torch")
     path = save(trained, tmp_path / "checkpoint.pyth")
     model = started(path)
     state = draw_state(model, spelling.pyslowfast)
@@ -150,7 +146,7 @@ def test_paths_are_as_they_were_given(trained, tmp_path):
     assert str(caught.value).count(f"{folder}/d: ") == 1
 
 
-def test_a_quoted_argument_is_not_taken_for_advice():
+def test_an_argument_in_quotes_is_no_advice():
     text = "'depth=3/x' and a/stem=y; model.h5: take depth=14 (skip_head=True)"
     expected = (
         "'depth=3/x' and a/stem=y; model.h5: take task.model.depth=14 "
@@ -184,7 +180,7 @@ def test_added_blocks_leave_the_outputs_as_they_were(trained, name, tmp_path, ca
     assert "checked to change nothing: res3_0_nonlocal, res4_0_nonlocal" in log
 
 
-def test_added_blocks_that_change_the_network_are_refused(trained, tmp_path):
+def test_added_blocks_that_are_no_identities_are_refused(trained, tmp_path):
     path = save(trained, tmp_path / "model.keras")
     options = {"normalization_options": {"gamma_initializer": "ones"}}
     model = {"non_local": {"res3": [0]}, "non_local_options": options}
@@ -228,7 +224,6 @@ def saved_with_pixels(trained, kind, tmp_path):
 
 @pytest.mark.parametrize("kind", ["pyslowfast", "model_dir", "converted"])
 def test_pixels_are_those_that_the_weights_need(trained, kind, tmp_path, capsys):
-    pytest.importorskip("torch")
     path = saved_with_pixels(trained, kind, tmp_path)
     rounded = {"mean": [114.7501] * 3, "std": [57.375] * 3}
     started(path)
@@ -254,7 +249,7 @@ def test_converted_networks_of_bgr_see_rgb(trained, tmp_path, capsys):
         started(tmp_path / "bgr.keras")
 
 
-def test_damaged_pixels_are_reported(trained, tmp_path):
+def test_damaged_pixels_are_told_of(trained, tmp_path):
     pixels = {"color": "RGB", "mean": "grey", "std": [1.0, 1.0]}
     metadata = {"architecture": {"non_local": None}, "preprocessing": pixels}
     write_keras_file(trained, tmp_path / "bad.keras", metadata)

@@ -235,9 +235,11 @@ def test_parameters_of_early_torch(read):
     np.testing.assert_array_equal(content["fc.bias"], array, strict=True)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("new", [True, False])
 def test_files_of_torch(new, tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
+
     network = torch.nn.Sequential(torch.nn.Conv3d(3, 4, 1), torch.nn.BatchNorm3d(4))
     optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
     network(torch.ones(2, 3, 2, 2, 2)).sum().backward()
@@ -291,9 +293,11 @@ def test_files_of_torch(new, tmp_path):
     }
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("protocol", range(6))
 def test_tensors_pickled_without_torch_save(protocol, read):
-    torch = pytest.importorskip("torch")
+    import torch
+
     weight = torch.arange(6.0).reshape(2, 3)
     data = pickle.dumps({"weight": weight.t(), "bias": weight[0]}, protocol)
     content = read(data).content
@@ -313,8 +317,10 @@ def test_torch_files_without_checksums(read):
     assert_same_weights(read(bytes(data)).content["model_state"], arrays)
 
 
+@pytest.mark.backends
 def test_torch_writes_files_without_checksums(tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
+
     torch.serialization.set_crc32_options(False)
     try:
         torch.save({"x": torch.arange(5.0)}, tmp_path / "x.pt")
