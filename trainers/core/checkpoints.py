@@ -10,9 +10,9 @@ import pathlib
 import re
 from collections.abc import Iterable, Mapping
 
-import keras
 import tensorflow as tf
 
+from keras_nonlocal.convert import CheckpointError, load_weights
 from trainers.core.errors import UserError
 from trainers.core.yaml_io import write_json
 
@@ -70,7 +70,7 @@ def restore_model(model, source: str):
     """Restores the model alone.
 
     Args:
-        model: Built Keras model.
+        model: Built Keras model; a C2D or I3D for Keras files.
         source: Checkpoint prefix, a folder with checkpoints, a `.keras` or a
             `.weights.h5` file.
 
@@ -78,13 +78,10 @@ def restore_model(model, source: str):
         UserError: No such file, or one of another model; names the variables that
             differ.
     """
-    variables = by_path(model.variables)
-    if source.endswith(".keras"):
-        _restore_keras(variables, source)
-    elif source.endswith(".weights.h5"):
-        _restore_h5(model, source)
+    if source.endswith((".keras", ".weights.h5")):
+        _restore_file(model, source)
     else:
-        _restore_prefix(variables, find(source))
+        _restore_prefix(by_path(model.variables), find(source))
 
 
 def read_model(prefix: str) -> dict:
@@ -120,28 +117,18 @@ def _damaged(prefix: str, error) -> UserError:
     )
 
 
-def _restore_keras(variables, source: str):
-    _require_file(source)
+def _restore_file(model, source: str):
+    """Reads the file without building the model in it, which may hold any code."""
     try:
-        loaded = by_path(keras.models.load_model(source, compile=False).variables)
-    except Exception as error:
-        raise UserError(f"{source}: not a readable .keras file: {error}") from error
-    _check_shapes(_shapes_of(variables), _shapes_of(loaded), source)
-    for path, variable in variables.items():
-        variable.assign(loaded[path])
-
-
-def _restore_h5(model, source: str):
-    _require_file(source)
-    try:
-        model.load_weights(source)
-    except Exception as error:
-        raise UserError(f"{source}: weights of another model: {error}") from error
-
-
-def _require_file(source: str):
-    if not pathlib.Path(source).is_file():
-        raise UserError(f"No such checkpoint: {source}")
+        report = load_weights(model, source, source="keras_nonlocal")
+    except CheckpointError as error:
+        raise UserError(str(error)) from error
+    if report.new:
+        raise UserError(
+            f"The checkpoint {source} is of another model: it has no weights for "
+            f"{', '.join(report.new[:8])}. Build the model with the config that it "
+            "was trained with (its params.yaml)."
+        )
 
 
 def find(source: str) -> str:

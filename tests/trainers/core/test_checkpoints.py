@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_nonlocal.models import C2D
 from tests.trainers.core import toy_task
 from trainers.core import checkpoints
 from trainers.core.errors import UserError
@@ -67,17 +68,58 @@ def test_a_model_is_restored_without_its_optimizer(model, tmp_path):
     assert checkpoints.step_of(prefix) == 7
 
 
+def network(num_classes=3, **options):
+    options = {"width": 4, "dropout_rate": 0.5} | options
+    return C2D(14, num_classes, (4, 32, 32, 3), **options)
+
+
+def save_keras(model, path):
+    model.save(path) if path.suffix == ".keras" else model.save_weights(path)
+    return str(path)
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
-def test_keras_files_restore_a_model(model, tmp_path, suffix):
-    randomize(model.trainable_variables)
-    path = str(tmp_path / f"model{suffix}")
-    model.save(path) if suffix == ".keras" else model.save_weights(path)
-    other = toy_task.ToyTask(toy_task.ToyTaskConfig(dropout_rate=0.5)).build_model()
-    checkpoints.restore_model(other, path)
-    for old, new in zip(
-        model.trainable_variables, other.trainable_variables, strict=True
-    ):
-        np.testing.assert_array_equal(old.numpy(), new.numpy())
+def test_keras_files_restore_a_network(tmp_path, suffix):
+    trained, other = network(), network()
+    weights = [*trained.trainable_variables, *trained.non_trainable_variables]
+    randomize(v for v in weights if "seed_generator" not in v.path)
+    checkpoints.restore_model(other, save_keras(trained, tmp_path / f"model{suffix}"))
+    for old, new in zip(trained.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(old.numpy(), new.numpy(), new.path)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"num_classes": 5}, "3 classes, not 5"),
+        ({"non_local": {"res3": [0]}}, "is of another model: .*res3_0_nonlocal"),
+    ],
+)
+def test_keras_files_of_another_network_are_refused(tmp_path, suffix, options, message):
+    path = save_keras(network(), tmp_path / f"model{suffix}")
+    other = network(**options)
+    with pytest.raises(UserError, match=f"(?s)model{suffix}.*{message}"):
+        checkpoints.restore_model(other, path)
+
+
+def test_no_code_in_a_keras_file_is_run(tmp_path):
+    """A Lambda holds code, which Keras may be set to run."""
+    trained = network()
+    canary = tmp_path / "canary"
+
+    def touch(x, path=str(canary)):
+        open(path, "w").close()
+        return x
+
+    path = tmp_path / "model.keras"
+    outputs = keras.layers.Lambda(touch)(trained.output)
+    keras.Model(trained.input, outputs).save(path)
+    canary.unlink()
+    checkpoints.restore_model(network(), str(path))
+    assert not canary.exists()
+    keras.models.load_model(path, safe_mode=False)
+    assert canary.exists()  # else this proves nothing
 
 
 def test_another_model_is_refused_by_variable_and_shape(model, tmp_path):
