@@ -2,7 +2,8 @@
 
 A griffe extension, named in mkdocs.yml. Google style indents what is under a heading;
 here the doctest under "Example:" is not indented, and "Call arguments:" is a heading
-that Google style does not have, and "Returns:" has a text without a type before it.
+that Google style does not have, "Returns:" has a text without a type before it, and
+several arguments may share a description.
 """
 
 import re
@@ -13,6 +14,7 @@ import griffe
 _EXAMPLE = re.compile(r"^Example:\n((?:.+\n?)+)", re.M)
 _CALL_ARGUMENTS = re.compile(r"^Call arguments:\n((?: +.+\n?|\n(?= ))+)", re.M)
 _RETURNS = re.compile(r"^Returns:\n((?: +.+\n?|\n(?= ))+)", re.M)
+_NAMES = re.compile(r"^( +(?:\w+, )*\w+,)\n +((?:\w+, )*\w+: )", re.M)
 _PRODUCT = re.compile(r"(?<=\w)\*(?=\w)")  # N*M is not the start of emphasis
 
 
@@ -27,6 +29,7 @@ class KerasDocstrings(griffe.Extension):
 def to_google_style(text):
     """The docstring with headings that griffe's parser for Google style accepts."""
     text = _PRODUCT.sub(r"\\*", text)
+    text = _NAMES.sub(r"\1 \2", text)
     text = _CALL_ARGUMENTS.sub(lambda found: _call_arguments(found[1]), text)
     text = _RETURNS.sub(
         lambda found: "**Returns:**\n\n" + textwrap.dedent(found[1]), text

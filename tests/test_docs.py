@@ -58,6 +58,14 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
         assert tuple(names["scores"].shape) == (2, 1568, 392)
 
 
+def test_blocks_for_other_projects_compile():
+    """Blocks marked `py`, not `python`, need PySlowFast, mmaction2 or GluonCV."""
+    for page in PAGES:
+        for code in blocks(PAGES[page], "py"):
+            assert re.search("slowfast|mmaction|gluoncv", code)
+            compile(code, page, "exec")
+
+
 def test_the_readme_is_a_front_page():
     assert PAGES["README.md"].count("\n") <= 180
 
@@ -108,8 +116,10 @@ def experiment(overrides, files=()):
 
 def check_make(words):
     makefile = (ROOT / "Makefile").read_text()
-    for target in words:
-        assert re.search(rf"^{target}:", makefile, flags=re.M)
+    for word in words:  # TARGET or VARIABLE=value
+        name, is_variable, _ = word.partition("=")
+        end = r" \?=" if is_variable else ":"
+        assert re.search(rf"^{name}{end}", makefile, flags=re.M)
 
 
 def check_pip(words):
