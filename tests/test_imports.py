@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib.util
 import pathlib
 
 import pytest
@@ -21,8 +22,9 @@ def modules(folder):
     }
 
 
-def imports(path):
+def imports(name, path):
     """(module, name or None) of every import that is run, also within functions."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -31,8 +33,9 @@ def imports(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}: a relative import"
-            yield from ((node.module, alias.name) for alias in node.names)
+            relative = "." * node.level + (node.module or "")
+            module = importlib.util.resolve_name(relative, package)
+            yield from ((module, alias.name) for alias in node.names)
 
 
 def graph(found):
@@ -41,7 +44,7 @@ def graph(found):
     for name, path in found.items():
         targets = (
             f"{module}.{item}" if f"{module}.{item}" in found else module
-            for module, item in imports(path)
+            for module, item in imports(name, path)
         )
         edges[name] = {t for t in targets if t in found and t != name}
     return edges
@@ -60,3 +63,12 @@ def test_a_circle_is_found(tmp_path):
     edges = graph({name: tmp_path / f"{name}.py" for name in "ab"})
     with pytest.raises(graphlib.CycleError, match="'a', 'b', 'a'|'b', 'a', 'b'"):
         graphlib.TopologicalSorter(edges).prepare()
+
+
+def test_relative_imports_are_followed(tmp_path):
+    (tmp_path / "__init__.py").write_text("from .a import f\n")
+    (tmp_path / "a.py").write_text("from . import b\n")
+    (tmp_path / "b.py").write_text("")
+    paths = {"p": "__init__.py", "p.a": "a.py", "p.b": "b.py"}
+    edges = graph({name: tmp_path / file for name, file in paths.items()})
+    assert edges == {"p": {"p.a"}, "p.a": {"p.b"}, "p.b": set()}

@@ -43,8 +43,8 @@ def test_every_stage_is_measured(videos):
 def test_broken_videos_end_it_by_name(videos):
     data = data_config(videos)
     index = load_index(data)
-    for record in index.records:
-        with open(record.path, "w") as file:
+    for video in index.videos:
+        with open(video.path, "w") as file:
             file.write("no video")
     with pytest.raises(ValueError, match="could be decoded|could not be decoded"):
         input_benchmark.measure(index, data, CLIP, 0, seconds=0.1)
