@@ -318,7 +318,7 @@ def run(*args, cwd=ROOT):
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,  # imports are slow on a busy machine
     )
 
 
