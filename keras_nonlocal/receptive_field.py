@@ -1,4 +1,4 @@
-"""Where the positions of a feature map lie in the input of the network."""
+"""Positions of a feature map in the coordinates of the network's input."""
 
 import dataclasses
 
@@ -11,9 +11,8 @@ _WINDOWS = ("kernel_size", "pool_size")
 class Grid:
     """The positions of a feature map, in coordinates of the input.
 
-    Along each axis position i is centred on `start + stride * i`, where input
-    pixel (or frame) k has its centre at k. A whole number is the middle of a
-    pixel, 0.5 the border between the first and the second.
+    Along each axis position i is centred on `start + stride * i`, where the centre of
+    input pixel (or frame) k is k: 0.5 is the border between the first and the second.
 
     Attributes:
         shape: Positions along each axis: `(T, H, W)`, `(H, W)` or `(L,)`.
@@ -38,19 +37,15 @@ class Grid:
         return int(np.ravel_multi_index(index, self.shape))
 
     def pooled(self, sizes) -> "Grid":
-        """The grid behind a pooling, without padding, of `sizes` by `sizes`."""
+        """The grid after a pooling with windows and strides of `sizes`, unpadded."""
         steps = [Step(size, size, 0) for size in sizes]
-        return _advance(self, steps)._replace_shape(
-            n // size for n, size in zip(self.shape, sizes, strict=True)
-        )
-
-    def _replace_shape(self, shape):
-        return dataclasses.replace(self, shape=tuple(shape))
+        shape = tuple(n // size for n, size in zip(self.shape, sizes, strict=True))
+        return dataclasses.replace(_advance(self, steps), shape=shape)
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """Along one axis: a window of `extent`, moved by `stride`, behind `padding`.
+    """Along one axis: a window of `extent`, moved by `stride`, after `padding`.
 
     Output position i is centred on input position
     `stride * i - padding + (extent - 1) / 2`.
@@ -75,22 +70,20 @@ def feature_grid(tensor, shape, input_shape) -> Grid:
         start' = start + stride * ((extent - 1) / 2 - padding)
         stride' = stride * layer's stride
 
-    for every convolution, pooling and padding. Through any other layer that
-    changes the size (resizing, cropping, a nested model) the map is taken to
-    cover the same area in equal cells. Where branches meet, the first is
-    followed: in a residual block both give the same centres.
+    for every convolution, pooling and padding. Any other layer that changes the size
+    (resizing, cropping, a nested model) is assumed to cover the same area in equal
+    cells. Of several inputs of a layer the first is followed: in a residual block both
+    give the same centres.
 
     Args:
         tensor: Symbolic tensor, `(batch, *axes, channels)`, such as `layer.input`.
         shape: Its size along `axes`.
         input_shape: The input's.
     """
-    steps = list(_path(tensor, len(shape)))
-    axes = range(len(shape))
     grid = Grid(tuple(input_shape), (0.0,) * len(shape), (1.0,) * len(shape))
-    for step in reversed(steps):
-        grid = _advance(grid, [step[axis] for axis in axes])
-    return grid._replace_shape(shape)
+    for steps in reversed(list(_path(tensor, len(shape)))):
+        grid = _advance(grid, steps)
+    return dataclasses.replace(grid, shape=tuple(shape))
 
 
 def _advance(grid, steps):
@@ -104,23 +97,18 @@ def _advance(grid, steps):
 def _path(tensor, num_axes):
     """Steps per axis of each layer that leads to a tensor, the last first."""
     while True:
-        layer = tensor._keras_history.operation
-        before = _inputs(layer, tensor)
-        if not before:
+        layer, node, _ = tensor._keras_history
+        inputs = layer._inbound_nodes[node].input_tensors
+        if not inputs:
             return
-        before = next((t for t in before if len(t.shape) == num_axes + 2), None)
+        before = next((t for t in inputs if len(t.shape) == num_axes + 2), None)
         if before is None:
             raise ValueError(
                 f"Layer '{layer.name}' has no input of rank {num_axes + 2}: positions "
-                "behind it cannot be traced to the input of the model."
+                "after it cannot be traced to the input of the model."
             )
         yield _steps(layer, before.shape[1:-1], tensor.shape[1:-1])
         tensor = before
-
-
-def _inputs(layer, tensor):
-    node = layer._inbound_nodes[tensor._keras_history.node_index]
-    return node.input_tensors
 
 
 def _steps(layer, before, after):
@@ -129,26 +117,19 @@ def _steps(layer, before, after):
             f"Layer '{layer.name}' has data_format='channels_first'; only "
             "'channels_last' models can be traced to their input."
         )
-    extents = _window(layer)
-    if extents is not None and hasattr(layer, "strides"):
-        return _window_steps(layer, extents, before)
+    names = [name for name in _WINDOWS if hasattr(layer, name)]
+    transposed = "Transpose" in type(layer).__name__
+    if names and hasattr(layer, "strides") and not transposed:
+        return _window_steps(layer, getattr(layer, names[0]), before)
     if type(layer).__name__.startswith("ZeroPadding"):
         return _padding_steps(layer, len(before))
     return [_resize_step(n, m) for n, m in zip(before, after, strict=True)]
 
 
-def _window(layer):
-    if "Transpose" in type(layer).__name__:
-        return None
-    return next(
-        (getattr(layer, name) for name in _WINDOWS if hasattr(layer, name)), None
-    )
-
-
 def _window_steps(layer, extents, sizes):
     dilations = getattr(layer, "dilation_rate", (1,) * len(sizes))
     extents = [(n - 1) * d + 1 for n, d in zip(extents, dilations, strict=True)]
-    # The layers of C2D and I3D say what they pad; Keras's say how.
+    # Layers of keras_nonlocal have the widths of their padding, Keras's its kind.
     pads = getattr(layer, "pad", None) or [
         _padding(layer.padding, *axis)
         for axis in zip(sizes, extents, layer.strides, strict=True)
@@ -157,12 +138,12 @@ def _window_steps(layer, extents, sizes):
 
 
 def _padding(kind, size, extent, stride):
-    """Positions put before the first one; "same" puts the smaller half there."""
+    """Positions added before the first one: of "same" the smaller half."""
     if kind == "valid":
         return 0
     if kind == "causal":
         return extent - 1
-    if size is None:  # as if the stride divided it
+    if size is None:  # assumed to be a multiple of the stride
         return max(extent - stride, 0) // 2
     return max((-(-size // stride) - 1) * stride + extent - size, 0) // 2
 

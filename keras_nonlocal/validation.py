@@ -1,6 +1,14 @@
-"""Argument checks that several modules share: say what, where, and the nearest fix."""
+"""Argument checks that several modules share."""
 
 import difflib
+
+
+def invalid_argument(argument, value, expected, *, owner):
+    """The `ValueError` for an argument of the function or class `owner`."""
+    return ValueError(
+        f"Invalid value for argument `{argument}` of {owner}. Expected {expected}. "
+        f"Received: {argument}={value!r}."
+    )
 
 
 def check_choice(argument, value, choices, *, owner):
@@ -9,17 +17,12 @@ def check_choice(argument, value, choices, *, owner):
         return
     nearest = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(
-        f"Invalid value for argument `{argument}` of {owner}. Expected one of "
-        f"{tuple(choices)}. Received: {argument}={value!r}.{hint}"
-    )
+    expected = f"one of {tuple(choices)}"
+    error = invalid_argument(argument, value, expected, owner=owner)
+    raise ValueError(f"{error}{hint}")
 
 
 def check_positive_int(argument, value, *, owner):
     """Raises a `ValueError` unless `value` is an int above zero."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return
-    raise ValueError(
-        f"Invalid value for argument `{argument}` of {owner}. Expected a positive "
-        f"integer. Received: {argument}={value!r}."
-    )
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        raise invalid_argument(argument, value, "a positive integer", owner=owner)

@@ -1,4 +1,4 @@
-"""What a non-local block attends to, drawn over the frames (paper, Fig. 3).
+"""Attention of a non-local block, drawn over the frames (paper, Fig. 3).
 
 maps = attention_maps(model, clips, "res3_1_nonlocal")
 query = maps.queries.nearest(3, 40, 60)  # frame 3, row 40, column 60
@@ -16,7 +16,6 @@ import numpy as np
 from keras import ops
 
 from keras_nonlocal.layers import BaseNonLocal, TokenGroups
-from keras_nonlocal.ops import KEY_POOL_SIZE
 from keras_nonlocal.receptive_field import Grid, feature_grid
 
 _GAP = 4  # pixels between frames
@@ -26,13 +25,12 @@ class AttentionMaps(NamedTuple):
     """Attention of one non-local block, and where its positions lie.
 
     Attributes:
-        scores: f(x_i, x_j) / C(x), `(B, N, M)`, or `(B, K, M)` for K positions
-            asked for; 0 for pairs that `scope` or `group_size` keep apart.
+        scores: f(x_i, x_j) / C(x), `(B, N, M)`, or `(B, K, M)` for K `positions`;
+            0 for pairs that `scope` or `group_size` exclude.
         queries: `Grid` of the N positions i, in frames and pixels of the clip.
-        keys: `Grid` of the M positions j; where keys are pooled, the centre of a
-            key is the centre of the four positions that it came from.
-        rows: Numbers of the queries that the rows of `scores` are of: all N, or
-            those nearest to the positions asked for.
+        keys: `Grid` of the M positions j; a pooled key has the centre of the four
+            positions that it was pooled from.
+        rows: Numbers of the queries in the rows of `scores`.
     """
 
     scores: np.ndarray
@@ -42,7 +40,7 @@ class AttentionMaps(NamedTuple):
 
 
 def attention_maps(model, clips, layer_name, positions=None) -> AttentionMaps:
-    """Runs a model up to a non-local block and returns whom it attends to.
+    """Runs a model up to a non-local block and returns the block's attention.
 
     Args:
         model: Functional or Sequential `keras.Model` on channels-last inputs with
@@ -51,17 +49,16 @@ def attention_maps(model, clips, layer_name, positions=None) -> AttentionMaps:
             blocks of fewer axes.
         layer_name: Name of the block, such as `"res3_1_nonlocal"`.
         positions: None for all queries, or a list of `(t, y, x)` in frames and
-            pixels: only the rows of the queries nearest to them are computed, so
-            that maps are no limit (but for blocks with a `scope` or `group_size`).
-            `rows` of the result says which they are.
+            pixels: only the rows of the nearest queries are computed (of blocks
+            without `scope` and `group_size`). They are in `rows` of the result.
 
     Returns:
         `AttentionMaps`: scores, queries, keys. Memory grows as B*N*M, or as B*K*M
         for K positions.
 
     Raises:
-        ValueError: No such layer; not a non-local block; called more than once;
-            behind layers whose positions cannot be traced to the input.
+        ValueError: No non-local block of this name; one that is called more than
+            once, or behind layers that cannot be traced to the input.
 
     Example:
     >>> model = C2D(14, 2, (8, 64, 64, 3), width=8, non_local={"res3": [0]})
@@ -74,31 +71,11 @@ def attention_maps(model, clips, layer_name, positions=None) -> AttentionMaps:
     features = _up_to(model, layer)(clips, training=False)
     shape = tuple(features.shape[1:-1])
     queries = feature_grid(layer.input, shape, clips.shape[1:-1])
-    keys = queries.pooled(_pool_sizes(layer, len(shape)))
+    keys = queries.pooled(layer.key_pool_sizes(len(shape)))
     rows = None if positions is None else _nearest(queries, positions)
     scores = _rows_of_scores(layer, features, rows, queries, keys)
     rows = np.arange(scores.shape[1]) if rows is None else rows
     return AttentionMaps(scores, queries, keys, rows)
-
-
-def _nearest(queries, positions):
-    points = np.asarray(positions, float)
-    if points.ndim != 2 or len(points) == 0 or points.shape[1] != len(queries.shape):
-        axes = ("t", "y", "x")[-len(queries.shape) :]
-        raise ValueError(
-            f"Expected `positions` as a list of ({', '.join(axes)}), in frames and "
-            f"pixels. Received: positions={positions!r}."
-        )
-    return np.array([queries.nearest(*point) for point in points])
-
-
-def _rows_of_scores(layer, features, rows, queries, keys):
-    options = {"training": False, "return_attention_scores": True}
-    if layer.scope == "spacetime" and layer.group_size is None:
-        return ops.convert_to_numpy(layer(features, query_indices=rows, **options)[1])
-    scores = ops.convert_to_numpy(layer(features, **options)[1])  # groups are small
-    scores = _scatter(scores, layer, queries, keys)
-    return scores if rows is None else scores[:, rows]
 
 
 def top_connections(scores, query, k=20):
@@ -126,8 +103,8 @@ def top_connections(scores, query, k=20):
             "Expected `scores` of one clip, (queries, keys). Received shape "
             f"{scores.shape}; take one clip with scores[0]."
         )
-    for name, value, end in (("query", query, len(scores)), ("k - 1", k - 1, None)):
-        end = scores.shape[1] if end is None else end
+    ranges = (("query", query, len(scores)), ("k - 1", k - 1, scores.shape[1]))
+    for name, value, end in ranges:
         if not 0 <= value < end:
             raise ValueError(f"Expected 0 <= {name} < {end}. Received: {value}.")
     keys = np.argsort(-scores[query], kind="stable")[:k]
@@ -137,8 +114,7 @@ def top_connections(scores, query, k=20):
 def draw_arrows(frames, source, targets, weights=None, *, axes=None):
     """Frames in a row, with arrows from one position to others, as in Fig. 3.
 
-    A position between two frames (behind a stride in time) is drawn in the
-    earlier one.
+    A position between two frames (after a stride in time) is drawn in the earlier.
 
     Args:
         frames: Images `(T, H, W, 3)`, uint8, or floats in [0, 1].
@@ -146,14 +122,14 @@ def draw_arrows(frames, source, targets, weights=None, *, axes=None):
         targets: `(k, 3)`, the same of the keys.
         weights: `(k,)`; stronger connections are drawn more opaque. None: all
             alike.
-        axes: `matplotlib.axes.Axes` to draw in. None: those of a new figure.
+        axes: `matplotlib.axes.Axes`. None: those of a new figure.
 
     Returns:
         `matplotlib.figure.Figure`; save it with `savefig`.
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: Arguments of other shapes; a position outside the frames.
+        ValueError: Wrong shapes; a position outside the frames.
 
     Example:
     >>> frames = np.zeros((8, 64, 64, 3), "uint8")
@@ -182,6 +158,26 @@ def strip_coordinates(points, frame_width):
 # === Attention maps ===
 
 
+def _nearest(queries, positions):
+    points = np.asarray(positions, float)
+    if points.ndim != 2 or len(points) == 0 or points.shape[1] != len(queries.shape):
+        axes = ("t", "y", "x")[-len(queries.shape) :]
+        raise ValueError(
+            f"Expected `positions` as a list of ({', '.join(axes)}), in frames and "
+            f"pixels. Received: positions={positions!r}."
+        )
+    return np.array([queries.nearest(*point) for point in points])
+
+
+def _rows_of_scores(layer, features, rows, queries, keys):
+    options = {"training": False, "return_attention_scores": True}
+    if layer.scope == "spacetime" and layer.group_size is None:
+        return ops.convert_to_numpy(layer(features, query_indices=rows, **options)[1])
+    scores = ops.convert_to_numpy(layer(features, **options)[1])  # groups are small
+    scores = _scatter(scores, layer, queries, keys)
+    return scores if rows is None else scores[:, rows]
+
+
 def _non_local_layer(model, name):
     blocks = [x.name for x in model.layers if isinstance(x, BaseNonLocal)]
     if name not in blocks:
@@ -199,25 +195,19 @@ def _non_local_layer(model, name):
 
 
 def _up_to(model, layer):
-    """The part of a model that makes the input of a layer."""
+    """The part of a model that computes the input of a layer."""
     try:
         inputs, features = model.inputs, layer.input
     except AttributeError as error:
         raise ValueError(
-            f"'{model.name}' has no graph that leads to '{layer.name}' in one way: "
-            "expected a functional or Sequential model, already built, that calls "
-            f"this layer once ({error})"
+            f"Expected '{model.name}' to be a functional or Sequential model, already "
+            f"built, that calls layer '{layer.name}' once ({error})"
         ) from error
     return keras.Model(inputs[0] if len(inputs) == 1 else inputs, features)
 
 
-def _pool_sizes(layer, rank):
-    size = KEY_POOL_SIZE if layer.pools_keys else 1
-    return (1, size, size) if rank == 3 else (size,) * rank
-
-
 def _scatter(scores, layer, queries, keys):
-    """Scores within groups to one matrix per clip, `(B, N, M)`."""
+    """Scores within groups as one matrix per clip, `(B, N, M)`."""
     if scores.ndim == 3:
         return scores
     rows, columns = (_groups(grid.shape, layer) for grid in (queries, keys))
@@ -254,15 +244,20 @@ def _check_points(frames, points):
 
 def _new_axes(frames_shape):
     """Axes that fill a new figure, in the proportions of the frames in a row."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Drawing needs matplotlib: pip install matplotlib (or the [train] extra "
+            "of keras_nonlocal)."
+        ) from error
     num_frames, height, width = frames_shape[:3]
-    figure = _figure_class()(
-        figsize=(12, 12 * height / _strip_width(num_frames, width))
-    )
+    figure = Figure(figsize=(12, 12 * height / _strip_width(num_frames, width)))
     return figure.add_axes((0, 0, 1, 1))
 
 
 def _show_strip(axes, frames):
-    """Frames side by side, in axes that count their pixels."""
+    """Frames side by side, in axes whose unit is a pixel."""
     num_frames, height, width = frames.shape[:3]
     for t, frame in enumerate(frames):
         left = t * (width + _GAP) - 0.5
@@ -277,27 +272,6 @@ def _strip_width(num_frames, width):
 
 
 def _add_arrow(axes, start, end, weight):
-    axes.annotate(
-        "",
-        xy=end,
-        xytext=start,
-        arrowprops={
-            "arrowstyle": "-|>",
-            "color": "gold",
-            "alpha": 0.25 + 0.75 * float(weight),
-            "linewidth": 1.5,
-            "shrinkA": 0,
-            "shrinkB": 0,
-        },
-    )
-
-
-def _figure_class():
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Drawing needs matplotlib: pip install matplotlib (or the [train] extra "
-            "of keras_nonlocal)."
-        ) from error
-    return Figure
+    style = {"arrowstyle": "-|>", "color": "gold", "linewidth": 1.5}
+    style |= {"alpha": 0.25 + 0.75 * float(weight), "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", xy=end, xytext=start, arrowprops=style)

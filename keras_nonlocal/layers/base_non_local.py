@@ -1,5 +1,6 @@
 """The logic that NonLocal1D, 2D, 3D and NonLocalBlock share."""
 
+import inspect
 import math
 
 import keras
@@ -18,6 +19,13 @@ from keras_nonlocal.layers.projections import (
 from keras_nonlocal.layers.token_groups import TokenGroups
 from keras_nonlocal.ops import KEY_POOL_SIZE, attention_scores, spatial_max_pool
 from keras_nonlocal.ops.pairwise import PAIRWISE
+
+# By what the names of arguments end with.
+_SERIALIZERS = {
+    "initializer": keras.initializers.serialize,
+    "regularizer": keras.regularizers.serialize,
+    "constraint": keras.constraints.serialize,
+}
 
 
 class BaseNonLocal(keras.layers.Layer):
@@ -87,6 +95,11 @@ class BaseNonLocal(keras.layers.Layer):
         """Whether keys are pooled: never when attending along time alone."""
         return self.sub_sample and self.scope != "time"
 
+    def key_pool_sizes(self, rank):
+        """The window of that pooling along each of `rank` axes: 1 along time."""
+        size = KEY_POOL_SIZE if self.pools_keys else 1
+        return (1, size, size) if rank == 3 else (size,) * rank
+
     def build(self, input_shape):
         checks.check_input_shape(self, input_shape)
         self.input_spec = keras.layers.InputSpec(
@@ -122,27 +135,20 @@ class BaseNonLocal(keras.layers.Layer):
         self.w_z = make_projection(self, "w_z", width, channels, use_bias, initializer)
         self.norm = None
         if self.normalization:
-            options = {"gamma_initializer": "zeros"} | (
-                self.normalization_options or {}
-            )
-            self.norm = BatchNormalization(
-                name="norm", dtype=self.dtype_policy, **options
-            )
+            options = {"name": "norm", "dtype": self.dtype_policy}
+            options |= {"gamma_initializer": "zeros"}
+            options |= self.normalization_options or {}
+            self.norm = BatchNormalization(**options)
             self.norm.build(output_shape)
 
     def call(
-        self,
-        inputs,
-        training=None,
-        return_attention_scores=False,
-        query_indices=None,
+        self, inputs, training=None, return_attention_scores=False, query_indices=None
     ):
         self._check_call(inputs.shape, return_attention_scores, query_indices)
-        x = self._to_channels_last(inputs)
+        x = ops.moveaxis(inputs, self._channel_axis, -1)
         groups = TokenGroups(ops.shape(x), self.scope, self.group_size)
-        order = self.contraction_order_for(inputs.shape)
-        z = self._mix(x, groups, order, training)
-        z = self._from_channels_last(x + z)
+        z = self._mix(x, groups, self.contraction_order_for(inputs.shape), training)
+        z = ops.moveaxis(x + z, -1, self._channel_axis)
         if not return_attention_scores:
             return z
         return z, groups.separate(self._scores(x, groups, query_indices))
@@ -158,18 +164,15 @@ class BaseNonLocal(keras.layers.Layer):
         return z if norm is None else norm(z, training=training)
 
     def _output_weights(self, training):
-        """W_z, its bias, and the normalisation unless it is in them already."""
+        """W_z, its bias, and the normalisation unless it is folded into them."""
         kernel = kernel_of(self.w_z)
         bias = self.w_z.bias if self.w_z.use_bias else None
         if self.norm is None or (training and self.norm.trainable):
             return kernel, bias, self.norm
         scale, offset = self.norm.scale_and_offset()
         bias = offset if bias is None else scale * bias + offset
-        return (
-            ops.cast(kernel * scale, kernel.dtype),
-            ops.cast(bias, kernel.dtype),
-            None,
-        )
+        dtype = kernel.dtype
+        return ops.cast(kernel * scale, dtype), ops.cast(bias, dtype), None
 
     def _scores(self, x, groups, query_indices):
         """f / C of all queries, or of those in `query_indices`."""
@@ -217,16 +220,6 @@ class BaseNonLocal(keras.layers.Layer):
     def _channel_axis(self):
         return 1 if self.data_format == "channels_first" else -1
 
-    def _to_channels_last(self, x):
-        if self.data_format == "channels_last":
-            return x
-        return ops.moveaxis(x, 1, -1)
-
-    def _from_channels_last(self, x):
-        if self.data_format == "channels_last":
-            return x
-        return ops.moveaxis(x, -1, 1)
-
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
@@ -252,43 +245,24 @@ class BaseNonLocal(keras.layers.Layer):
             )
 
     def _scores_shape(self, input_shape):
-        shape = list(input_shape)
-        shape.append(shape.pop(self._channel_axis))
-        keys = list(shape)
-        if self.pools_keys:
-            for axis in checks.pooled_axes(len(shape) - 2):
-                size = keys[axis]
-                keys[axis] = None if size is None else size // KEY_POOL_SIZE
-        queries = TokenGroups(shape, self.scope, self.group_size)
-        keys = TokenGroups(keys, self.scope, self.group_size)
-        return (shape[0], *queries.groups, queries.length, keys.length)
+        batch, *sizes = input_shape
+        channels = sizes.pop(0 if self._channel_axis == 1 else -1)
+        pooled = [
+            None if size is None else size // window
+            for size, window in zip(sizes, self.key_pool_sizes(len(sizes)), strict=True)
+        ]
+        queries, keys = (
+            TokenGroups((batch, *axes, channels), self.scope, self.group_size)
+            for axes in (sizes, pooled)
+        )
+        return (batch, *queries.groups, queries.length, keys.length)
 
     def get_config(self):
         config = super().get_config()
-        for name in (
-            "mode",
-            "intermediate_channels",
-            "sub_sample",
-            "pool_position",
-            "use_scale",
-            "use_bias",
-            "use_output_bias",
-            "normalization",
-            "normalization_options",
-            "scope",
-            "group_size",
-            "algorithm",
-            "data_format",
-        ):
-            config[name] = getattr(self, name)
-        for kind in ("initializers", "regularizers", "constraints"):
-            serialize = getattr(keras, kind).serialize
-            for target in ("kernel", "bias"):
-                name = f"{target}_{kind.removesuffix('s')}"
-                config[name] = serialize(getattr(self, name))
-        config["activity_regularizer"] = keras.regularizers.serialize(
-            self.activity_regularizer
-        )
+        _, *names, _ = inspect.signature(BaseNonLocal.__init__).parameters
+        for name in names:
+            serialize = _SERIALIZERS.get(name.split("_")[-1], lambda value: value)
+            config[name] = serialize(getattr(self, name))
         quantized = self._quantized_dtypes()
         return config | ({"projection_dtypes": quantized} if quantized else {})
 

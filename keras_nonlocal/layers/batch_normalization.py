@@ -1,4 +1,4 @@
-"""Batch normalisation whose running statistics survive distributed training."""
+"""Batch normalisation with moving statistics averaged over replicas."""
 
 import keras
 from keras import ops
@@ -10,9 +10,8 @@ from keras_nonlocal.ops import batch_norm
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` with moving statistics shared by replicas.
 
-    Keras keeps one set of moving statistics per replica and saves the first
-    replica's only. Here they are averaged over the replicas, as the released
-    code and PyTorch's users expect. The defaults are those of the paper's
+    Keras keeps the moving statistics of each replica and saves those of the first.
+    Here they are averaged over the replicas. The defaults are those of the paper's
     networks: `epsilon=1e-5`, `momentum=0.9` (Keras: 1e-3 and 0.99).
 
     Args: see `keras.layers.BatchNormalization`.
@@ -35,18 +34,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if not (is_plain and self._normalizes_last_axis()):
             return super().call(inputs, training=training, mask=mask)
         inputs = ops.cast(inputs, self.compute_dtype)
+        options = (self.gamma, self.beta, self.epsilon)
         if not (training and self.trainable):
-            return batch_norm.normalize(
-                inputs,
-                self.moving_mean,
-                self.moving_variance,
-                self.gamma,
-                self.beta,
-                self.epsilon,
-            )
-        y, mean, variance = batch_norm.normalize_by_batch(
-            inputs, self.gamma, self.beta, self.epsilon
-        )
+            statistics = (self.moving_mean, self.moving_variance)
+            return batch_norm.normalize(inputs, *statistics, *options)
+        y, mean, variance = batch_norm.normalize_by_batch(inputs, *options)
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)
         return y
@@ -59,7 +51,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         statistic.assign(kept + (1.0 - self.momentum) * ops.cast(value, kept.dtype))
 
     def scale_and_offset(self):
-        """What inference applies: y = scale x + offset.
+        """The factors of inference, y = scale x + offset.
 
         scale = gamma / sqrt(moving_variance + epsilon), offset = beta - scale
         moving_mean; `(channels,)` each, in float32 at least.

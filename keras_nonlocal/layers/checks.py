@@ -6,12 +6,27 @@ import numpy as np
 
 from keras_nonlocal.ops import KEY_POOL_SIZE, MODES
 from keras_nonlocal.ops.pairwise import check_algorithm
-from keras_nonlocal.validation import check_choice, check_positive_int
+from keras_nonlocal.validation import (
+    check_choice,
+    check_positive_int,
+    invalid_argument,
+)
 
 POOL_POSITIONS = ("before", "after")
 NORMALIZATIONS = ("batch", None)
 SCOPES = ("spacetime", "space", "time")
 DATA_FORMATS = ("channels_last", "channels_first")
+CHOICES = {
+    "mode": MODES,
+    "pool_position": POOL_POSITIONS,
+    "normalization": NORMALIZATIONS,
+    "scope": SCOPES,
+    "data_format": DATA_FORMATS,
+    "sub_sample": (True, False),
+    "use_scale": (True, False),
+    "use_bias": (True, False),
+    "use_output_bias": (True, False, None),
+}
 LAYOUTS = {
     1: "(batch, length, channels)",
     2: "(batch, height, width, channels)",
@@ -20,40 +35,30 @@ LAYOUTS = {
 
 
 def check_arguments(layer):
-    """Raises a `ValueError` for arguments that no input could fit."""
+    """Raises a `ValueError` for arguments that are wrong for any input."""
     owner = type(layer).__name__
-    check_choice("mode", layer.mode, MODES, owner=owner)
+    for argument, choices in CHOICES.items():
+        check_choice(argument, getattr(layer, argument), choices, owner=owner)
     check_algorithm(layer.algorithm, layer.mode, owner=owner)
-    check_choice("pool_position", layer.pool_position, POOL_POSITIONS, owner=owner)
-    check_choice("normalization", layer.normalization, NORMALIZATIONS, owner=owner)
-    check_choice("scope", layer.scope, SCOPES, owner=owner)
-    check_choice("data_format", layer.data_format, DATA_FORMATS, owner=owner)
     for argument in ("intermediate_channels", "group_size"):
         value = getattr(layer, argument)
         if value is not None:
             check_positive_int(argument, value, owner=owner)
-    for argument in ("sub_sample", "use_scale", "use_bias"):
-        check_choice(argument, getattr(layer, argument), (True, False), owner=owner)
-    check_choice(
-        "use_output_bias", layer.use_output_bias, (True, False, None), owner=owner
-    )
     if not isinstance(layer.normalization_options, (Mapping, type(None))):
-        raise ValueError(
-            f"Invalid value for argument `normalization_options` of {owner}. Expected "
-            "a dict of arguments of BatchNormalization. Received: "
-            f"normalization_options={layer.normalization_options!r}."
-        )
+        expected = "a dict of arguments of BatchNormalization"
+        value = layer.normalization_options
+        raise invalid_argument("normalization_options", value, expected, owner=owner)
     reserved = {"name", "dtype", "axis"} & set(layer.normalization_options or ())
     if reserved:
         raise ValueError(
             f"{owner}: `normalization_options` cannot hold {sorted(reserved)}, which "
-            "the block decides itself. Leave them out."
+            "the block sets. Leave them out."
         )
     if layer.group_size and layer.scope == "space":
         raise ValueError(
             f"{owner}: `group_size` divides the frames that attend to one another, "
-            "but with scope='space' every frame already attends to itself alone. "
-            "Leave `group_size` out, or use scope='spacetime'."
+            "but with scope='space' every frame attends to itself only. Leave "
+            "`group_size` out, or use scope='spacetime'."
         )
     if layer.normalization_options and not layer.normalization:
         raise ValueError(
@@ -65,7 +70,7 @@ def check_arguments(layer):
 
 
 def check_input_shape(layer, input_shape):
-    """Raises a `ValueError` for inputs the layer cannot be built on."""
+    """Raises a `ValueError` for inputs that the layer cannot be built on."""
     rank = len(input_shape) - 2
     expected = (layer.rank,) if layer.rank else tuple(LAYOUTS)
     if rank not in expected:
@@ -84,20 +89,19 @@ def check_input_shape(layer, input_shape):
 
 
 def check_call_shape(layer, input_shape):
-    """Raises a `ValueError` for a map too small to pool, or frames left over."""
+    """Raises a `ValueError` for maps too small to pool, or frames left over."""
     axes = list(input_shape[1:])
     axes.pop(0 if layer.data_format == "channels_first" else -1)
     received = (
         f"Received: input_shape={tuple(input_shape)}, "
         f"data_format={layer.data_format!r}."
     )
-    if layer.pools_keys:
-        sizes = [axes[axis - 1] for axis in pooled_axes(len(axes))]
-        if any(size is not None and size < KEY_POOL_SIZE for size in sizes):
-            raise ValueError(
-                f"{_where(layer)}: the map is too small for its keys to be pooled by "
-                f"{KEY_POOL_SIZE}. Use sub_sample=False, or a larger input. {received}"
-            )
+    windows = zip(axes, layer.key_pool_sizes(len(axes)), strict=True)
+    if any(size is not None and size < window > 1 for size, window in windows):
+        raise ValueError(
+            f"{_where(layer)}: the map is too small for its keys to be pooled by "
+            f"{KEY_POOL_SIZE}. Use sub_sample=False, or a larger input. {received}"
+        )
     if layer.group_size and axes[0] is not None and axes[0] % layer.group_size:
         raise ValueError(
             f"{_where(layer)}: the number of frames, {axes[0]}, is not a multiple of "
@@ -107,7 +111,7 @@ def check_call_shape(layer, input_shape):
 
 
 def check_query_indices(layer, indices, num_queries, return_attention_scores):
-    """Raises a `ValueError` for rows of the attention map that there are not."""
+    """Raises a `ValueError` for rows that the attention map does not have."""
     if not return_attention_scores:
         raise ValueError(
             f"{_where(layer)}: `query_indices` chooses rows of the attention scores. "
@@ -125,11 +129,6 @@ def check_query_indices(layer, indices, num_queries, return_attention_scores):
             f"from 0 to {'N - 1' if num_queries is None else num_queries - 1}, "
             f"positions in row-major order. Received: query_indices={indices!r}."
         )
-
-
-def pooled_axes(rank):
-    """Axes of a channels-last map that keys are pooled along: never time."""
-    return (1,) if rank == 1 else (rank - 1, rank)
 
 
 def _check_frames_exist(layer, rank):

@@ -10,8 +10,8 @@ from keras_nonlocal.ops.convolution import conv3d
 class PaddedConv3D(layers.Conv3D):
     """Convolution of `(B, T, H, W, C)` with k // 2 zeros on both sides of each axis.
 
-    Keras's `padding="same"` pads the two sides of a strided axis unequally, by its
-    length; the published networks do not.
+    Keras's `padding="same"` may pad the two sides of a strided axis differently,
+    unlike the published networks.
 
     Args:
         filters: Channels out.
@@ -21,7 +21,7 @@ class PaddedConv3D(layers.Conv3D):
     """
 
     def __init__(self, filters, kernel_size, strides=(1, 1, 1), **kwargs):
-        # As far as shapes go, this is "same": ceil(n / stride).
+        # "same" gives the same shapes: ceil(n / stride).
         kwargs |= {"padding": "same", "data_format": "channels_last"}
         super().__init__(filters, kernel_size, strides, **kwargs)
         self.pad = tuple(extent // 2 for extent in self.kernel_size)
@@ -29,6 +29,6 @@ class PaddedConv3D(layers.Conv3D):
     def call(self, inputs, training=None):
         y = conv3d(inputs, self.kernel, self.strides, training=bool(training))
         if self.use_bias:
-            # As a map of 1x1x1, in which form TensorFlow fuses it.
+            # TensorFlow fuses it if it is a map of 1x1x1.
             y = ops.add(y, ops.reshape(self.bias, (1, 1, 1, 1, self.filters)))
         return y if self.activation is None else self.activation(y)

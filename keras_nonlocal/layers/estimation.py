@@ -1,4 +1,4 @@
-"""What a non-local block costs, before it is run."""
+"""Estimates of what a non-local block costs, without running it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,10 +19,9 @@ class FormEstimate:
         algorithm: `"dense"`, `"linear"`, `"sorted"` or `"chunked"`.
         multiply_adds: Of a forward pass, projections included.
         training_multiply_adds: Of a forward and a backward pass.
-        peak_bytes: Memory in training, in the layer's compute dtype (softmax and
-            running sums in float32 at least): embeddings, maps and W_z y. Beside x,
-            z, the normalisation and what the backend's allocator keeps (tens of
-            MiB).
+        peak_bytes: Memory in training of embeddings, maps and W_z y, in the layer's
+            compute dtype (softmax and running sums in float32 at least). Not counted:
+            x, z, the normalisation and the backend's own (tens of MiB).
     """
 
     algorithm: str
@@ -38,8 +37,8 @@ class Estimate:
     Attributes:
         input_shape: Of the block.
         num_queries: N, of each group of positions that attend to one another.
-        num_keys: M.
-        forms: A `FormEstimate` of each form that the mode has.
+        num_keys: M, of each group.
+        forms: A `FormEstimate` of each form of the mode.
         chosen: The algorithm that the block uses on this shape.
     """
 
@@ -93,20 +92,18 @@ def estimate(layer_or_options, input_shape):
         )
     if 0 in shape:
         raise ValueError(f"estimate: an empty input. Received: input_shape={shape}.")
-    width = layer.g.input_spec.axes[-1] if layer.built else None
-    layer = type(layer).from_config(layer.get_config())  # yours stays as it is
+    channels = layer.g.input_spec.axes[-1] if layer.built else None
+    layer = type(layer).from_config(layer.get_config())  # the argument is not changed
     layer.build(shape)
-    if width not in (None, layer.g.input_spec.axes[-1]):
+    if channels not in (None, layer.g.input_spec.axes[-1]):
         raise ValueError(
-            f"estimate: the layer has been built on {width} channels. Received: "
+            f"estimate: the layer has been built on {channels} channels. Received: "
             f"input_shape={shape}."
         )
     sizes = layer.sizes_of(shape)
     itemsize = _ITEMSIZES.get(layer.compute_dtype, 4)
-    forms = tuple(
-        _form(layer.mode, algorithm, sizes, itemsize)
-        for algorithm in PAIRWISE[layer.mode].forms
-    )
+    algorithms = PAIRWISE[layer.mode].forms
+    forms = tuple(_form(layer.mode, name, sizes, itemsize) for name in algorithms)
     chosen = layer.contraction_order_for(shape).algorithm
     return Estimate(shape, sizes.num_queries, sizes.num_keys, forms, chosen)
 
@@ -125,9 +122,5 @@ def _layer(layer_or_options):
 def _form(mode, algorithm, sizes, itemsize):
     orders = contraction_orders(mode, algorithm)
     cost = min((block_cost(mode, o, sizes) for o in orders), key=lambda c: c.time)
-    return FormEstimate(
-        algorithm,
-        cost.multiply_adds,
-        cost.training_multiply_adds,
-        cost.bytes_in(itemsize),
-    )
+    multiply_adds = cost.multiply_adds, cost.training_multiply_adds
+    return FormEstimate(algorithm, *multiply_adds, cost.bytes_in(itemsize))

@@ -12,7 +12,7 @@ class NonLocal1D(BaseNonLocal):
     z_i = W_z y_i + x_i, with y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j) (Eqs. 1 and
     6); an exact identity at initialisation. `sub_sample` max-pools the keys by 2
     along the length. For all arguments see `NonLocal3D`; `scope` and
-    `group_size` need a time axis beside space, and keep their defaults here.
+    `group_size` need time and space, and keep their defaults here.
 
     Input shape: `(batch, length, channels)`. Output shape: the same.
 

@@ -27,8 +27,7 @@ class NonLocal3D(BaseNonLocal):
         sub_sample: Max-pool the keys by 2 in height and width, never in time; an
             odd last row or column is dropped (7x7 keeps 3x3 keys). A map smaller
             than 2x2 is an error at build, or at the call for sizes unknown until
-            then. With `scope="time"` there is nothing in space to pool, and
-            `sub_sample` has no effect.
+            then. With `scope="time"` it has no effect.
         pool_position: `"before"` phi and g (released code; cheaper) or `"after"`
             them (paper's text, mmcv). The numbers differ.
         use_scale: Multiply the exponent by `intermediate_channels ** -0.5`
@@ -47,9 +46,9 @@ class NonLocal3D(BaseNonLocal):
         algorithm: How the pairs are computed; every form gives the same numbers and
             gradients to rounding. `"dense"` builds the (N, M) map; `"linear"`
             (dot product), `"sorted"` (concatenation) and `"chunked"` (Gaussian
-            modes) never do. `"auto"` takes the fastest in training whose maps
-            fit into 256 MiB in float32 (`ops.cost.MEMORY_BUDGET`); with unknown
-            sizes, one without maps. `keras_nonlocal.estimate` says which.
+            modes) never do. `"auto"` is the fastest in training whose maps fit into
+            256 MiB in float32 (`ops.cost.MEMORY_BUDGET`), or for unknown sizes the
+            one without maps. `keras_nonlocal.estimate` shows the choice.
         kernel_initializer: For theta, phi, g, W_z and w_f. None: normal with
             standard deviation 0.01 (released code). Each of them draws its own.
         **kwargs: As in `keras.layers.Conv3D`: `bias_initializer`,

@@ -1,4 +1,4 @@
-"""Pooling that pads symmetrically, and refuses maps that it would pool to nothing."""
+"""Pooling with symmetric padding; maps smaller than the window are an error."""
 
 import keras
 from keras import layers, ops
@@ -19,13 +19,13 @@ def check_fits(name, window, maps, advice):
 class PaddedMaxPooling3D(layers.MaxPooling3D):
     """Max pooling of `(B, T, H, W, C)` that pads both sides of every axis.
 
-    Keras's `padding="same"` pads one side of an axis of even length. Padding never
-    wins over a value.
+    Keras's `padding="same"` pads one side of an axis of even length. Padded positions
+    are never the maximum.
 
     Args:
         pool_size: Window along (T, H, W).
         strides: Along (T, H, W).
-        pad: What to add on either side of (T, H, W).
+        pad: Positions added on both sides of (T, H, W).
     """
 
     def __init__(self, pool_size, strides, pad=(0, 0, 0), **kwargs):
@@ -38,7 +38,7 @@ class PaddedMaxPooling3D(layers.MaxPooling3D):
         if any(self.pad):
             widths = ((0, 0), *((n, n) for n in self.pad), (0, 0))
             inputs = ops.pad(inputs, widths, constant_values=float("-inf"))
-        # TensorFlow has no float16 kernel for this on CPUs; float32 changes nothing.
+        # TensorFlow has no float16 kernel on CPUs; float32 gives the same maxima.
         if self.compute_dtype == "float16":
             return ops.cast(super().call(ops.cast(inputs, "float32")), "float16")
         return super().call(inputs)

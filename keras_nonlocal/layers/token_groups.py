@@ -1,4 +1,4 @@
-"""Which positions attend to one another: feature maps to groups of tokens."""
+"""Feature maps as groups of tokens that attend to one another."""
 
 import math
 
@@ -6,12 +6,11 @@ from keras import ops
 
 
 class TokenGroups:
-    """Lays a feature map out as `(batch * groups, tokens, channels)`, and back.
+    """Converts a feature map to `(batch * groups, tokens, channels)`, and back.
 
-    Tokens attend within their group. `scope="spacetime"` makes one group of the
-    whole map, or one of every `group_size` successive frames; `"space"` one of
-    each frame; `"time"` one of each spatial position (and each `group_size`
-    frames).
+    Tokens attend within their group: with `scope="spacetime"` the whole map, or every
+    `group_size` successive frames; with `"space"` one frame; with `"time"` one spatial
+    position (in every `group_size` frames).
 
     Args:
         map_shape: `(B, L, C)`, `(B, H, W, C)` or `(B, T, H, W, C)`; ints, None
@@ -33,9 +32,9 @@ class TokenGroups:
         length = self._tokens_per_group(ops.shape(x)[1:-1])
         if self._along_time:
             x = ops.transpose(x, (0, 2, 3, 1, 4))  # (B, H, W, T, C)
-        # The number of groups is explicit: a -1 would let frames left over by
-        # `group_size` run into the next clip of the batch.
-        return ops.reshape(x, (self._num_groups(), length, x.shape[-1]))
+        # Not -1, which would accept frames that `group_size` does not divide.
+        num_groups = _product((self._batch, *self.groups))
+        return ops.reshape(x, (num_groups, length, x.shape[-1]))
 
     def to_map(self, tokens):
         """Tokens of the queries back to `(B, *axes, C)`."""
@@ -52,9 +51,6 @@ class TokenGroups:
             return scores
         _, num_queries, num_keys = ops.shape(scores)
         return ops.reshape(scores, (self._batch, *self.groups, num_queries, num_keys))
-
-    def _num_groups(self):
-        return _product((self._batch, *self.groups))
 
     def _tokens_per_group(self, space):
         if self._along_time:

@@ -1,4 +1,4 @@
-"""Networks without batch normalisation, for inference."""
+"""Networks for inference, with batch normalisation folded into convolutions."""
 
 import keras
 import numpy as np
@@ -19,23 +19,22 @@ def fold_batch_norm(model, dtype=None, into=None):
 
     BN(W x + b) = (s W) x + (s b + t), with s = gamma / sqrt(variance + epsilon) and
     t = beta - s mean: every normalisation becomes part of the convolution before
-    it, and in a non-local block part of W_z. For inference alone: in training
-    nothing is normalised any more.
+    it, and in a non-local block part of W_z. For inference only.
 
     Args:
-        model: Functional `keras.Model`, such as `C2D` or `I3D`. It stays as it is.
-        dtype: Such as `"bfloat16"`: what layers compute in, and keep their weights
-            in. Those that give vectors, such as the classifier, do so in float32 at
-            least. None: layers keep their own policies.
-        into: What an earlier call made of `model`, to take the weights that `model`
-            has now, instead of a new one.
+        model: Functional `keras.Model`, such as `C2D` or `I3D`. It is not changed.
+        dtype: Dtype of computations and weights, such as `"bfloat16"`. Layers whose
+            outputs are vectors, such as the classifier, are in float32 at least.
+            None: layers keep their policies.
+        into: Result of an earlier call for `model`, to be given the weights that
+            `model` has now, instead of building a new one.
 
     Returns:
         A `keras.Model` that takes the same inputs; layers keep their names.
 
     Raises:
-        ValueError: No functional model, or a normalisation that does not follow a
-            convolution of its own; names the layer.
+        ValueError: No functional model, or a normalisation that cannot be folded;
+            names the layer.
 
     Example:
     >>> model = C2D(14, 10, (4, 64, 64, 3), width=8)
@@ -43,7 +42,12 @@ def fold_batch_norm(model, dtype=None, into=None):
     >>> [len(network.weights) for network in (model, folded)]
     [87, 36]
     """
-    folds = _find_folds(_checked(model))
+    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
+        raise ValueError(
+            "fold_batch_norm needs a functional keras.Model, such as C2D or I3D. "
+            f"Received: {model!r}."
+        )
+    folds = _find_folds(model)
     folded = _rebuilt(model, folds, dtype) if into is None else into
     for layer in model.layers:
         if layer.weights and not _is_normalization(layer):
@@ -53,7 +57,7 @@ def fold_batch_norm(model, dtype=None, into=None):
 
 
 def _rebuilt(model, folds, dtype):
-    """The folded network, its weights still to come."""
+    """The folded network, with its initial weights."""
     return keras.models.clone_model(
         model,
         clone_function=lambda layer: _clone(layer, layer.name in folds, dtype),
@@ -61,20 +65,11 @@ def _rebuilt(model, folds, dtype):
     )
 
 
-# === What is folded into what ===
-
-
-def _checked(model):
-    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
-        raise ValueError(
-            "fold_batch_norm needs a functional keras.Model, such as C2D or I3D. "
-            f"Received: {model!r}."
-        )
-    return model
+# === Finding what to fold ===
 
 
 def _find_folds(model):
-    """Normalisations by the names of the layers that they become part of."""
+    """Normalisations by the names of the layers that they are folded into."""
     folds = {}
     for layer in model.layers:
         if _is_normalization(layer):
@@ -83,7 +78,7 @@ def _find_folds(model):
             if layer.norm is not None:
                 folds[layer.name] = layer.norm
         elif any(weight.name == "moving_variance" for weight in layer.weights):
-            raise _error(layer, "has batch normalisation within: fold it by itself")
+            raise _error(layer, "contains batch normalisation: fold it separately")
     return folds
 
 
@@ -94,30 +89,22 @@ def _is_normalization(layer):
 def _convolution_before(norm, model):
     """The layer whose outputs are normalised, and used nowhere else."""
     x = norm.input
-    before = [layer for layer in model.layers if _gives(layer, x)]
-    if not before or not isinstance(before[0], _CONVOLUTIONS):
+    layer = x._keras_history.operation
+    if not isinstance(layer, _CONVOLUTIONS):
         raise _error(norm, "does not follow a convolution or a Dense layer")
-    (layer,) = before
     if keras.activations.serialize(layer.activation) != "linear":
         raise _error(norm, f"follows the activation of {layer.name!r}")
     used = sum(_takes(other, x) for other in model.layers)
     if used > 1 or any(x is y for y in keras.tree.flatten(model.output)):
         raise _error(norm, f"is not alone in using the outputs of {layer.name!r}")
-    if norm.axis not in (-1, len(x.shape) - 1) or not _is_channels_last(layer):
+    is_channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
+    if norm.axis not in (-1, len(x.shape) - 1) or not is_channels_last:
         raise _error(norm, "does not normalise the last axis")
     return layer
 
 
-def _gives(layer, x):
-    return hasattr(layer, "output") and layer.output is x
-
-
 def _takes(layer, x):
     return any(x is y for y in keras.tree.flatten(getattr(layer, "input", None)))
-
-
-def _is_channels_last(layer):
-    return getattr(layer, "data_format", "channels_last") == "channels_last"
 
 
 def _error(layer, reason):
@@ -143,13 +130,13 @@ def _clone(layer, is_folded, dtype):
 
 
 def _dtype_of(layer, dtype):
-    """`dtype`, or where no map is left any more, at least float32."""
+    """`dtype`; for layers whose outputs are vectors, float32 at least."""
     has_map = any(len(x.shape) > 2 for x in keras.tree.flatten(layer.output))
     return dtype if has_map else keras.backend.result_type(dtype, "float32")
 
 
 class _Caller:
-    """Calls the new layers; normalisations are passed by."""
+    """Calls the new layers, except for normalisations."""
 
     def __init__(self, folds):
         self._once = {*folds, *(norm.name for norm in folds.values())}
@@ -163,7 +150,7 @@ class _Caller:
 
 
 def _weights(layer, norm):
-    """A layer's weights in order, with those of `norm` in its last kernel."""
+    """A layer's weights in order, with those of `norm` folded into its last kernel."""
     if norm is None:
         return layer.get_weights()
     last = layer.w_z if isinstance(layer, BaseNonLocal) else layer

@@ -20,10 +20,9 @@ def C2D(
 ):
     """ResNet whose convolutions see one frame at a time, with non-local blocks.
 
-    Frames meet in the temporal strides (which pool), in the final average and in
-    the non-local blocks. Layers are named `conv1`, `res3_0_branch2a`,
-    `res3_1_nonlocal`, `pred`...; `get_layer("res4").output` are the features of a
-    stage.
+    Frames are combined in the temporal pooling, in the final average and in the
+    non-local blocks. Layers are named `conv1`, `res3_0_branch2a`, `res3_1_nonlocal`,
+    `pred`...; `get_layer("res4").output` are the features of a stage.
 
     Args:
         depth: 50 or 101, as in the paper; 152; or 14 and 26 for small networks.
@@ -38,9 +37,8 @@ def C2D(
         non_local_options: Dict of arguments of `NonLocal3D`, above those of the
             convention. Under a stage's name it may hold such a dict for that stage
             alone: `{"mode": "dot_product", "res3": {"group_size": 4}}`.
-        convention: Whose details to follow: `"video_nonlocal_net"`,
-            `"pyslowfast"`, `"mmaction2"`, `"gluoncv"` or `"paper"`; see
-            `Convention`.
+        convention: Implementation to follow in details: `"video_nonlocal_net"`,
+            `"pyslowfast"`, `"mmaction2"`, `"gluoncv"` or `"paper"`; see `Convention`.
         width: Channels after conv1; every other width follows it.
         dropout_rate: Before the classifier.
         stride_in_1x1: Residual blocks stride in their first 1x1 convolution, as the
@@ -62,19 +60,4 @@ def C2D(
 
     Reference: [Wang et al., 2018](https://arxiv.org/abs/1711.07971)
     """
-    return video_resnet(
-        "c2d",
-        NO_INFLATION,
-        depth=depth,
-        num_classes=num_classes,
-        input_shape=input_shape,
-        stem=stem,
-        non_local=non_local,
-        non_local_options=non_local_options,
-        convention=convention,
-        width=width,
-        dropout_rate=dropout_rate,
-        include_top=include_top,
-        name=name,
-        stride_in_1x1=stride_in_1x1,
-    )
+    return video_resnet("c2d", NO_INFLATION, **locals())

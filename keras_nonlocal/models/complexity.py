@@ -16,8 +16,7 @@ class Macs:
     Attributes:
         convolutions: Of the ResNet.
         embeddings: theta, phi, g and W_z of non-local blocks.
-        pairwise: Their pairwise products, as Eqs. 2-5 define them (an algorithm
-            may need fewer).
+        pairwise: Their pairwise functions after Eqs. 2-5 (forms may need fewer).
         classifier: The fully connected layer.
     """
 
@@ -64,14 +63,10 @@ def _(layer: NonLocal3D):
         for name, positions in sizes.items()
         if getattr(layer, name) is not None
     )
+    # f(x_i, x_j) for all pairs that attend to one another, times g(x_j).
     pairs = queries * one.num_keys
-    return Macs(embeddings=embeddings, pairwise=_pairwise(layer, pairs, queries, keys))
-
-
-def _pairwise(layer, pairs, queries, keys):
-    """f(x_i, x_j) for all pairs that attend to one another, times g(x_j)."""
-    values = pairs * layer.g.units
-    if layer.mode == "concatenation":  # w_f splits: one product per position
-        return (queries + keys) * layer.phi.units + values
-    width = layer.phi.units if layer.phi else layer.input.shape[-1]
-    return pairs * width + values
+    width = layer.phi.units if layer.phi else one.channels
+    # The halves of w_f are multiplied by each position once.
+    products = queries + keys if layer.mode == "concatenation" else pairs
+    pairwise = products * width + pairs * layer.g.units
+    return Macs(embeddings=embeddings, pairwise=pairwise)

@@ -1,19 +1,18 @@
-"""What the published implementations do differently, each as one `Convention`.
+"""The differences between the published implementations, each as one `Convention`.
 
-They share the same weights' shapes; what is here changes the numbers. Elsewhere
-they agree: stride in the 3x3 convolution, symmetric padding, batch normalisation
-with epsilon 1e-5, the blocks that are inflated and where non-local blocks go.
+They do not change the shapes of weights, but the numbers. The implementations agree on
+the stride in the 3x3 convolution, symmetric padding, batch normalisation with epsilon
+1e-5, the blocks that are inflated and the places of non-local blocks.
 """
 
 import dataclasses
 
 from keras_nonlocal.models.resnet import he_normal_fan_out
-from keras_nonlocal.validation import check_choice
 
 
 @dataclasses.dataclass(frozen=True)
 class Convention:
-    """One implementation's answers where implementations differ.
+    """The choices of one implementation where implementations differ.
 
     Attributes:
         pool1_frames: Frames under pool1's window in the `"32x2"` stem, where its
@@ -50,7 +49,7 @@ class Convention:
 
     @property
     def non_local_options(self):
-        """The arguments of `NonLocal3D` that the convention decides."""
+        """The arguments of `NonLocal3D` that the convention determines."""
         initial = {}
         if self.he_normal_blocks:
             initial = {"kernel_initializer": he_normal_fan_out()}
@@ -71,11 +70,11 @@ _IMAGENET = {
 CONVENTIONS = {
     # The authors' release. Reproduces the paper's FLOPs (Table 2e).
     "video_nonlocal_net": Convention(padded_pool1=()),
-    # facebookresearch/SlowFast. It has the "8x8" stem only: "32x2" here is the
-    # authors' with PySlowFast's padding.
+    # facebookresearch/SlowFast, which has the "8x8" stem only: "32x2" is the authors'
+    # with PySlowFast's padding.
     "pyslowfast": Convention(he_normal_blocks=True),
-    # open-mmlab/mmaction2: I3D after its configs with non-local blocks; C2D is a
-    # copy of the authors' and, alone, does not pad pool1. "32x2" C2D is ours.
+    # open-mmlab/mmaction2: I3D of its configs with non-local blocks; its C2D is a copy
+    # of the authors' and does not pad pool1. It has no "32x2" C2D.
     "mmaction2": Convention(
         pool1_frames=1,
         padded_pool1=("i3d",),
@@ -85,18 +84,17 @@ CONVENTIONS = {
         use_output_bias=False,
         **_IMAGENET,
     ),
-    # dmlc/gluon-cv: I3D "32x2" only; its C2D and "8x8" here follow suit. Without
-    # sub-sampling, pool_position has no effect. How its blocks start and the slow
-    # momentum of their normalisation are not reproduced: trained weights do not
-    # depend on them.
+    # dmlc/gluon-cv: I3D "32x2" only; C2D and "8x8" follow it here. The initialisation
+    # of its blocks and the momentum of their normalisation are not reproduced, as
+    # trained weights do not depend on them.
     "gluoncv": Convention(
         pool1_frames=1,
         zero_init_residual=False,
         sub_sample=False,
         **_IMAGENET,
     ),
-    # Table 1 and Sec. 3.3 of the paper, to the letter; "8x8" only halves the
-    # temporal strides of conv1 and pool1 to 1.
+    # Table 1 and Sec. 3.3 of the paper; "8x8" has strides of 1 in time in conv1 and
+    # pool1.
     "paper": Convention(
         pool1_frames=3,
         pool2_frames=3,
@@ -105,9 +103,3 @@ CONVENTIONS = {
         he_normal_blocks=True,
     ),
 }
-
-
-def get_convention(name, *, owner):
-    """Looks up a `Convention`; an unknown name is a `ValueError`."""
-    check_choice("convention", name, CONVENTIONS, owner=owner)
-    return CONVENTIONS[name]

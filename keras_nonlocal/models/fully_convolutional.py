@@ -1,19 +1,18 @@
-"""Testing on maps larger than the training crop, as the paper does."""
+"""Testing on clips larger than the training crop, as in the paper."""
 
 import keras
 from keras import layers, ops
 
 from keras_nonlocal.layers import WindowMean
-from keras_nonlocal.validation import check_positive_int
+from keras_nonlocal.validation import check_positive_int, invalid_argument
 
 
 def fully_convolutional(model, window=None, activation="softmax"):
     """Slides the classifier of a trained C2D or I3D over larger clips.
 
     p = mean_l softmax(W a_l + b), where a_l is the mean of the features of res5
-    over all frames and over the `window` at location l. The model itself averages
-    over all locations first; the two agree on clips of the training crop's size,
-    where there is one location.
+    over all frames and over the `window` at location l. Clips of the training crop's
+    size have one location, and the probabilities of the model itself.
 
     Args:
         model: `C2D` or `I3D` with its top. Weights are shared, not copied.
@@ -27,8 +26,8 @@ def fully_convolutional(model, window=None, activation="softmax"):
         T, H and W are free, as long as the window fits on the map of res5.
 
     Raises:
-        ValueError: A `window` that is needed and missing, or not two positive ints;
-            a model without its top; at the call, a clip too small for the window.
+        ValueError: A missing `window`, or not two positive ints; a model without its
+            top; at the call, a clip too small for the window.
 
     Example:
     >>> model = C2D(14, 10, (4, 64, 64, 3), width=8)
@@ -39,12 +38,10 @@ def fully_convolutional(model, window=None, activation="softmax"):
     classifier = _classifier(model)
     window = _own_window(model) if window is None else _checked(window)
     clips, features = _free_size_features(model)
-    x = WindowMean((1, *window), dtype=classifier.dtype_policy, name="pool5_sliding")(
-        features
-    )
-    x = ops.mean(x, axis=1)  # (B, rows of windows, columns of windows, C)
-    x = classifier(x)
-    x = layers.Activation(activation, dtype=classifier.dtype_policy, name="scores")(x)
+    dtype = classifier.dtype_policy
+    x = WindowMean((1, *window), dtype=dtype, name="pool5_sliding")(features)
+    x = classifier(ops.mean(x, axis=1))  # (B, rows of windows, columns, classes)
+    x = layers.Activation(activation, dtype=dtype, name="scores")(x)
     return keras.Model(clips, ops.mean(x, axis=(1, 2)), name=f"{model.name}_sliding")
 
 
@@ -70,10 +67,8 @@ def _own_window(model):
 
 def _checked(window):
     if not isinstance(window, (tuple, list)) or len(window) != 2:
-        raise ValueError(
-            "Invalid value for argument `window` of fully_convolutional. Expected "
-            f"(height, width). Received: window={window!r}."
-        )
+        owner = "fully_convolutional"
+        raise invalid_argument("window", window, "(height, width)", owner=owner)
     for side in window:
         check_positive_int("window", side, owner="fully_convolutional")
     return tuple(window)

@@ -1,4 +1,4 @@
-"""Which convolutions of a ResNet reach over time."""
+"""The convolutions of a ResNet that extend over time."""
 
 import dataclasses
 
@@ -21,19 +21,15 @@ class Inflation:
     block: tuple[int, int] = (1, 1)
 
     def taps(self, stage, index):
-        """Taps of (branch2a, branch2b) in residual block `index` of `stage`."""
-        return self.block if _is_inflated(stage, index) else (1, 1)
+        """Taps of (branch2a, branch2b) in residual block `index` of `stage`.
+
+        All blocks of res2, the even ones of res3 and res4, the odd ones of res5.
+        """
+        is_inflated = stage == "res2" or index % 2 == (stage == "res5")
+        return self.block if is_inflated else (1, 1)
 
 
-def _is_inflated(stage, index):
-    """Every second block of a stage, except that res2 has all (released code).
-
-    res3 and res4 start with their first block, res5 with its second.
-    """
-    return stage == "res2" or index % 2 == (1 if stage == "res5" else 0)
-
-
-# C2D: frames meet in pooling and non-local blocks only.
+# C2D: frames are combined in pooling and non-local blocks only.
 NO_INFLATION = Inflation()
 
 

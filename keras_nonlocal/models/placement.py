@@ -1,18 +1,17 @@
-"""Where non-local blocks go: residual block indices for every stage.
-
-Index i means after residual block i (0-based), behind its ReLU.
-"""
+"""The places of non-local blocks: indices of the residual blocks that they follow."""
 
 from collections.abc import Mapping
 
 STAGES = ("res2", "res3", "res4", "res5")
 
-# How many blocks a number asks for in each stage (paper, Sec. 4.1 and Table 2c).
+# The blocks in each stage for a number of blocks (paper, Sec. 4.1 and Table 2c).
 _PER_STAGE = {1: {"res4": 1}, 5: {"res3": 2, "res4": 3}, 10: {"res3": 4, "res4": 6}}
 
 
 def place(non_local, num_blocks):
-    """Turns the argument `non_local` of a model into indices for every stage.
+    """Converts the argument `non_local` of a model to indices for every stage.
+
+    A block with index i follows the ReLU of residual block i (0-based).
 
     - 1: right before the last residual block of res4.
     - 5: 2 in res3 and 3 in res4, after every (n // k)-th residual block: {1, 3}
@@ -30,8 +29,8 @@ def place(non_local, num_blocks):
         Dict from every stage name to a sorted tuple of indices.
 
     Raises:
-        ValueError: Anything else; indices that are out of range or repeated; an
-            ask for blocks that would insert none, or fewer than it says.
+        ValueError: Anything else; indices that are out of range or repeated; a mapping
+            without any block; a network too shallow for the number of blocks.
 
     Example:
     >>> place(5, {"res2": 3, "res3": 4, "res4": 23, "res5": 3})["res4"]
@@ -80,9 +79,7 @@ def _place_explicitly(non_local, num_blocks):
         if stage not in STAGES:
             raise _invalid(non_local, f"stages {STAGES}, not {stage!r}")
     if not any(non_local.values()):
-        raise _invalid(
-            non_local, "at least one block: this inserts none (None asks for none)"
-        )
+        raise _invalid(non_local, "at least one block: this inserts none")
     return {
         stage: _check_indices(non_local, stage, num_blocks[stage])
         for stage in non_local
@@ -97,11 +94,9 @@ def _check_indices(non_local, stage, num_blocks):
         if isinstance(index, bool) or not isinstance(index, int):
             raise _invalid(non_local, f"whole block indices in {stage!r}")
         if not 0 <= index < num_blocks:
-            raise _invalid(
-                non_local,
-                f"indices 0 to {num_blocks - 1} in {stage!r}, which has "
-                f"{num_blocks} residual blocks, not {index}",
-            )
+            indices = f"indices 0 to {num_blocks - 1} in {stage!r}, which has "
+            indices += f"{num_blocks} residual blocks, not {index}"
+            raise _invalid(non_local, indices)
     if len(set(indices)) < len(indices):
         raise _invalid(non_local, f"each block of {stage!r} once")
     return tuple(sorted(indices))
@@ -118,6 +113,6 @@ def _too_shallow(number, stage, num_blocks):
     wanted = " and ".join(f"{n} in {s}" for s, n in _PER_STAGE[number].items())
     return ValueError(
         f"`non_local={number}` places {wanted}, which {stage} with its {num_blocks} "
-        "residual blocks is too short for. Use a deeper network, or say where: "
-        f"for example non_local={{'{stage}': [0]}}."
+        "residual blocks is too short for. Use a deeper network, or list the blocks, "
+        f"such as non_local={{'{stage}': [0]}}."
     )

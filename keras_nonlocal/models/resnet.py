@@ -8,9 +8,9 @@ from keras import layers
 
 from keras_nonlocal.layers import BatchNormalization, NonLocal3D, PaddedConv3D
 
-# Residual blocks of res2, res3, res4, res5; 3 convolutions each, and 2 more layers.
-# 50, 101: the paper's. 152 follows the same rules. 14 and 26 are for demonstrations
-# and tests, best with a smaller `width`.
+# Residual blocks of res2 to res5, of 3 convolutions each; conv1 and pred are 2 more.
+# 50 and 101 are the paper's. 14 and 26 are for demonstrations and tests, best with a
+# smaller `width`.
 DEPTHS = {
     14: (1, 1, 1, 1),
     26: (2, 2, 2, 2),
@@ -23,22 +23,11 @@ EXPANSION = 4  # channels out of a bottleneck over those within it
 
 
 def conv_bn(x, filters, kernel, *, name, strides=(1, 1, 1), relu=True, gamma="ones"):
-    """Convolution without bias, batch normalisation and, by choice, ReLU."""
-    x = conv(x, filters, kernel, name=name, strides=strides)
+    """Convolution without bias, batch normalisation and optionally ReLU."""
+    options = {"use_bias": False, "kernel_initializer": he_normal_fan_out()}
+    x = PaddedConv3D(filters, kernel, strides, name=name, **options)(x)
     x = BatchNormalization(gamma_initializer=gamma, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
-
-
-def conv(x, filters, kernel, *, name, strides=(1, 1, 1)):
-    """Convolution that pads k // 2 on both sides of every axis."""
-    return PaddedConv3D(
-        filters,
-        kernel,
-        strides,
-        use_bias=False,
-        kernel_initializer=he_normal_fan_out(),
-        name=name,
-    )(x)
 
 
 def he_normal_fan_out():
@@ -56,7 +45,7 @@ def bottleneck(x, width, taps, strides, *, zero_init, stride_in_1x1, name):
         width: Channels within; 4 times as many leave.
         taps: Taps in time of the first two convolutions.
         strides: Of the 3x3 convolution, and of the shortcut.
-        zero_init: The last gamma of F starts at 0: the block is an identity.
+        zero_init: The last gamma of F starts at 0, and F with it.
         stride_in_1x1: The first convolution has the strides, not the 3x3.
         name: Prefix of the layers' names.
     """
@@ -82,17 +71,7 @@ def bottleneck(x, width, taps, strides, *, zero_init, stride_in_1x1, name):
 
 
 def stage(
-    x,
-    name,
-    width,
-    num_blocks,
-    stride,
-    inflation,
-    non_local,
-    options,
-    *,
-    zero_init,
-    stride_in_1x1,
+    x, name, width, num_blocks, stride, inflation, non_local, options, **residual
 ):
     """Residual blocks `{name}_{i}_*`, with non-local blocks `{name}_{i}_nonlocal`.
 
@@ -106,21 +85,13 @@ def stage(
         inflation: `Inflation`.
         non_local: Indices of the residual blocks that a non-local block follows.
         options: Arguments of `NonLocal3D`.
-        zero_init, stride_in_1x1: See `bottleneck`.
+        **residual: `zero_init` and `stride_in_1x1` of `bottleneck`.
     """
     for i in range(num_blocks):
         strides = (1, stride, stride) if i == 0 else (1, 1, 1)
         taps = inflation.taps(name, i)
         block = f"{name}_{i}"
-        x = bottleneck(
-            x,
-            width,
-            taps,
-            strides,
-            zero_init=zero_init,
-            stride_in_1x1=stride_in_1x1,
-            name=block,
-        )
+        x = bottleneck(x, width, taps, strides, name=block, **residual)
         if i in non_local:
             x = NonLocal3D(
                 **options, data_format="channels_last", name=f"{block}_nonlocal"

@@ -1,4 +1,4 @@
-"""The network that C2D and I3D both are; they differ in their temporal kernels."""
+"""The network of C2D and I3D, which differ in their temporal kernels."""
 
 from collections.abc import Mapping
 
@@ -7,11 +7,15 @@ from keras import layers
 
 from keras_nonlocal.layers import NonLocal3D, PaddedMaxPooling3D
 from keras_nonlocal.models import resnet
-from keras_nonlocal.models.conventions import get_convention
+from keras_nonlocal.models.conventions import CONVENTIONS
 from keras_nonlocal.models.placement import STAGES, place
-from keras_nonlocal.validation import check_choice, check_positive_int
+from keras_nonlocal.validation import (
+    check_choice,
+    check_positive_int,
+    invalid_argument,
+)
 
-# Stride in time of conv1 and of pool1. The released code has both.
+# Stride in time of conv1 and of pool1.
 STEMS = {"8x8": 1, "32x2": 2}
 
 
@@ -40,7 +44,8 @@ def video_resnet(
     """
     owner = architecture.upper()
     _check(owner, depth, num_classes, input_shape, stem, width, dropout_rate)
-    rules = get_convention(convention, owner=owner)
+    check_choice("convention", convention, CONVENTIONS, owner=owner)
+    rules = CONVENTIONS[convention]
     num_blocks = dict(zip(STAGES, resnet.DEPTHS[depth], strict=True))
     placed = place(non_local, num_blocks)
     options = _non_local_options(rules, non_local_options, owner)
@@ -86,40 +91,33 @@ def _pool2(x, frames):
 def _head(x, num_classes, dropout_rate):
     """Logits of the mean over space and time, in at least float32."""
     dtype = keras.config.dtype_policy().variable_dtype
-    x = layers.GlobalAveragePooling3D(
-        data_format="channels_last", dtype=dtype, name="pool5"
-    )(x)
+    options = {"data_format": "channels_last", "dtype": dtype}
+    x = layers.GlobalAveragePooling3D(name="pool5", **options)(x)
     x = layers.Dropout(dropout_rate, dtype=dtype, name="dropout")(x)
-    return layers.Dense(
-        num_classes,
-        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-        dtype=dtype,
-        name="pred",
-    )(x)
+    initial = keras.initializers.RandomNormal(stddev=0.01)
+    options = {"kernel_initializer": initial, "dtype": dtype}
+    return layers.Dense(num_classes, name="pred", **options)(x)
 
 
 def _non_local_options(rules, overrides, owner):
-    """The arguments of `NonLocal3D` by stage: the convention's, then the user's."""
+    """Arguments of `NonLocal3D` by stage: the user's override the convention's."""
     overrides = {} if overrides is None else overrides
+    expected = (
+        "a dict without 'name' and 'data_format', which the model sets; under a "
+        "stage's name a dict for that stage"
+    )
+    error = invalid_argument("non_local_options", overrides, expected, owner=owner)
     if not isinstance(overrides, Mapping):
-        raise _invalid_options(overrides, owner)
+        raise error
     shared = {key: x for key, x in overrides.items() if key not in STAGES}
     options = {}
     for stage in STAGES:
         own = overrides.get(stage, {})
         if not isinstance(own, Mapping) or {"name", "data_format"} & {*shared, *own}:
-            raise _invalid_options(overrides, owner)
+            raise error
         options[stage] = {**rules.non_local_options, **shared, **own}
-        NonLocal3D(**options[stage])  # mistakes show even where no block is asked for
+        NonLocal3D(**options[stage])  # checked in stages without blocks, too
     return options
-
-
-def _invalid_options(overrides, owner):
-    expected = (
-        "a dict without 'name' and 'data_format', which the model sets; under a "
-        "stage's name a dict for that stage"
-    )
-    return _invalid("non_local_options", overrides, expected, owner)
 
 
 def _check(owner, depth, num_classes, input_shape, stem, width, dropout_rate):
@@ -128,20 +126,14 @@ def _check(owner, depth, num_classes, input_shape, stem, width, dropout_rate):
     check_positive_int("num_classes", num_classes, owner=owner)
     check_positive_int("width", width, owner=owner)
     if not isinstance(dropout_rate, (int, float)) or not 0 <= dropout_rate < 1:
-        raise _invalid("dropout_rate", dropout_rate, "a number in [0, 1)", owner)
+        expected = "a number in [0, 1)"
+        raise invalid_argument("dropout_rate", dropout_rate, expected, owner=owner)
     if not _is_clip_shape(input_shape):
         expected = "(frames, height, width, channels); all but channels may be None"
-        raise _invalid("input_shape", input_shape, expected, owner)
+        raise invalid_argument("input_shape", input_shape, expected, owner=owner)
 
 
 def _is_clip_shape(shape):
     if not isinstance(shape, (tuple, list)) or len(shape) != 4 or shape[-1] is None:
         return False
     return all(n is None or (isinstance(n, int) and n > 0) for n in shape)
-
-
-def _invalid(argument, value, expected, owner):
-    return ValueError(
-        f"Invalid value for argument `{argument}` of {owner}. Expected {expected}. "
-        f"Received: {argument}={value!r}."
-    )

@@ -1,4 +1,4 @@
-"""Batch normalisation over all axes but the last, in float32 inside."""
+"""Batch normalisation over all axes but the last, computed in float32."""
 
 from keras import ops
 
@@ -9,9 +9,9 @@ from keras_nonlocal.ops.half_precision import at_least_float32
 def normalize_by_batch(x, gamma, beta, epsilon):
     """gamma (x - mean) / sqrt(variance + epsilon) + beta, by the batch's statistics.
 
-    TensorFlow's fused kernel, compiled by XLA (`jit_compile=True`), takes the variance
-    from the mean of squares: channels with a mean of more than 100 standard deviations
-    lose digits there. Otherwise it is taken in two passes.
+    The variance is computed in two passes, except in TensorFlow's fused kernel under
+    XLA (`jit_compile=True`): from the mean of squares, which loses digits for channels
+    with a mean of more than 100 standard deviations.
 
     Args:
         x: `(..., C)`.
@@ -33,7 +33,7 @@ def normalize_by_batch(x, gamma, beta, epsilon):
     wide = at_least_float32(ops.convert_to_tensor(x))
     axes = list(range(len(wide.shape) - 1))
     mean = ops.mean(wide, axes)
-    # ops.moments of JAX takes the mean of squares, and loses digits to a large mean.
+    # ops.moments of JAX uses the mean of squares, and loses digits to a large mean.
     variance = ops.mean(ops.square(wide - mean), axes)
     y = _normalize(wide, mean, variance, gamma, beta, epsilon, x.dtype)
     return y, mean, variance
@@ -49,16 +49,10 @@ def normalize(x, mean, variance, gamma, beta, epsilon):
 
 
 def _normalize(wide, mean, variance, gamma, beta, epsilon, dtype):
-    def like(vector):
-        return None if vector is None else ops.cast(vector, wide.dtype)
-
-    y = ops.batch_normalization(
-        wide,
-        like(mean),
-        like(variance),
-        axis=-1,
-        offset=like(beta),
-        scale=like(gamma),
-        epsilon=epsilon,
+    vectors = (
+        None if vector is None else ops.cast(vector, wide.dtype)
+        for vector in (mean, variance, beta, gamma)
     )
+    mean, variance, offset, scale = vectors
+    y = ops.batch_normalization(wide, mean, variance, -1, offset, scale, epsilon)
     return ops.cast(y, dtype)

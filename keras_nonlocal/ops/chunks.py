@@ -3,8 +3,8 @@
 import numpy as np
 from keras import backend, ops
 
-# What the weights of one slice take: large enough for fast matrix products, small
-# enough to stay in a processor's cache.
+# Of the weights of one slice: large enough for fast matrix products, small enough to
+# stay in a processor's cache.
 CHUNK_BYTES = 2**23
 MIN_ROWS = 128
 GROUPS = 8
@@ -32,8 +32,8 @@ def chunk_rows(batch, num_queries, num_keys):
     rows = larger(rows, ceil_divide(MIN_ROWS, larger(batch, 1)))
     if is_static and rows >= num_queries:
         return max(num_queries, 1)
-    if is_static and num_queries % GROUPS == 0:  # nothing to pad, if there is
-        for fitting in range(rows, rows // 2, -1):  # a divisor close by
+    if is_static and num_queries % GROUPS == 0:  # a divisor nearby needs no padding
+        for fitting in range(rows, rows // 2, -1):
             if num_queries // GROUPS % fitting == 0:
                 return fitting
     count = GROUPS * ceil_divide(num_queries, GROUPS * rows)
@@ -108,15 +108,14 @@ def _while(step, sums, slices, bounds, done):
 
 
 def _after(index, tensors):
-    """`index`, once `tensors` are there.
+    """`index`, with a dependency on `tensors`.
 
-    TensorFlow starts on later slices, and takes the memory for them, as soon as
-    nothing keeps it from it.
+    Without it TensorFlow computes later slices at the same time, in more memory.
     """
     if not tensors:
         return index
     corners = (ops.cast(ops.ravel(t)[0], "float32") for t in tensors)
-    return index + ops.cast(sum(corners) > np.inf, "int32")  # nothing is
+    return index + ops.cast(sum(corners) > np.inf, "int32")  # 0
 
 
 def _unrolled(step, sums, slices, count):

@@ -8,9 +8,9 @@ from keras_nonlocal.ops.backends import backend_kernels
 def conv3d(x, kernel, strides=(1, 1, 1), training=False):
     """Convolution that pads k // 2 zeros on both sides of each axis.
 
-    Kernels of 1x1x1 are products of two matrices where that is faster: everywhere
-    but in TensorFlow's inference, where a convolution takes the bias, the residual
-    sum and the ReLU that follow it into its own kernel.
+    Kernels of 1x1x1 are computed as products of two matrices where that is faster:
+    everywhere but in TensorFlow's inference, which fuses a convolution with the bias,
+    the residual sum and the ReLU that follow it.
 
     Args:
         x: `(B, T, H, W, C)`.
@@ -57,7 +57,7 @@ def _every(x, strides):
         return x
     if strides[0] > 1 or None in x.shape[1:] or height % s_h or width % s_w:
         return x[:, :: strides[0], :: strides[1], :: strides[2]]
-    # The same in whole runs of channels, which TensorFlow copies ten times as fast.
+    # The same in contiguous channels, which TensorFlow copies ten times as fast.
     rows = (batch * frames * height // s_h, s_h, width // s_w, s_w * channels)
     sizes = (rows[0], 1, rows[2], channels)
     x = ops.slice(ops.reshape(x, rows), (0, 0, 0, 0), sizes)
@@ -65,11 +65,11 @@ def _every(x, strides):
 
 
 def _same_is_symmetric(maps, kernel_size, strides, training):
-    """Whether padding "same" is k // 2 on both sides, and safe."""
+    """Whether padding "same" is k // 2 on both sides, with correct gradients."""
     if max(kernel_size) == 1:
         return True
-    # TensorFlow's oneDNN kernels give wrong bfloat16 gradients ("same", maps
-    # smaller than the kernel); padded beforehand, right ones. Unknown sizes may be.
+    # With "same", TensorFlow's oneDNN kernels give wrong bfloat16 gradients on maps
+    # smaller than the kernel, which maps of unknown size may be.
     fits = all(
         extent == 1 or (not training if size is None else size >= extent)
         for size, extent in zip(maps, kernel_size, strict=True)

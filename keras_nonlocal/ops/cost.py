@@ -20,10 +20,9 @@ class Cost:
     Attributes:
         multiply_adds: Of the forward pass.
         repeated: Multiply-adds of the forward pass that the backward pass repeats.
-        moved: Numbers read and written beside the matrix products.
-        peak: Numbers in memory at once, beside operands and results.
-        accumulated: Of these, those kept in float32 where the others are in half
-            precision.
+        moved: Numbers read and written outside the matrix products.
+        peak: Numbers in memory at once, without operands and results.
+        accumulated: Of these, those in float32 while others are in half precision.
         maps: Of these, those in maps of all pairs.
     """
 
@@ -41,10 +40,6 @@ class Cost:
     def times(self, count):
         """Of `count` such computations, all in memory at once."""
         return Cost(*(count * number for number in dataclasses.astuple(self)))
-
-    def in_float32(self):
-        """The same with everything kept in float32 at least."""
-        return dataclasses.replace(self, accumulated=self.peak)
 
     @property
     def training_multiply_adds(self):
@@ -80,18 +75,16 @@ def cheapest(costs):
     return min(costs, key=lambda key: (costs[key].exceeds_budget, costs[key].time))
 
 
-# === Pairwise functions, for `(B, N, d)` on `(B, M, d)` with values `(B, M, d_g)` ===
+# === Of `(B, N, d)` queries on `(B, M, d)` keys with `(B, M, d_g)` values ===
 
 
 def dense(b, n, m, d, d_g):
-    """All pairs at once."""
     # Three maps: the logits and the scores, and backward the gradient of one.
     maps = 3 * b * n * m
     return Cost(b * n * m * (d + d_g), moved=8 * b * n * m, peak=maps, maps=maps)
 
 
 def chunked(b, n, m, d, d_g):
-    """A slice of the queries at a time."""
     slices = 3 * b * chunks.chunk_rows(b, n, m) * m
     return Cost(
         b * n * m * (d + d_g),
@@ -102,11 +95,9 @@ def chunked(b, n, m, d, d_g):
 
 
 def linear(b, n, m, d, d_g):
-    """A product of three matrices, the last two first."""
     return Cost(b * (n + m) * d * d_g, peak=2 * b * d * d_g)
 
 
 def sorted(b, n, m, d, d_g):
-    """Sorted keys and running sums."""
     sums = 2 * prefix_sums.BLOCK * b * m * d_g
     return Cost(sums, moved=b * d_g * (12 * n + 16 * m), peak=b * d_g * (3 * n + 8 * m))

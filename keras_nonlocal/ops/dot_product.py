@@ -20,7 +20,7 @@ def scores(theta, phi, bias=None):
 
 
 def dense(theta, phi, g, bias=None):
-    """(theta phi^T) g / M, through the map of all pairs."""
+    """(theta phi^T) g / M through the map of all pairs."""
     return ops.matmul(scores(theta, phi, bias), g)
 
 

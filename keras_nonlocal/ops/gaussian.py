@@ -50,7 +50,7 @@ def chunked(theta, phi, g):
 
 
 def _fused(theta, phi, g):
-    """The backend's own kernel, which keeps no map either."""
+    """The backend's kernel, which keeps no map either."""
     heads = (t[:, :, None] for t in (theta, phi, ops.cast(g, theta.dtype)))
     return ops.cast(ops.dot_product_attention(*heads, scale=1.0)[:, :, 0], g.dtype)
 

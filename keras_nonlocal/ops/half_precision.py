@@ -1,4 +1,4 @@
-"""Where float16 and bfloat16 are too coarse to add up in."""
+"""float32 for sums that float16 and bfloat16 are too coarse for."""
 
 from keras import backend, ops
 

@@ -34,21 +34,21 @@ def non_local(
         scale: Factor inside the exponential; Gaussian modes only. None means 1,
             as in the paper; the released code uses `d ** -0.5`.
         concat_kernel: w_f, `(2 d, 1)`, theta's half first; concatenation only.
-        algorithm: How; every form gives the same numbers to rounding, and the same
-            gradients. `"dense"` builds the (N, M) map. The others never do:
-            `"chunked"` (Gaussian modes) goes through a slice of the queries at a
-            time and computes its weights again in the backward pass; `"linear"`
-            (dot product) is theta (phi^T g), linear in N and M; `"sorted"`
-            (concatenation) sorts the keys by w_f . phi_j and takes prefix sums,
-            O((N + M) log M). `"auto"` is the dense form where that is faster and its
-            maps fit into 256 MiB, else the other.
+        algorithm: Form of the computation; all give the same numbers and gradients to
+            rounding. `"dense"` builds the (N, M) map. The others never do:
+            `"chunked"` (Gaussian modes) computes a slice of the queries at a time,
+            and its weights again in the backward pass; `"linear"` (dot product) is
+            theta (phi^T g), linear in N and M; `"sorted"` (concatenation) sorts the
+            keys by w_f . phi_j and takes prefix sums, O((N + M) log M). `"auto"` is
+            the dense form if it is faster and its maps fit into 256 MiB, else the
+            other.
 
     Returns:
         `(batch, N, d_g)`, in the dtype of `g`.
 
     Raises:
         ValueError: Unknown `mode` or `algorithm`; a `scale` or `concat_kernel`
-            that the mode has no use for, or a missing or misshapen one.
+            that does not belong to the mode; a missing or misshapen `concat_kernel`.
 
     Example:
     >>> theta, phi = np.ones((2, 6, 4)), np.ones((2, 3, 4))
@@ -98,20 +98,17 @@ def attention_scores(
 
 def _check_shapes(theta, phi, *g):
     shapes = [tuple(t.shape) for t in (theta, phi, *g)]
-    fit = all(len(shape) == 3 for shape in shapes)
-    fit = fit and _agree(shapes[0], shapes[1], 0) and _agree(shapes[0], shapes[1], 2)
-    fit = fit and all(
-        _agree(shapes[1], shape, axis) for shape in shapes[2:] for axis in (0, 1)
-    )
-    if not fit:
+    fits = all(len(shape) == 3 for shape in shapes)
+    fits = fits and _agree(shapes[0], shapes[1], 0, 2)
+    if not (fits and all(_agree(shapes[1], shape, 0, 1) for shape in shapes[2:])):
         raise ValueError(
             "non_local: expected theta (B, N, d), phi (B, M, d) and g (B, M, d_g). "
             f"Received shapes: {', '.join(map(str, shapes))}."
         )
 
 
-def _agree(one, other, axis):
-    return None in (one[axis], other[axis]) or one[axis] == other[axis]
+def _agree(one, other, *axes):
+    return all(None in (one[k], other[k]) or one[k] == other[k] for k in axes)
 
 
 def _check_arguments(mode, scale, concat_kernel, channels):

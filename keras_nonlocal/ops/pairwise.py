@@ -1,5 +1,6 @@
 """The pairwise functions f and the exact forms that compute them, in one table."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,11 +12,10 @@ class Form(NamedTuple):
     """One way to compute y_i = 1/C(x) sum_j f(x_i, x_j) g_j.
 
     Attributes:
-        compute: `(queries, keys, g)` to y, `(B, N, d_g)`. The dense form also takes
-            a bias of the keys, `(B, 1, M)`, where `scores` does.
+        compute: `(queries, keys, g)` to y, `(B, N, d_g)`. Where f is a function of
+            theta . phi, the dense form also takes a bias of the keys, `(B, 1, M)`.
         cost: `(B, N, M, d, d_g)` to `Cost`.
-        in_float32: Its maps and sums are in float32, where operands may be in half
-            precision.
+        in_float32: Its maps and sums are in float32 at least.
     """
 
     compute: Callable
@@ -30,14 +30,14 @@ class Pairwise(NamedTuple):
         operands: `(theta, phi, scale, concat_kernel)` to `(queries, keys)` in the
             form and precision that `scores` and the forms take.
         scores: `(queries, keys)` to f / C, `(B, N, M)`.
-        forms: `Form` by the name of its algorithm: the dense one, which builds the
-            map of all pairs, and the lean one, which does not.
+        forms: `Form` by algorithm: the dense one, which builds the map of all pairs,
+            and the lean one, which does not.
         embeds: theta and phi are embeddings of the features, not the features.
         takes_scale: f has a factor inside the exponential.
-        takes_concat_kernel: f has weights of its own, w_f. Queries and keys are then
-            one number for each position.
-        context: `(keys, g)` to the `(B, d, d_g)` that the linear form multiplies
-            queries by; None for functions without that form.
+        takes_concat_kernel: f has the weights w_f, which reduce each query and key to
+            a number.
+        context: `(keys, g)` to the `(B, d, d_g)` by which the linear form multiplies
+            queries, or None.
     """
 
     operands: Callable
@@ -95,14 +95,14 @@ def pairwise_cost(mode, algorithm, batch, num_queries, num_keys, channels, value
     if PAIRWISE[mode].takes_concat_kernel:
         channels = 0  # f needs a_i and b_j alone
     found = form.cost(batch, num_queries, num_keys, channels, values)
-    return found.in_float32() if form.in_float32 else found
+    accumulated = found.peak if form.in_float32 else 0
+    return dataclasses.replace(found, accumulated=accumulated)
 
 
 def candidates(mode, algorithm, num_queries, num_keys):
-    """The algorithms that `algorithm` leaves to choose from.
+    """The algorithms to choose from: for `"auto"`, both forms.
 
-    `"auto"` leaves both forms, or with N or M unknown (dynamic axes) the lean one,
-    whose memory is safe at any size.
+    With N or M unknown (dynamic axes) the lean one, whose memory is safe at any size.
     """
     if algorithm != "auto":
         return (algorithm,)

@@ -21,16 +21,10 @@ def spatial_max_pool(x, pool_size=KEY_POOL_SIZE):
     (1, 4, 3, 3, 8)
     """
     x = ops.convert_to_tensor(x)
+    options = {"strides": pool_size, "data_format": "channels_last"}
     if len(x.shape) < 5:
-        return _max_pool(x, pool_size)
-    # Frames ride in the batch: the 2-D kernel exists for every dtype and is faster.
-    batch, frames, height, width, channels = ops.shape(x)
-    pooled = _max_pool(ops.reshape(x, (-1, height, width, channels)), pool_size)
-    _, height, width, _ = ops.shape(pooled)
-    return ops.reshape(pooled, (batch, frames, height, width, channels))
-
-
-def _max_pool(x, pool_size):
-    return ops.max_pool(
-        x, pool_size, strides=pool_size, padding="valid", data_format="channels_last"
-    )
+        return ops.max_pool(x, pool_size, **options)
+    # Frames join the batch: the 2-D kernel exists for every dtype and is faster.
+    batch, frames, *image = ops.shape(x)
+    pooled = ops.max_pool(ops.reshape(x, (-1, *image)), pool_size, **options)
+    return ops.reshape(pooled, (batch, frames, *ops.shape(pooled)[1:]))

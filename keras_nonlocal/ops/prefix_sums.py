@@ -1,4 +1,4 @@
-"""Running sums over the rows of a matrix: fast, and without drift."""
+"""Running sums over the rows of a matrix, fast and accurate."""
 
 import numpy as np
 from keras import ops
@@ -11,10 +11,9 @@ BLOCK = 64
 def prefix_sums(x, reverse=False):
     """s_k = x_0 + ... + x_k or, `reverse`, x_k + ... + x_(R-1).
 
-    Rows are summed in blocks of 64, and the blocks' totals in the same way: a sum
-    passes through few additions, so that float32 stays accurate over 10^6 rows. The
-    sums of a block are a product with a triangle of ones, several times as fast as
-    `ops.cumsum`.
+    Rows are summed in blocks of 64, and the blocks' totals in the same way: each sum
+    takes few additions, so that float32 stays accurate over 10^6 rows. The sums of a
+    block are a product with a triangle of ones, several times as fast as `ops.cumsum`.
 
     Args:
         x: `(B, R, d)`, floating point.
@@ -32,9 +31,8 @@ def prefix_sums(x, reverse=False):
     if isinstance(length, int) and length <= BLOCK:
         return ops.matmul(_triangle(length, reverse, x.dtype), x)
     count = ceil_divide(length, BLOCK)
-    blocks = ops.reshape(
-        _lengthen(x, count * BLOCK - length), (batch, count, BLOCK, channels)
-    )
+    x = _lengthen(x, count * BLOCK - length)
+    blocks = ops.reshape(x, (batch, count, BLOCK, channels))
     within = ops.matmul(_triangle(BLOCK, reverse, x.dtype), blocks)
     totals = within[:, :, 0 if reverse else BLOCK - 1]  # (B, n, d)
     sums = within + _of_other_blocks(totals, reverse)[:, :, None]
@@ -54,7 +52,7 @@ def _lengthen(x, missing):
 
 
 def _of_other_blocks(totals, reverse):
-    """What the blocks before (after, if `reverse`) each block sum to."""
+    """The sum of the blocks before (after, if `reverse`) each block."""
     nothing = ops.zeros_like(totals[:, :1])
     if reverse:
         return ops.concatenate([_sums(totals, True)[:, 1:], nothing], axis=1)
@@ -64,6 +62,6 @@ def _of_other_blocks(totals, reverse):
 def _sums(totals, reverse):
     if isinstance(totals.shape[1], int):
         return prefix_sums(totals, reverse)
-    if not reverse:  # a dynamic number of blocks: no telling how deep to nest
+    if not reverse:  # of unknown length, so that the depth of nesting is unknown
         return ops.cumsum(totals, axis=1)
     return ops.flip(ops.cumsum(ops.flip(totals, 1), axis=1), 1)

@@ -11,15 +11,15 @@ from keras_nonlocal.ops.prefix_sums import prefix_sums
 def sorted_relu(a, b, g):
     """Sums ReLU(a_i + b_j) g_j over j in O((N + M) (log M + d)).
 
-    With the keys sorted by falling b, query i takes in the first k_i of them, those
-    with a_i + b_j > 0: y_i = a_i S0[k_i] + S1[k_i], where S0 and S1 are the prefix
-    sums of g and of b g. The gradients are of the same form:
+    With the keys in descending order of b, only the first k_i of them have
+    a_i + b_j > 0: y_i = a_i S0[k_i] + S1[k_i], where S0 and S1 are the prefix sums of g
+    and of b g. The gradients are of the same form:
 
         da_i = dy_i . S0[k_i]
         db_j = g_j . U0_j,  dg_j = U1_j + b_j U0_j
 
-    with U0_j and U1_j the sums of dy_i and of a_i dy_i over the queries that take in
-    j. Pairs with a_i + b_j = 0 are left out, as in the gradient of ReLU.
+    with U0_j and U1_j the sums of dy_i and of a_i dy_i over the queries with
+    a_i + b_j > 0. Pairs with a_i + b_j = 0 are left out, as in the gradient of ReLU.
 
     Args:
         a: `(B, N)`.
@@ -42,7 +42,7 @@ def sorted_relu(a, b, g):
 def _sum(a, b, g):
     a = _without_minus_infinity(a, b)
     b = _without_minus_infinity(b, a)
-    a = a + _nan_of(b[..., None])[..., 0]  # which would be sorted somewhere
+    a = a + _nan_of(b[..., None])[..., 0]  # sorting would hide it
     order = ops.argsort(-b, axis=1)  # (B, M)
     ranked = _take(b[..., None], order)[..., 0]
     counts = _count_above(ranked, -a)  # k_i: (B, N)
@@ -72,33 +72,28 @@ def _sum(a, b, g):
 
 
 def _without_minus_infinity(x, others):
-    """-inf as a number that leaves out all pairs, too: 0 * -inf would be NaN."""
+    """-inf as a finite number that also leaves out all pairs: 0 * -inf is NaN."""
     lowest = ops.minimum(-ops.max(others, axis=1, keepdims=True), 0)
     return ops.where(ops.equal(x, -np.inf), lowest, x)
 
 
 def _nan_of(x):
-    """`(B, 1, 1)`: NaN if there is one in x `(B, n, 1)`, which the map would spread
-    over all pairs; else 0."""
+    """`(B, 1, 1)`: NaN if x `(B, n, 1)` has one, as in the map of all pairs; else 0."""
     return ops.sum(ops.where(ops.isnan(x), x, 0), axis=1, keepdims=True)
 
 
 def _take(x, indices):
     """Rows `indices` `(B, n)` of `x` `(B, R, d)`: `(B, n, d)`."""
     batch, rows, channels = ops.shape(x)
-    flat = ops.take(
-        ops.reshape(x, (batch * rows, channels)), _flat(indices, rows), axis=0
-    )
-    return ops.reshape(flat, (batch, ops.shape(indices)[1], channels))
+    x = ops.reshape(x, (batch * rows, channels))
+    taken = ops.take(x, _flat(indices, rows), axis=0)
+    return ops.reshape(taken, (batch, ops.shape(indices)[1], channels))
 
 
 def _flat(indices, rows):
     """Row indices of every sample as indices of all samples' rows: `(B * n,)`."""
-    batch = ops.shape(indices)[0]
-    indices = ops.cast(indices, "int32")
-    return ops.reshape(
-        indices + rows * ops.arange(batch, dtype="int32")[:, None], (-1,)
-    )
+    first = rows * ops.arange(ops.shape(indices)[0], dtype="int32")
+    return ops.reshape(ops.cast(indices, "int32") + first[:, None], (-1,))
 
 
 def _with_zero(sums):
@@ -106,18 +101,17 @@ def _with_zero(sums):
 
 
 def _sums_by_key(x, counts, ranked):
-    """Sums `x` `(B, N, d)` over the queries that take in each key: `(B, M, d)`."""
+    """Sums `x` `(B, N, d)` over the queries that count each key: `(B, M, d)`."""
     batch, _, channels = ops.shape(x)
     rows = ops.shape(ranked)[1] + 1
-    bins = ops.segment_sum(
-        ops.reshape(x, (-1, channels)), _flat(counts, rows), batch * rows
-    )
+    x = ops.reshape(x, (-1, channels))
+    bins = ops.segment_sum(x, _flat(counts, rows), batch * rows)
     bins = ops.reshape(bins, (batch, rows, channels))
     return prefix_sums(bins[:, 1:], reverse=True)
 
 
 def _count_above(ranked, values):
-    """How many of `ranked` (falling along axis 1) exceed each of `values`."""
+    """How many of `ranked` (descending along axis 1) exceed each of `values`."""
     if ranked.shape[0] == 1:
         counts = ops.searchsorted(-ranked[0], -values[0], side="left")
         return ops.cast(counts, "int32")[None]
@@ -125,7 +119,7 @@ def _count_above(ranked, values):
 
 
 def _binary_search(ranked, values):
-    """As many steps as M has binary digits, for all values of all samples at once."""
+    """A step for each binary digit of M, for all values of all samples at once."""
     length = ops.shape(ranked)[1]
     digits = length.bit_length() if isinstance(length, int) else 31
     counts = ops.zeros_like(values, dtype="int32")

@@ -1,7 +1,4 @@
-"""What TensorFlow does faster by kernels of its own than by keras.ops.
-
-Imported on that backend alone.
-"""
+"""TensorFlow kernels that are faster than keras.ops; imported on TensorFlow only."""
 
 import math
 
@@ -12,10 +9,10 @@ import tensorflow as tf
 
 
 def has_few_positions(x):
-    """Whether the filter gradient of a convolution of `x` is better a product."""
+    """Whether the filter gradient of a convolution is faster as a matrix product."""
     if x.dtype != tf.bfloat16 or None in x.shape:
         return False
-    # oneDNN's takes 1.5 to 7 times as long at res4 and res5 of small batches.
+    # oneDNN's takes 1.5 to 7 times as long in res4 and res5 of small batches.
     return math.prod(x.shape[:-1]) <= 4 * x.shape[-1]
 
 
@@ -53,8 +50,8 @@ def _filter_gradient(x, dy, shape):
 
 
 def can_normalize(x, training):
-    """Whether the fused kernel is there, and does not fail."""
-    # On GPUs its gradient without training is refused where determinism is asked for.
+    """Whether the fused kernel supports `x`."""
+    # On GPUs its gradient without training is an error in deterministic mode.
     return (
         x.shape[-1] is not None
         and x.dtype in (tf.float32, tf.bfloat16, tf.float16)
@@ -63,7 +60,7 @@ def can_normalize(x, training):
 
 
 def normalize_by_batch(x, gamma, beta, epsilon):
-    """See `batch_norm`. One kernel, where keras.ops takes ten passes over x."""
+    """See `batch_norm`. One kernel; keras.ops takes ten passes over x."""
     y, mean, variance = _fused(x, gamma, beta, epsilon)
     # The kernel gives the unbiased estimate, n / (n - 1) times the biased one.
     count = tf.size(x, tf.int64) // x.shape[-1]
@@ -94,16 +91,16 @@ def _fused(x, gamma, beta, epsilon, statistics=None):
 
 
 def _in_float32(vector):
-    """What the kernel takes; policies such as "bfloat16" keep weights in half."""
+    """The kernel's dtype, also under policies with weights in half precision."""
     return tf.cast(tf.convert_to_tensor(vector), tf.float32)
 
 
 def _as_images(x):
     """A shape `(B, H, W, C)` for the same positions."""
     channels = x.shape[-1]
-    if _has_gpu() and len(x.shape) > 2:  # cuDNN takes no batch of 100,000
+    if _has_gpu() and len(x.shape) > 2:  # cuDNN fails at a batch of 100,000
         return tf.stack([tf.shape(x)[0], -1, 1, channels])
-    return [-1, 1, 1, channels]  # the fastest on CPUs
+    return [-1, 1, 1, channels]  # fastest on CPUs
 
 
 def _has_gpu():

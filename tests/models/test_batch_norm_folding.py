@@ -138,7 +138,7 @@ def of(*names):
         ("rows", "'bn' .*does not normalise the last axis"),
         ("twice", "'bn' .*is used several times"),
         ("shared", "'bn' .*not alone in using the outputs of 'conv'"),
-        ("within", "'inner' .*has batch normalisation within"),
+        ("within", "'inner' .*contains batch normalisation"),
     ],
 )
 def test_what_cannot_be_folded_is_named(name, message):

@@ -4,17 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from keras_nonlocal.ops import chunks
 from tests.backends import FLOAT, RTOL, gradients, to_numpy
 from tests.ops.test_forms import FORMS, function, operands
 
 BACKEND = keras.backend.backend()
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 4 * 64)
-    monkeypatch.setattr(chunks, "MIN_ROWS", 3)
+def sizes_of(algorithm):
+    """Batch, N and M; of several slices in the chunked form."""
+    return (2, 1100, 1000) if algorithm == "chunked" else (2, 20, 70)
 
 
 def loss(call):
@@ -54,7 +52,7 @@ def test_graphs_of_unknown_size(mode, algorithm, batch):
 def test_xla_from_tensorflow(mode, algorithm):
     import tensorflow as tf
 
-    arrays = operands(mode, 2, 20, 70, 3, 4)
+    arrays = operands(mode, *sizes_of(algorithm), 3, 4)
 
     @tf.function(jit_compile=True)
     def step(*tensors):
@@ -72,7 +70,7 @@ def test_xla_from_tensorflow(mode, algorithm):
 def test_jit_of_jax(mode, algorithm):
     import jax
 
-    arrays = operands(mode, 2, 20, 70, 3, 4)
+    arrays = operands(mode, *sizes_of(algorithm), 3, 4)
     argnums = tuple(range(len(arrays)))
     step = jax.jit(jax.grad(loss(function(mode, algorithm)), argnums=argnums))
     check(step(*arrays), mode, arrays)

@@ -63,23 +63,24 @@ def rounding_scale(mode, arrays, k):
     return np.abs(arrays[1 - k]).max() * np.abs(arrays[2]).max()
 
 
-@pytest.fixture
-def small_chunks(monkeypatch):
-    """Several slices, the last of them padded, on small operands."""
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 4 * 64)
-    monkeypatch.setattr(chunks, "MIN_ROWS", 3)
-
-
 @pytest.mark.parametrize(("mode", "algorithm"), FORMS)
 @pytest.mark.parametrize(
     ("batch", "n", "m"), [(1, 1, 1), (2, 1, 7), (2, 9, 1), (1, 40, 13), (3, 37, 70)]
 )
-def test_equals_the_dense_form(mode, algorithm, batch, n, m, small_chunks):
+def test_equals_the_dense_form(mode, algorithm, batch, n, m):
     check_against_dense(mode, algorithm, operands(mode, batch, n, m, 5, 6))
 
 
+@pytest.mark.parametrize("mode", ["gaussian", "embedded_gaussian"])
+@pytest.mark.parametrize("num_queries", [1100, 1104])
+def test_several_slices_equal_the_dense_form(mode, num_queries):
+    """8 slices of 138 queries, with and without padding."""
+    assert chunks.chunk_rows(2, num_queries, 1000) == 138
+    check_against_dense(mode, "chunked", operands(mode, 2, num_queries, 1000, 5, 6))
+
+
 @pytest.mark.parametrize(("mode", "algorithm"), FORMS)
-def test_equals_the_equations(mode, algorithm, small_chunks):
+def test_equals_the_equations(mode, algorithm):
     arrays = operands(mode, 2, 11, 7, 4, 3)
     kernel = arrays[3] if len(arrays) > 3 else None
     expected = reference.non_local(*arrays[:3], mode, concat_kernel=kernel)
