@@ -41,7 +41,6 @@ OF_PACKAGE = [name for name in MODULES if name.startswith("keras_nonlocal.")]
 OTHERS = [name for name in MODULES if not name.startswith("keras_nonlocal")]
 # Which still import what is internal to keras_nonlocal.convert.
 AWAITED = {
-    "trainers.video_classification.checks",
     "trainers.video_classification.configs",
     "trainers.video_classification.start_pixels",
 }
