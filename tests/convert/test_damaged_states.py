@@ -60,13 +60,12 @@ def build(convention, **options):
 
 
 def check_damaged(model, state, spell):
-    """100 times: refused, the model as it was; or loaded, each weight the file's."""
+    """50 times: refused, the model as it was; or loaded, each weight the file's."""
     rng = np.random.default_rng(0)
     refused = 0
-    for _ in range(100):
+    fill(model)
+    for _ in range(50):
         damaged = damage(state, rng)
-        for weight in model.weights:
-            weight.assign(np.full(weight.shape, 0.5))
         try:
             report = load_weights(model, damaged)
         except CheckpointError as error:
@@ -79,7 +78,13 @@ def check_damaged(model, state, spell):
                     theirs = np.asarray(damaged[spell(weight.path)], "float64")
                     ours = numpy(weight).astype("float64")
                     np.testing.assert_allclose(ours.sum(), theirs.sum(), atol=1e-3)
-    assert 50 < refused < 100
+            fill(model)
+    assert 25 < refused < 50
+
+
+def fill(model):
+    for weight in model.weights:
+        weight.assign(np.full(weight.shape, 0.5))
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
