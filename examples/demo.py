@@ -36,7 +36,6 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs/demo"
 NETWORKS = ("c2d", "nl_c2d")
-VIDEO_OPTIONS = []
 TEST_VIEWS = {"num_test_clips": 2, "num_test_crops": 3}
 
 
@@ -44,15 +43,35 @@ class StepFailed(Exception):
     """A command of the demo did not succeed."""
 
 
+def run_command(command):
+    """Prints and runs `python <command>` in the repository.
+
+    Raises:
+        StepFailed: It exited with another code than 0.
+    """
+    print(f"$ {shlex.join(['python', *command])}", flush=True)
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}  # only errors
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment) as run:
+        try:
+            code = run.wait()
+        except KeyboardInterrupt:  # the command receives it too, and may save its state
+            run.wait()
+            raise
+    if code:
+        raise StepFailed(f"exit code {code} of: {shlex.join(['python', *command])}")
+
+
 class Steps:
     """Runs commands once: finished steps whose command is unchanged are kept.
 
     Args:
         state_file: JSON, step -> its key and whether it is finished.
+        run_command: Function of a command; raises `StepFailed`.
     """
 
-    def __init__(self, state_file: pathlib.Path):
+    def __init__(self, state_file: pathlib.Path, run_command=run_command):
         self._file = state_file
+        self._run_command = run_command
         self._state = {}
         if state_file.is_file():
             self._state = json.loads(state_file.read_text(encoding="utf-8"))
@@ -79,7 +98,7 @@ class Steps:
         if before.get("key") != key:
             _remove(output)
         self._save(title, key, done=False)
-        run_command(command)
+        self._run_command(command)
         self._save(title, key, done=True)
         return key
 
@@ -88,24 +107,6 @@ class Steps:
         part = self._file.with_suffix(".part")
         part.write_text(json.dumps(self._state, indent=1), encoding="utf-8")
         os.replace(part, self._file)
-
-
-def run_command(command):
-    """Prints and runs `python <command>` in the repository.
-
-    Raises:
-        StepFailed: It exited with another code than 0.
-    """
-    print(f"$ {shlex.join(['python', *command])}", flush=True)
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}  # only errors
-    with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment) as run:
-        try:
-            code = run.wait()
-        except KeyboardInterrupt:  # the command receives it too, and may save its state
-            run.wait()
-            raise
-    if code:
-        raise StepFailed(f"exit code {code} of: {shlex.join(['python', *command])}")
 
 
 def _digest(command, depends_on):
@@ -130,16 +131,26 @@ def _relative(path):
 # === The steps ===
 
 
-def demo(output: pathlib.Path, networks, num_seeds: int):
-    """Runs all steps; prints the accuracies at the end."""
+def demo(output: pathlib.Path, networks, num_seeds: int, configs, video_options=()):
+    """Runs all steps; prints the accuracies at the end.
+
+    Args:
+        output: Folder of all results.
+        networks: Names of configs.
+        num_seeds: How often each is trained.
+        configs: Folder of the configs.
+        video_options: Flags of demo_videos.py.
+    """
     output.mkdir(parents=True, exist_ok=True)
     steps = Steps(output / "steps.json")
     videos = output / "videos"
     script = ROOT / "examples/demo_videos.py"
-    command = ["examples/demo_videos.py", _relative(videos), *VIDEO_OPTIONS]
+    command = ["examples/demo_videos.py", _relative(videos), *video_options]
     key = steps.run("Write videos", command, videos, [script])
     runs = [
-        train_and_test(steps, Run(network, seed, output), videos, key)
+        train_and_test(
+            steps, Run(network, seed, output), configs / f"{network}.yaml", videos, key
+        )
         for seed in range(num_seeds)
         for network in networks
     ]
@@ -170,9 +181,8 @@ class Run:
         return json.loads(self.test_file.read_text(encoding="utf-8"))["top1"]
 
 
-def train_and_test(steps, run, videos, key) -> Run:
+def train_and_test(steps, run, config, videos, key) -> Run:
     """Trains a network and tests its best checkpoint with several views."""
-    config = CONFIGS / f"{run.network}.yaml"
     trainer = ["trainers/video.py", "--model_dir", _relative(run.folder)]
     data = {
         f"task.{split}_data.input_path": _relative(videos / folder)
@@ -254,7 +264,7 @@ def main(arguments=None):
         parser.error(f"argument --seeds: invalid count, at least 1: {options.seeds}")
     start = time.monotonic()
     try:
-        demo(options.output.resolve(), options.networks, options.seeds)
+        demo(options.output.resolve(), options.networks, options.seeds, CONFIGS)
     except StepFailed as error:
         sys.exit(f"error: {error}\nRun the demo again to go on from there.")
     except KeyboardInterrupt:

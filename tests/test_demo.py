@@ -119,7 +119,7 @@ def test_videos_are_h264_in_a_folder_per_class_and_kept(demo_videos, tmp_path):
 
 
 class Recorder:
-    """Stands in for `run_command`; writes the output it was told to."""
+    """Runs no command: records it, and writes a file in the step's output."""
 
     def __init__(self, output):
         self.output, self.calls, self.fails = output, [], False
@@ -133,14 +133,12 @@ class Recorder:
 
 
 @pytest.fixture
-def recorder(demo, tmp_path, monkeypatch):
-    recorder = Recorder(tmp_path / "output")
-    monkeypatch.setattr(demo, "run_command", recorder)
-    return recorder
+def recorder(tmp_path):
+    return Recorder(tmp_path / "output")
 
 
 def run(demo, tmp_path, recorder, command=("make", "a"), depends_on=()):
-    steps = demo.Steps(tmp_path / "steps.json")
+    steps = demo.Steps(tmp_path / "steps.json", recorder)
     return steps.run("Make", list(command), recorder.output, depends_on)
 
 
@@ -274,20 +272,18 @@ def test_ci_refuses_a_block_at_chance_and_a_control_that_learns(tmp_path):
 
 
 @pytest.mark.slow
-def test_demo_runs_to_the_end_and_then_reuses_it(demo, tmp_path, monkeypatch, capfd):
+def test_demo_runs_to_the_end_and_then_reuses_it(demo, tmp_path, capfd):
     """The real commands, on few videos and few steps."""
     for config in demo.CONFIGS.glob("*c2d.yaml"):
         text = config.read_text().replace("train_steps: 700", "train_steps: 4")
         (tmp_path / config.name).write_text(text)
-    monkeypatch.setattr(demo, "CONFIGS", tmp_path)
     counts = ["--train", "40", "--val", "4", "--test", "4"]
-    monkeypatch.setattr(demo, "VIDEO_OPTIONS", counts)
-    arguments = ["--output", str(tmp_path / "demo"), "--networks", "nl_c2d"]
-    demo.main(arguments)
+    arguments = (tmp_path / "demo", ["nl_c2d"], 1, tmp_path, counts)
+    demo.demo(*arguments)
     assert (tmp_path / "demo/export/1/saved_model.pb").exists()
     pictures = [path.name for path in (tmp_path / "demo/pictures").iterdir()]
     assert sorted(pictures) == ["attention.png", "curves.png"]
     output = capfd.readouterr().out
     assert "| nl_c2d  |" in output and "same/00001.mp4" in output
-    demo.main(arguments)
+    demo.demo(*arguments)
     assert capfd.readouterr().out.count("Finished before") == 5
