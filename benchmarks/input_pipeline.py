@@ -3,13 +3,13 @@
     python benchmarks/input_pipeline.py [--clips DIR] [--peers pyav_cv2,torchcodec_cv2]
 
 Every pipeline cuts the same training clips (32 frames, every second one, scaled to a
-short side of 256 to 320, a square of 224, mirrored or not; uint8) out of the same
-files and makes batches of them, ours with as many decoding threads as the DataLoader
-of PyTorch has worker processes. Where frames shrink, all antialias. Each runs in
-processes of its own, which stand still while another is measured; a turn's first
-batches, which may have lain ready, do not count. Figures are medians over turns. PSNR
-and mean difference are to a reference: every frame decoded, scaled as a whole by
-Pillow (bicubic, antialiased), cut.
+short side of 256 to 320, cropped to a square of 224, flipped or not; uint8) out of the
+same files and makes batches of them, ours with as many decoding threads as PyTorch's
+DataLoader has worker processes. All antialias where frames are scaled down. Each runs
+in processes of its own, which are stopped while another is measured; the first batches
+of a turn are not timed, because they may have been prefetched. Figures are medians over
+turns. PSNR and mean difference are relative to a reference: every frame decoded, scaled
+as a whole by Pillow (bicubic, antialiased), cropped.
 """
 
 import argparse
@@ -39,7 +39,7 @@ PEERS = (
     "torchcodec_torch",
     "torchcodec_resize",
 )
-LEAST_PSNR = 30  # dB; another frame, or the same one mirrored, is below 25
+LEAST_PSNR = 30  # dB; another frame, or the same one flipped, is below 25
 HEADER = (
     "clips",
     "pipeline",
@@ -72,17 +72,17 @@ def parse_arguments():
     add("--clips", type=pathlib.Path, nargs="+", help="files, or folders of them")
     add("--sizes", type=choices_of(SIZES), default=",".join(SIZES), help="generated")
     add("--peers", type=choices_of(PEERS), default=",".join(PEERS))
-    add("--no-peers", action="store_true", help="ours alone; needs no PyTorch")
+    add("--no-peers", action="store_true", help="measure ours only; needs no PyTorch")
     add("--workers", type=int, default=len(os.sched_getaffinity(0)))
     add("--batch", type=int, default=8)
-    add("--copies", type=int, default=256, help="names for the files of a data set")
+    add("--copies", type=int, default=256, help="links to the files of a data set")
     add("--frames", type=int, default=32)
     add("--stride", type=int, default=2)
     add("--short-side", type=int, nargs=2, default=(256, 320))
     add("--crop", type=int, default=224)
     add("--turns", type=int, default=5)
     add("--take", type=int, default=8, help="batches timed in a turn")
-    add("--quick", action="store_true", help="does it work: one small turn")
+    add("--quick", action="store_true", help="smoke test: one small turn")
     args = parser.parse_args()
     if args.no_peers:
         args.peers = []
@@ -92,7 +92,7 @@ def parse_arguments():
 
 
 def sources(args):
-    """(name, files) of each data set; no files where they are made."""
+    """(name, files) of each data set; no files for those that are generated."""
     if not args.clips:
         yield from ((size, None) for size in args.sizes)
         return
@@ -110,7 +110,7 @@ def prepare(folder, name, originals, copies):
 
 
 def measure(args, name, clips, folder):
-    """Prints the rows of one data set; returns what was wrong."""
+    """Prints the rows of one data set; returns the errors."""
     job = make_job(args, clips)
     expected = reference(job.cuts[: args.batch])
     pipelines = start(args, job, folder)
@@ -152,7 +152,7 @@ def make_job(args, clips):
 
 
 def start(args, job, folder):
-    """The pipelines that can run here; says why the others cannot."""
+    """The pipelines that can run here; prints why the others cannot."""
     pipelines = [Pipeline(OURS, job, folder)]
     for name in args.peers:
         try:
@@ -163,7 +163,7 @@ def start(args, job, folder):
 
 
 def reference(samples):
-    """The clips as they should be: uint8 (B, T, size, size, 3)."""
+    """The reference clips: uint8 (B, T, size, size, 3)."""
     return np.stack([_reference_clip(cut) for cut in samples])
 
 

@@ -1,11 +1,11 @@
-"""Training steps of a non-local block on a map whose pairs fit no memory.
+"""Training steps of a non-local block on a map whose pairs do not fit into memory.
 
     python benchmarks/large_maps.py [--maps 64x56x56] [--modes dot_product]
 
 One step is the block's output and the gradients of x and of all weights, of a clip of
 --channels channels, keys sub-sampled, under `tf.function`, in a process of its own.
-The peak is that of the whole process, libraries included; "all pairs" is what one
-(N, M) map alone would take.
+The peak is that of the whole process, libraries included; "all pairs" is the size of
+one (N, M) map.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def parse_arguments():
     add("--modes", type=choices_of(MODES), default=",".join(MODES))
     add("--channels", type=int, default=64, help="of the block's input")
     add("--dtype", choices=BYTES, default="float32")
-    add("--quick", action="store_true", help="does it work: a tiny map")
+    add("--quick", action="store_true", help="smoke test: a tiny map")
     args = parser.parse_args()
     if args.channels < 1:
         parser.error(f"--channels {args.channels}: expected a positive number")

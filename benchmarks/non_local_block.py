@@ -4,7 +4,7 @@
 
 A block is theta, phi, g, pooling, the operation, W_z, batch normalisation and the
 sum. The peers are written from the published formulas of PySlowFast, AlexHex7's
-Non-local_pytorch and mmcv; our layer takes each one's conventions and weights, and
+Non-local_pytorch and mmcv; our layer gets the conventions and weights of each, and
 the values are compared (errors of z, dx and all weight gradients, against the peer
 in float32; the peer's own is that of its channels-last form). Times are medians, in
 ms, of calls taken turn by turn in this process.
@@ -48,7 +48,7 @@ HEADER = (
 
 
 class Map(NamedTuple):
-    """What the block is put on; an 8x8 clip of 224x224 has these at res3 and res4."""
+    """The block's input; an 8x8 clip of 224x224 has these maps at res3 and res4."""
 
     frames: int
     side: int
@@ -92,7 +92,7 @@ def parse_arguments():
     add("--repeats", type=int, default=15, help="turns at most")
     add("--seconds", type=float, default=2, help="per line; three turns at least")
     add("--compile", action="store_true", help="torch.compile, channels last, too")
-    add("--quick", action="store_true", help="does it work: a tiny map, three turns")
+    add("--quick", action="store_true", help="smoke test: a tiny map, three turns")
     args = parser.parse_args()
     if args.quick:
         args.maps, args.repeats = ["tiny"], 3
@@ -109,7 +109,7 @@ def can_compile():
 
 
 def cases(args, dtype):
-    """(map, mode, peer), without what does not fit."""
+    """(map, mode, peer), without combinations that a peer does not have."""
     for name, mode, peer in itertools.product(args.maps, args.modes, args.peers):
         fits = op_peers.pairs_fit(mode, MAPS[name].op_shape(), dtype)
         if mode in CONVENTIONS[peer].modes and fits:
@@ -132,7 +132,7 @@ def measure(args, dtype, name, mode, peer):
 
 
 def build(args, dtype, name, mode, convention):
-    """Steps by form, all of the same weights; and the values to expect."""
+    """Steps by form, all with the same weights; and the expected values."""
     frames, side, channels = MAPS[name]
     shape = (1, frames, side, side, channels)
     rng = np.random.default_rng(0)

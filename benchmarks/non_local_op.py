@@ -112,13 +112,13 @@ def parse_arguments():
     add("--shapes", type=shapes, help=f"default: {DEFAULT_SHAPES}")
     add("--modes", type=choices_of(MODES), default=default_modes)
     add("--peers", type=choices_of(PEERS), default=",".join(PEERS))
-    add("--algorithms", type=lambda t: t.split(","), default="auto", help="of ours")
+    add("--algorithms", type=lambda t: t.split(","), default="auto", help="our forms")
     add("--dtype", choices=TOLERANCE, default="float32")
     add("--repeats", type=int, default=15, help="turns at most")
     add("--seconds", type=float, default=5, help="per mode and direction; >= 3 turns")
     add("--alone", action="store_true", help="each form in a process of its own")
     add("--no-memory", action="store_true", help="times only")
-    add("--quick", action="store_true", help="does it work: a tiny map, three turns")
+    add("--quick", action="store_true", help="smoke test: a tiny map, three turns")
     args = parser.parse_args()
     args.shapes = args.shapes or shapes(QUICK_SHAPE if args.quick else DEFAULT_SHAPES)
     if args.quick:
@@ -127,7 +127,7 @@ def parse_arguments():
 
 
 def installed_peers(keys):
-    """The peers that can run here; says why the others cannot."""
+    """The peers that can run here; prints why the others cannot."""
     if not machine.installed("torch"):
         print("PyTorch is not installed (extra [backends]): its forms are left out.\n")
         return [key for key in keys if PEERS[key].framework != "torch"]
@@ -151,7 +151,7 @@ def measure_peaks(args, keys):
 
 
 def fits(key, mode, shape, dtype):
-    """Whether a form known to be huge has the memory it needs."""
+    """Whether a form that needs much memory has it."""
     return key != "published" or op_peers.pairs_fit(mode, shape, dtype)
 
 
@@ -190,7 +190,7 @@ def times_in_turns(args, mode, shape, steps):
 
 
 def errors_of(steps, mode, tensors, dy):
-    """Error of y and its gradients by subject; also everyone's first call."""
+    """Error of y and its gradients by subject; also the first call of each."""
     dense = PEERS["keras"].steps(mode, tensors, dy, "float32")
     expected = dense.to_numpy(dense.forward_backward())
     errors = {}
@@ -201,7 +201,7 @@ def errors_of(steps, mode, tensors, dy):
 
 
 def print_rows(mode, rows, results):
-    """One line per subject, in units of our first; `results` MiB are everyone's."""
+    """One line per subject, relative to our first; all have `results` MiB."""
     peaks = {row.key: row.peaks[1] for row in rows}
     dense = next((peaks[key] for key in BASELINES if key in peaks), None)
     ours = rows[0].times

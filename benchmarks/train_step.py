@@ -6,8 +6,9 @@ A step is forward, backward and an update by SGD with Nesterov's momentum. Ours 
 trainer's own, `trainers/video.py --mode train` on one batch (on JAX, which has no
 trainer here, the same as one compiled function). The peer is PySlowFast's C2D and I3D
 ResNet, written from its published configuration, on the same weights, without
-dropout on either side; loss and gradient norm are compared. Its bfloat16 is of
-everything (`.to(bfloat16)`), `--peers autocast` keeps float32 weights as ours does.
+dropout on either side; loss and gradient norm are compared. In bfloat16 the peer
+converts everything (`.to(bfloat16)`); with `--peers autocast` it keeps float32 weights,
+as ours does.
 """
 
 import os

@@ -80,7 +80,7 @@ def test_without_torch_our_times_remain(script):
 def test_an_unknown_peer_is_named(script):
     done = run(script, "--peers", "pytorch")
     assert done.returncode == 2
-    assert "'pytorch' is none of" in done.stderr
+    assert "'pytorch' is not one of" in done.stderr
 
 
 # === Whole networks ===
@@ -127,9 +127,9 @@ def test_networks_run_on_jax(script):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--models NL-C3D", "'NL-C3D' is none of C2D, I3D"),
+        ("--models NL-C3D", "'NL-C3D' is not one of C2D, I3D"),
         ("--batch 0", "'0' is not a positive whole number"),
-        ("--peers pytorch", "'pytorch' is none of eager"),
+        ("--peers pytorch", "'pytorch' is not one of eager"),
     ],
 )
 def test_mistakes_in_options_are_named(harness, monkeypatch, capsys, options, message):

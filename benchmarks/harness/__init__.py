@@ -1,1 +1,1 @@
-"""What the benchmark scripts share; `make bench` does not run this folder."""
+"""Modules that the benchmark scripts share; `make bench` does not run them."""

@@ -45,11 +45,11 @@ class Block(torch.nn.Module):
 
 
 def seeded_block(channels, mode, convention):
-    """Always the same weights, and values that rounding does not decide.
+    """A block with the same weights every time, on which rounding has little effect.
 
-    Biases are 0: batch norm takes those of g and W_z out again, with y's digits.
-    Exponents vary by about 2: batch norm would blow a uniform attention up to noise,
-    and a saturated one has no gradient.
+    Biases are 0: batch norm would subtract those of g and W_z again, with a loss of
+    digits. Exponents vary by about 2: batch norm would amplify a uniform attention to
+    noise, and a saturated one has no gradient.
     """
     torch.manual_seed(0)
     block = Block(channels, mode, convention)

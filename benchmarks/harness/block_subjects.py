@@ -1,4 +1,4 @@
-"""What is measured: each block as an inference and a training step."""
+"""The measured blocks, each as an inference and a training step."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +10,7 @@ class BlockSteps(NamedTuple):
     """A block on a given clip.
 
     `inference()` gives z, `training()` z and the gradients of x and of the weights;
-    `to_numpy` brings the latter to float32 as [z, dx, weights in one vector], in
+    `to_numpy` converts the latter to float32 as [z, dx, weights in one vector], in
     channels-last order.
     """
 
@@ -20,7 +20,7 @@ class BlockSteps(NamedTuple):
 
 
 def our_layer(mode, convention, input_shape, dtype):
-    """`NonLocal3D` by this convention; gamma is 1, or the block would do nothing."""
+    """`NonLocal3D` with this convention; gamma is 1, so it is not an identity."""
     from keras_nonlocal import NonLocal3D
 
     layer = NonLocal3D(
@@ -97,7 +97,7 @@ def keras_steps(layer, weights, x, dz, dtype):
 
 
 def load_weights(layer, block):
-    """Gives our layer the block's weights; returns its variables in their order."""
+    """Copies the block's weights to our layer; returns its variables in their order."""
     variables = []
     for name, weight in block.named_parameters():
         variables.append(_variable(layer, *name.split(".")))
@@ -113,7 +113,7 @@ def _variable(layer, sublayer, kind):
 
 
 def _as_keras(array):
-    """A convolution's (out, in, 1, 1, 1) to (in, out); vectors as they are."""
+    """Transposes a convolution's (out, in, 1, 1, 1) to (in, out), not vectors."""
     return array.reshape(array.shape[:2]).T if array.ndim > 1 else array
 
 

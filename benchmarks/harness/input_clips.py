@@ -1,4 +1,4 @@
-"""Clips to measure on, and what training cuts out of them."""
+"""Clips for measurements, and the samples that training cuts out of them."""
 
 import os
 import pathlib
@@ -34,8 +34,8 @@ class Cut(NamedTuple):
 def make_clips(folder, size, copies):
     """Writes an H.264 file of moving texture and noise; `copies` names for it.
 
-    Compressed as Kinetics is (x264, medium, crf 23); more names than files are
-    remembered about, so that nobody profits from having seen a file before.
+    Compressed as Kinetics is (x264, medium, crf 23). There are more names than a
+    pipeline caches, so that none gains from having read a file before.
     """
     from trainers.video_classification.data import write_video
 
@@ -46,7 +46,7 @@ def make_clips(folder, size, copies):
 
 
 def link_clips(folder, originals, copies):
-    """A folder with one class of `copies` names, which stand for the originals."""
+    """A folder with one class of `copies` names, which are links to the originals."""
     clips = pathlib.Path(folder, "clips", "clip")
     clips.mkdir(parents=True)
     for number in range(copies):
@@ -60,7 +60,7 @@ def link_clips(folder, originals, copies):
 
 
 def cuts(index, data, clip, count, seed):
-    """What samples 0, 1, ... of a training run are, by our own sampling."""
+    """Samples 0, 1, ... of a training run, drawn by our sampling."""
     from trainers.video_classification.data import reading, sampling
     from trainers.video_classification.data.views import RandomView
 
@@ -90,7 +90,7 @@ def cuts(index, data, clip, count, seed):
 
 
 def _moving_texture(size):
-    """Smooth patches that drift at speeds of their own, a little noise over all."""
+    """Smooth patches that drift at different speeds, with a little noise."""
     rng = np.random.default_rng(0)
     height, width = size
     grain = height // 24  # of the patches, in pixels: as much detail in any size

@@ -1,7 +1,7 @@
-"""PyTorch's ways from a video file to a clip, each at its best on one thread.
+"""Video files to clips for PyTorch, each pipeline tuned for one thread.
 
-Written from the libraries' documentation. All get the frame numbers and the frame
-size for nothing, and stop at uint8; where frames shrink they antialias.
+Written from the documentation of the libraries. All are given the frame numbers and
+the frame size, and return uint8; they antialias where frames are scaled down.
 """
 
 import cv2
@@ -14,7 +14,7 @@ cv2.setNumThreads(0)
 
 
 def pyav_cv2(cut):
-    """Seek, decode, convert what is wanted, crop, resize."""
+    """Seeks, decodes, converts the selected frames, crops, resizes."""
     return np.stack([_crop_resize(frame, cut) for frame in _pyav_frames(cut)])
 
 
@@ -77,7 +77,7 @@ class Clips(torch.utils.data.Dataset):
 
 
 def batches(name, cuts, batch_size, workers):
-    """Batches without end, from `workers` processes."""
+    """Endless batches, from `workers` processes."""
     loader = torch.utils.data.DataLoader(
         Clips(PEERS[name], cuts),
         batch_size=batch_size,

@@ -1,4 +1,4 @@
-"""One input pipeline in a process of its own, run and stopped turn by turn."""
+"""One input pipeline in a process of its own, resumed and stopped in turns."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ _NO_PYTHON_THREADS = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 class Job(NamedTuple):
-    """What a pipeline is given: ours `data` and `clip`, peers the same as `cuts`."""
+    """The task of a pipeline: ours reads `data` and `clip`, peers read `cuts`."""
 
     cuts: list
     data: dict
@@ -36,7 +36,7 @@ class Turn(NamedTuple):
 
 
 class Pipeline:
-    """A pipeline that stands still except while it is measured.
+    """A pipeline that is stopped except while it is measured.
 
     Raises:
         RuntimeError: It cannot run here.
@@ -69,7 +69,7 @@ class Pipeline:
         return np.load(path)
 
     def turn(self, discard, count):
-        """Times `count` batches after `discard`, which may have lain ready."""
+        """Times `count` batches after `discard`, which may have been prefetched."""
         self._resume()
         self._ask(take=discard)
         cpu = self._cpu_seconds()
@@ -94,7 +94,9 @@ class Pipeline:
         line = self._process.stdout.readline()
         if not line:
             error = self._process.communicate()[1].strip().splitlines()
-            raise RuntimeError(error[-1] if error else "it ended without a word")
+            raise RuntimeError(
+                error[-1] if error else "it ended without an error message"
+            )
         return json.loads(line)
 
     def _stop(self):
@@ -104,7 +106,7 @@ class Pipeline:
         os.killpg(self._process.pid, signal.SIGCONT)
 
     def _members(self):
-        """Numbers of this pipeline's processes."""
+        """Process numbers of this pipeline."""
         for folder in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if int(_stat(folder)[2]) == self._process.pid:

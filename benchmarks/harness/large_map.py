@@ -20,7 +20,7 @@ from harness.machine import use_all_threads
 from harness.measure import peak_of_process
 from harness.processes import be_killed_first, run_module
 
-LONG = 10  # seconds; of a call of this length, tracing is not worth a second one
+LONG = 10  # seconds; in a longer first call, tracing is negligible
 
 
 def measure(mode, dtype, shape):

@@ -1,4 +1,4 @@
-"""What the figures were taken on, and what of the peers is installed."""
+"""Describes the machine, and tests which peers are installed."""
 
 import importlib.metadata
 import importlib.util
@@ -44,12 +44,12 @@ def use_all_threads(*frameworks):
     if "tensorflow" in frameworks:
         import tensorflow as tf
 
-        tf.get_logger().setLevel("ERROR")  # new functions for new shapes are meant
+        tf.get_logger().setLevel("ERROR")  # retracing for new shapes is intended
         tf.config.threading.set_intra_op_parallelism_threads(THREADS)
 
 
 def available_bytes():
-    """Memory that can still be had, or None where the system does not say."""
+    """Free memory in bytes, or None where the system does not report it."""
     return _kib("/proc/meminfo", "MemAvailable")
 
 

@@ -1,4 +1,4 @@
-"""What this machine's matrix products reach: the most that a network could."""
+"""Rate of large matrix products on this machine: the upper limit of a network."""
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from harness.measure import fastest
 from harness.networks import backend
 
 SIDE = {"cpu": 2048, "gpu": 8192}
-SMALL = 256  # for a try
+SMALL = 256  # per attempt
 
 
 def gflops(dtype, small=False):
-    """10^9 operations a second of a large square product, of the best framework."""
+    """GFLOP/s of a large square product, in the fastest framework."""
     side = SMALL if small else SIDE["gpu" if machine.gpu() else "cpu"]
     square = np.random.default_rng(0).standard_normal((side, side), dtype="float32")
     frameworks = [backend(), *["torch"] * machine.installed("torch")]

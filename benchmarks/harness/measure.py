@@ -6,7 +6,7 @@ import pathlib
 import statistics
 import time
 
-PAUSE = 0.005  # seconds; OpenMP threads spin on for about a millisecond
+PAUSE = 0.005  # seconds; idle OpenMP threads spin for about a millisecond
 BURST = 3  # calls timed in a turn, after one that refills the caches
 LONG = 200  # milliseconds; a call of this length is timed alone, caches or not
 
@@ -51,11 +51,11 @@ def _turn(step):
 
 
 class PeakMemory:
-    """MiB by which this process has grown, at most, while it runs a step.
+    """Largest growth of this process, in MiB, while it runs a step.
 
-    Counted from where this is made, which is before any operand is allocated: a
-    framework may keep what it needed meanwhile, and use it again unseen. None where
-    the system keeps no resettable peak (it is Linux's VmHWM).
+    Counted from the construction of this object, which comes before any operand is
+    allocated: a framework may keep memory that it has freed, and reuse it without
+    growing. None where the system has no resettable peak (VmHWM of Linux).
     """
 
     def __init__(self):
@@ -63,7 +63,7 @@ class PeakMemory:
         self._idle = _status_mib("VmRSS") if _reset_peak() else None
 
     def mib(self, step, operands):
-        """The peak over one call, what it returns included, `operands` MiB not."""
+        """The peak over one call, with what it returns, without `operands` MiB."""
         if self._idle is None:
             return None
         _hand_back_freed_memory()
@@ -75,7 +75,7 @@ class PeakMemory:
 
 
 def peak_of_process():
-    """MiB that this process held at most, libraries included; None as above."""
+    """Peak MiB of this process, libraries included; None as above."""
     return _status_mib("VmHWM") if pathlib.Path("/proc/self/status").exists() else None
 
 

@@ -63,7 +63,7 @@ def build(kind, key, case, state=None):
 
 
 def exports(kind, key):
-    """The module that can `export` and `load` this form, or None."""
+    """The module that has `export` and `load` for this form, or None."""
     is_ours = kind == "inference" and key in OURS[kind]
     return _ours() if is_ours and backend() == "tensorflow" else None
 

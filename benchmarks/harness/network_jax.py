@@ -36,7 +36,7 @@ def _folded(model, dtype):
 
 
 def _constants(model, dtype):
-    """Folded, its weights a part of the program."""
+    """The folded network with its weights as constants of the program."""
     from keras_nonlocal import fold_batch_norm
 
     folded = fold_batch_norm(model, dtype)

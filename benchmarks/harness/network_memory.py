@@ -25,7 +25,7 @@ SMALLEST = "smallest"  # loads the libraries, and the code that loads networks
 
 
 def peak(kind, key, case):
-    """MiB; None if the process ran out of memory, or where nothing can be told."""
+    """MiB; None if the process ran out of memory or the system reports no peak."""
     arguments = kind, key, json.dumps(case)
     if not exports(kind, key):
         return run_module(MODULE, *arguments)
@@ -46,7 +46,9 @@ def main(kind, key, case, directory=None, export=None):
     _step(kind, key, case.smallest, directory and f"{directory}/{SMALLEST}").run()
     memory = PeakMemory()
     step = _step(kind, key, case, directory)
-    for _ in range(2):  # what compilers take is not counted, what they leave is
+    for _ in range(
+        2
+    ):  # memory that compilers use meanwhile is not counted, what they keep is
         step.run()
     print(json.dumps(memory.mib(step.run, 0)))
 

@@ -19,7 +19,7 @@ EXPANSION = 4
 
 
 def build(case, classes):
-    """The network of a `Case`, in float32, on weights that are always the same."""
+    """The network of a `Case`, in float32, with the same weights every time."""
     torch.manual_seed(0)
     network = _sequential(_parts(case, classes))
     for name, parameter in network.named_parameters():
@@ -28,7 +28,7 @@ def build(case, classes):
 
 
 def recompute(network):
-    """Blocks keep their inputs alone, and are run again in the backward pass."""
+    """Blocks keep only their inputs, and run again in the backward pass."""
     for block in network.modules():
         if isinstance(block, (Bottleneck, NonLocal)):
             block.forward = functools.partial(
@@ -146,11 +146,11 @@ def _conv(inputs, outputs, kernel, stride=1):
 
 
 def _draw(name, parameter):
-    """Weights under which activations neither grow nor vanish, blocks included."""
+    """Weights with which activations neither grow nor vanish, also in blocks."""
     is_last = "c_bn" in name or "nonlocal" in name
     if parameter.ndim > 1:
         nn.init.kaiming_normal_(parameter)
     elif "bn." in name and name.endswith("weight"):
         nn.init.constant_(parameter, 0.3 if is_last else 1.0)
-    else:  # as after training: what is zero may be left out by a compiler
+    else:  # not zero, as after training: a compiler may skip zeros
         nn.init.normal_(parameter, std=0.05)

@@ -1,4 +1,4 @@
-"""What the benchmarks of whole networks share: options, turns, tables, checks."""
+"""Options, turns, tables and checks of the benchmarks of whole networks."""
 
 import argparse
 import gc
@@ -15,7 +15,7 @@ from harness.options import choices_of, positive
 from harness.tables import QUICK_NOTE, number, print_header, print_row, scientific
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 1e-1}
-PASSES = {"inference": 1, "training": 3}  # of as many multiply-adds as forward has
+PASSES = {"inference": 1, "training": 3}  # in units of the forward pass
 NO_PEER = "none"
 COMPARED = {"inference": "logits", "training": "loss and gradient norm"}
 QUICK = {"depth": 14, "width": 8, "frames": 8, "side": 96, "repeats": 3}
@@ -91,7 +91,7 @@ def parse_arguments(kind, description, defaults):
     add("--repeats", type=positive, default=15, help="turns at most")
     add("--seconds", type=float, default=defaults["seconds"], help="per network")
     add("--no-memory", action="store_true", help="times only")
-    add("--quick", action="store_true", help="does it work: tiny networks and clips")
+    add("--quick", action="store_true", help="smoke test: tiny networks and clips")
     args = parser.parse_args()
     if getattr(args, "recompute", False) and backend() != "tensorflow":
         parser.error("--recompute is the trainer's: it needs KERAS_BACKEND=tensorflow")
@@ -101,7 +101,7 @@ def parse_arguments(kind, description, defaults):
 
 
 def _runnable(kind, keys):
-    """The peers that can run here; says why the others cannot."""
+    """The peers that can run here; prints why the others cannot."""
     keys = [key for key in keys if key != NO_PEER]
     if not keys:
         return []
@@ -123,7 +123,7 @@ def _case(args, network, dtype):
 
 
 def _gflop(kind, case):
-    """10^9 operations; exits with an error where there is no such network."""
+    """GFLOP of a step; exits with an error if the network cannot be built."""
     import keras
 
     filtered = keras.config.is_traceback_filtering_enabled()
@@ -155,7 +155,7 @@ def measure(args, kind, keys, case):
 
 
 def _the_peer(kind, case):
-    """Weights, and the values to expect."""
+    """Weights, and the expected values."""
     gc.collect()
     from harness import network_torch
 
@@ -196,7 +196,7 @@ def _fastest(kind, rows):
 
 
 def _disagreeing(kind, rows, case):
-    """Ours that are further off than the dtype allows, and than twice the peer."""
+    """Our forms with an error above the tolerance and above twice the peer's."""
     peers = [2 * row.error for row in rows if row.key == "eager" and row.error]
     allowed = max(TOLERANCE[case.dtype], *filter(math.isfinite, peers), 0)
     return [

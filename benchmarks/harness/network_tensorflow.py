@@ -35,10 +35,10 @@ def export(form, case, directory):
 
 
 def load(case, directory):
-    """The `Step` of a form in a process that never had the model itself.
+    """The `Step` of a form, in a process that has not built the model itself.
 
-    TensorFlow keeps the memory of what is no longer needed: a folded network, say,
-    would be charged with the one that it was made from.
+    TensorFlow keeps the memory of objects that are no longer needed: the peak of a
+    folded network, for example, would include the network that it was made from.
     """
     module = tf.saved_model.load(directory)
     step = _step(module.call, case)
@@ -61,7 +61,7 @@ def _folded(model, dtype):
 
 
 def _constants(model, dtype):
-    """Folded, its weights a part of the graph, as `task.export.constants` does it."""
+    """Folded, with its weights as constants, as `task.export.constants` exports it."""
     sys.path.append(str(ROOT))  # `trainers` is not installed
     from keras_nonlocal import fold_batch_norm
     from trainers.video_classification.scoring import with_constants
@@ -75,7 +75,7 @@ FORMS = {"plain": _plain, "folded": _folded, "constants": _constants}
 
 
 def training(form, case, state=None):
-    """The `Step` that `trainers/video.py` takes, on one batch again and again."""
+    """The training step of `trainers/video.py`, on one repeated batch."""
     trainer = _trainer(case, state)
     one = tf.constant(1)
 
@@ -125,7 +125,7 @@ def _task(config, case):
     from trainers.video_classification.task import VideoClassificationTask
 
     class OneBatch(VideoClassificationTask):
-        """Its data are one batch, over and over."""
+        """Its data are one batch, repeated."""
 
         def build_inputs(self, params, input_context=None, start_batch=0):
             weights = np.ones(case.batch, "float32")

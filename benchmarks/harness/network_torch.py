@@ -1,4 +1,4 @@
-"""How the peer is run: memory layouts, torch.compile, freezing, autocast."""
+"""The modes of the peer: memory layouts, torch.compile, freezing, autocast."""
 
 import contextlib
 
@@ -15,12 +15,12 @@ def device():
 
 
 def state_of(case):
-    """The weights that all forms are given, by PySlowFast's names."""
+    """The weights of all forms, by the names of PySlowFast."""
     return network_peer.build(case, CLASSES).state_dict()
 
 
 def forget_compiled():
-    """Else the ninth network silently runs uncompiled."""
+    """Without this the ninth network silently runs uncompiled."""
     torch._dynamo.reset()
 
 

@@ -1,4 +1,4 @@
-"""The networks that are measured, and the clips that they are given."""
+"""The measured networks, and their input clips."""
 
 import math
 import os
@@ -20,7 +20,7 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 class Case(NamedTuple):
-    """A network and its clips: what all forms must agree in."""
+    """A network and its clips, the same for all forms."""
 
     network: str
     dtype: str
@@ -42,7 +42,7 @@ class Case(NamedTuple):
 
     @property
     def smallest(self):
-        """The same with hardly any work: loads libraries, starts threads."""
+        """A tiny case of the same kind, which loads libraries and starts threads."""
         return self._replace(depth=14, width=8, batch=1, frames=4, side=32)
 
 
@@ -67,9 +67,9 @@ def labels(case):
 
 
 def model_options(case):
-    """The arguments of `C2D` or `I3D`, as a config of ours has them.
+    """The arguments of `C2D` or `I3D`, as in a config.
 
-    Without dropout: no two frameworks would drop the same, and it costs nothing.
+    Without dropout: frameworks draw different masks, and its cost is negligible.
     """
     return {
         "depth": case.depth,
@@ -82,7 +82,7 @@ def model_options(case):
 
 
 def our_model(case, state=None):
-    """`C2D` or `I3D` under the policy of the dtype, on PySlowFast's weights."""
+    """`C2D` or `I3D` with the policy of the dtype and the weights of PySlowFast."""
     import keras
 
     from keras_nonlocal.models import build
@@ -94,7 +94,7 @@ def our_model(case, state=None):
 
 
 def fill(model, state):
-    """Loads a state dict of the peer, where there is one; returns the model."""
+    """Loads a state dict of the peer, unless it is None; returns the model."""
     if state is not None:
         from keras_nonlocal.convert import load_weights
 
@@ -103,7 +103,7 @@ def fill(model, state):
 
 
 def multiply_adds(case):
-    """Of a forward pass over the batch, as `keras_nonlocal.describe` counts."""
+    """Multiply-adds of a forward pass over the batch, as `describe` counts them."""
     from keras_nonlocal.models import describe
 
     model = our_model(case._replace(dtype="float32"))
@@ -111,5 +111,5 @@ def multiply_adds(case):
 
 
 def backend():
-    """Name of the framework that ours run on."""
+    """Name of the Keras backend."""
     return os.environ["KERAS_BACKEND"]

@@ -31,7 +31,7 @@ def main(key, mode, dtype, shape):
     be_killed_first()
     measured = subject(key)
     use_all_threads(measured.framework)
-    # Libraries and thread pools are loaded by a small problem, outside the count.
+    # A small problem loads libraries and starts threads before the measurement.
     small = measured.steps(mode, *operands(SMALL, mode), dtype)
     small.forward(), small.forward_backward()
     memory = PeakMemory()
@@ -43,7 +43,7 @@ def main(key, mode, dtype, shape):
 
 def _peak(memory, measured, step, operands_mib):
     if measured.is_traced:
-        step()  # not what the compiler takes, but what it leaves behind is counted
+        step()  # memory that the compiler keeps is counted, what it frees is not
     return memory.mib(step, operands_mib)
 
 

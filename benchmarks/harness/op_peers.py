@@ -1,8 +1,8 @@
-"""The non-local operation as others compute it, from the published formulas.
+"""The non-local operation of other implementations, from the published formulas.
 
 Each takes theta (B, N, d), phi, g (B, M, d) and, for the concatenation, w_f
-(2 d, 1), and returns y (B, N, d). phi is (B, d, M) where its caller's 1x1x1
-convolution leaves it so (`KEYS_LAST`).
+(2 d, 1), and returns y (B, N, d). phi is (B, d, M) for forms that
+receive it in that layout from a 1x1x1 convolution (`KEYS_LAST`).
 """
 
 from harness import machine
@@ -74,8 +74,8 @@ KEYS_LAST = (published, broadcast)
 
 
 def pairs_fit(mode, shape, dtype):
-    """Whether `published` has the memory it needs: the pairs of the concatenation,
-    as repeated and as joined, and their gradients."""
+    """Whether `published` fits into memory: the pairs of the concatenation, repeated
+    and joined, and their gradients."""
     free = machine.available_bytes()
     if mode != "concatenation" or free is None:
         return True

@@ -1,4 +1,4 @@
-"""What is measured: each form of the operation as a forward and a training step."""
+"""The measured forms of the operation, each as a forward and a training step."""
 
 import functools
 from collections.abc import Callable
@@ -73,7 +73,7 @@ PEERS = {
         (*GAUSSIAN, "dot_product"),
         is_compiled=True,
     ),
-    # The published concatenation fits almost nowhere: its best dense form instead.
+    # The published concatenation rarely fits into memory: its best dense form instead.
     "compile-broadcast": Subject(
         "torch.compile, broadcast",
         "torch",
@@ -109,7 +109,7 @@ def _torch_steps(subject, mode, tensors, dy, dtype):
     dy = torch.from_numpy(dy).to(getattr(torch, dtype))
     function = functools.partial(subject.function, mode)
     if subject.is_compiled:
-        torch._dynamo.reset()  # else the ninth shape silently runs uncompiled
+        torch._dynamo.reset()  # without this the ninth shape silently runs uncompiled
         function = torch.compile(function, dynamic=False)
 
     def forward():

@@ -49,9 +49,8 @@ def parse_shape(text):
 def operands(shape, mode):
     """theta, phi, g (and w_f in mode concatenation), and the gradient of y.
 
-    All are multiples of 1/8. Sums over channels are then exact, in whatever order
-    a framework takes them, and no pair of the concatenation falls on another side
-    of the ReLU's kink by rounding.
+    All are multiples of 1/8, so that sums over channels are exact in any order, and
+    rounding moves no pair of the concatenation across the kink of the ReLU.
     """
     rng = np.random.default_rng(0)
     tensors = [eighths(rng, size) for size in _sizes(shape, mode)]

@@ -3,15 +3,15 @@
 import argparse
 
 
-def choices_of(known):
-    """An argparse type: names out of `known`, joined by commas."""
+def choices_of(choices):
+    """An argparse type: names among `choices`, joined by commas."""
 
     def parse(text):
         names = text.split(",")
         for name in names:
-            if name not in known:
+            if name not in choices:
                 raise argparse.ArgumentTypeError(
-                    f"{name!r} is none of {', '.join(known)}"
+                    f"{name!r} is not one of {', '.join(choices)}"
                 )
         return names
 

@@ -1,4 +1,4 @@
-"""Measuring in a process of its own."""
+"""Runs measurements in processes of their own."""
 
 import ctypes
 import json
@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
-# Freed blocks of 128 KiB and more go back to the system: what is counted is what is in
-# use, not what an earlier call has left in the heap of glibc, or in TensorFlow's pool.
+# Freed blocks of 128 KiB and more go back to the system, so that only memory in use is
+# counted, not what remains in the heap of glibc or in the pool of TensorFlow.
 RETURN_AT_ONCE = {
     "MALLOC_MMAP_THRESHOLD_": "131072",
     "TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1",
@@ -35,7 +35,7 @@ def run_module(*arguments, environment=RETURN_AT_ONCE):
 
 
 def be_killed_first():
-    """Should memory run out, let it be this process that the system ends."""
+    """Makes this process the first that the system ends if memory runs out."""
     try:
         pathlib.Path("/proc/self/oom_score_adj").write_text("1000")
     except OSError:
@@ -43,9 +43,9 @@ def be_killed_first():
 
 
 def die_with_parent():
-    """Should the process that began this one end, however it does: so does this one.
+    """Makes this process end when its parent ends, in whatever way.
 
-    On Linux; a process that is stopped could not do so by itself.
+    On Linux. The kernel ends it, because a stopped process cannot end itself.
     """
     set_death_signal = 1  # PR_SET_PDEATHSIG
     try:
@@ -55,5 +55,5 @@ def die_with_parent():
 
 
 def end_in_order():
-    """Lets SIGTERM end this process as an exception: what is open is closed."""
+    """Makes SIGTERM raise an exception, so that open files are closed."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

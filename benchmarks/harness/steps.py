@@ -1,13 +1,13 @@
-"""What a form of a network is to the benchmarks."""
+"""One form of a network, as the benchmarks run it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
 class Step(NamedTuple):
-    """`run()` does it once; `values()`, to be called first, also tells what came out.
+    """`run()` does one step; `values()`, to be called first, also returns its results.
 
-    Arrays in float32: of inference [logits], of training [loss, gradient norm], both
+    They are float32 arrays: [logits] of inference, [loss, gradient norm] of training,
     before the update.
     """
 

@@ -1,6 +1,6 @@
-"""Markdown tables, ready for the README."""
+"""Markdown tables, as in docs/results.md."""
 
-QUICK_NOTE = "--quick: too small to measure. Figures show that it runs, no more.\n"
+QUICK_NOTE = "--quick is a smoke test: the figures are not measurements.\n"
 
 
 def print_header(names):
@@ -14,12 +14,12 @@ def print_row(cells):
 
 
 def number(value):
-    """Two figures below 10, all above; a dash for what was not measured."""
+    """Two significant figures below 10, else no decimals; a dash for None."""
     if value is None:
         return "-"
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def scientific(value):
-    """One figure: for errors."""
+    """One significant figure, for errors."""
     return "-" if value is None else f"{value:.0e}"
