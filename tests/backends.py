@@ -1,10 +1,10 @@
-"""Gradients on whichever backend Keras runs, for tests that run on all three."""
+"""Gradients on the current backend of Keras, for tests that run on all three."""
 
 import keras
 import numpy as np
 from keras import ops
 
-# keras.ops computes in float64 on TensorFlow alone: elsewhere it returns float32.
+# keras.ops computes in float64 on TensorFlow only: elsewhere it returns float32.
 FLOAT = "float64" if keras.backend.backend() == "tensorflow" else "float32"
 RTOL = 1e-10 if FLOAT == "float64" else 2e-5
 

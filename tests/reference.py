@@ -1,4 +1,4 @@
-"""The paper's equations in float64 NumPy loops: what every fast form must equal."""
+"""The paper's equations in float64 NumPy loops: the reference for every form."""
 
 import numpy as np
 
@@ -21,7 +21,9 @@ def attention_scores(theta, phi, mode, scale=1.0, concat_kernel=None):
         f[b, i, j] = _pairwise(theta[b, i], phi[b, j], mode, scale, concat_kernel)
     if "gaussian" not in mode:
         return f / num_keys  # C = M
-    for b, i in np.ndindex(batch, num_queries):  # C = sum_j f, kept from overflowing
+    for b, i in np.ndindex(
+        batch, num_queries
+    ):  # C = sum_j f; subtracting the maximum avoids overflow
         row = np.exp(f[b, i] - f[b, i].max())
         f[b, i] = row / row.sum()
     return f

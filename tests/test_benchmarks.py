@@ -1,4 +1,4 @@
-"""The benchmarks run, and compare equals with equals."""
+"""The benchmarks run, and the compared forms compute the same values."""
 
 import importlib.util
 import os
@@ -60,7 +60,7 @@ def run(script, *options, prelude="", backend="tensorflow"):
 @pytest.mark.backends
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_peers_have_our_values(script):
-    done = run(script, *QUICK[script].split())  # ends with 1 if they have not
+    done = run(script, *QUICK[script].split())  # exit status 1 if values differ
     assert done.returncode == 0, done.stderr
     assert not [form for form in FORMS[script] if form not in done.stdout]
 
@@ -92,7 +92,7 @@ TINY = "--quick --no-memory --models NL-I3D --dtypes float32 --peers channels_la
 @pytest.mark.backends
 @pytest.mark.parametrize("script", NETWORK_SCRIPTS)
 def test_networks_have_the_values_of_the_peer(script):
-    done = run(script, *TINY.split())  # ends with 1 if they have not
+    done = run(script, *TINY.split())  # exit status 1 if values differ
     assert done.returncode == 0, done.stderr
     assert "Figures show that it runs, no more" in done.stdout
     rows = [line for line in done.stdout.splitlines() if "| NL-I3D | " in line]
@@ -222,9 +222,11 @@ def test_turns_alternate_and_end_in_time(harness, monkeypatch):
     steps = {name: lambda name=name: calls.append(name) for name in "ab"}
     measure = harness("measure")
     assert set(measure.medians(steps, repeats=9, seconds=0)) == {"a", "b"}
-    assert calls == list("aaaabbbb" * 3)  # one to refill the caches, three timed
+    assert calls == list(
+        "aaaabbbb" * 3
+    )  # one call to refill the caches, three timed ones
     calls.clear()
-    monkeypatch.setattr(measure, "LONG", 0)  # now every call is a long one
+    monkeypatch.setattr(measure, "LONG", 0)  # from here on every call is long
     measure.medians(steps, repeats=5, seconds=60)
     assert calls == list("ab" * 5)
 

@@ -1,4 +1,4 @@
-"""The benchmark of the input pipeline runs, and sees wrong clips."""
+"""The benchmark of the input pipeline runs, and detects wrong clips."""
 
 import importlib
 import os
@@ -18,7 +18,7 @@ SMALL = "--quick --frames 4 --short-side 32 40 --crop 28 --workers 1 --no-peers"
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    """A gradient that moves, so that its frames are told apart."""
+    """A moving gradient, so that its frames can be distinguished."""
     path = tmp_path_factory.mktemp("benchmark") / "moving.mp4"
     across = np.arange(64) * 3 + np.zeros((48, 1), int)
     frames = (np.roll(across, 5 * n, axis=1)[..., None] for n in range(12))
@@ -42,7 +42,7 @@ def test_our_clips_are_those_of_the_reference(video):
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr  # 1 if they are not
+    assert done.returncode == 0, done.stderr  # exit status 1 if clips are wrong
     (row,) = [line for line in done.stdout.splitlines() if "| ours |" in line]
     name, _, speed, ratio, *_ = row.strip("| ").split(" | ")
     assert (name, ratio) == ("moving.mp4", "1.00")
@@ -56,7 +56,7 @@ def test_clips_that_are_not_there_are_named(benchmark, monkeypatch, tmp_path):
         list(benchmark.sources(benchmark.parse_arguments()))
 
 
-def test_another_clip_is_told_from_the_reference(benchmark):
+def test_another_clip_differs_from_the_reference(benchmark):
     from harness.input_clips import SIZES, _moving_texture
 
     frames = _moving_texture(SIZES["340x256"])

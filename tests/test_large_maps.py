@@ -1,4 +1,4 @@
-"""The benchmark of large maps runs, and names mistakes in its options."""
+"""The benchmark of large maps runs, and reports invalid options."""
 
 import importlib
 import os

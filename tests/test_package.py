@@ -1,4 +1,4 @@
-"""What a user gets from pip: the wheel, its contents and its imports."""
+"""The wheel: its contents, its requirements and its imports."""
 
 import json
 import os

@@ -78,7 +78,7 @@ def test_rows_of_chosen_positions_are_those_of_the_whole_map(options):
 
 
 @pytest.mark.parametrize("positions", [(3, 1, 5), [(3, 1)], []])
-def test_positions_that_are_none_are_refused(positions):
+def test_invalid_positions_are_refused(positions):
     model = video_model()
     with pytest.raises(ValueError, match=r"as a list of \(t, y, x\)"):
         attention_maps(model, random_clips(model), "block", positions=positions)

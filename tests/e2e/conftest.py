@@ -1,4 +1,4 @@
-"""The command line, run as a user runs it."""
+"""Runs the command line in processes, as a user does."""
 
 import os
 import pathlib

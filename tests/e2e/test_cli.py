@@ -1,4 +1,4 @@
-"""From a folder of clips to an exported network, and what stops on the way."""
+"""From a folder of clips to an exported network, with errors on the way."""
 
 import json
 
@@ -34,7 +34,7 @@ def trained(command, config):
 
 @pytest.fixture(scope="module")
 def results(trained):
-    """Of the test at the end of the training."""
+    """Results of the test at the end of the training."""
     return json.loads((trained.folder / "model/eval_results.json").read_text())
 
 
@@ -46,7 +46,7 @@ def test_broken_files_are_left_out_by_name_and_the_others_are_tested(trained, re
     assert broken.endswith("zap/empty.mp4")
 
 
-@pytest.mark.slow  # each part has its tests; what is left is one more start
+@pytest.mark.slow  # each part has tests of its own; this run starts once more
 def test_a_separate_eval_command_gives_the_same_results(trained, results):
     trained("eval", "--checkpoint", "last").succeeds()
     again = json.loads((trained.folder / "model/eval_results.json").read_text())
@@ -110,7 +110,7 @@ def override(trained, config, mode, *settings):
     return trained(mode, "--config", config, *overrides, model_dir="other_model")
 
 
-# Each message has a test where it is made; here it is seen at the end of the way.
+# Messages are tested where they are raised; here, that they reach the user.
 @pytest.mark.slow
 def test_a_label_out_of_range_is_named_by_line(trained, config):
     index = "data/val/zap/0.mp4 0\ndata/val/zap/1.mp4 7\n"

@@ -45,7 +45,7 @@ def folder(command, config):
 @pytest.fixture(scope="module")
 def trained(folder, config):
     overrides = (
-        # Clips of 4 x 16 frames: they see all of a video, and so where it is broken.
+        # Clips of 4 x 16 frames cover a whole video, and thus where it is broken.
         "task.clip.temporal_stride=16",
         "runtime.deterministic=false",  # it would be so for all later tests
     )

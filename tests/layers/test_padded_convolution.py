@@ -85,7 +85,7 @@ def test_bias_and_activation_follow_the_sum():
 
 @pytest.mark.parametrize("taps", [3, 5])
 def test_bfloat16_gradients_are_right_on_maps_smaller_than_the_kernel(taps):
-    # Wrong ones hold whatever was in memory: garbage on most tries, not on all.
+    # Wrong gradients contain uninitialised memory: not every attempt shows it.
     for frames in (2, 3, 4, 2, 3, 4):
         layer, x = build((taps, 1, 1), (1, 1, 1), (frames, 8, 8))
         half, _ = build((taps, 1, 1), (1, 1, 1), (frames, 8, 8), "mixed_bfloat16")

@@ -1,4 +1,4 @@
-"""Some rows of the attention map, without the rest of it."""
+"""Single rows of the attention map."""
 
 import keras
 import numpy as np

@@ -18,8 +18,8 @@ def _randomize(model):
 
 @pytest.fixture(scope="session")
 def randomize():
-    """Sets all weights, zero-initialised ones too, to values of a usual size.
+    """Sets all weights, zero-initialised ones too, to values of typical size.
 
-    The same ones on every backend.
+    The values are the same on every backend.
     """
     return _randomize

@@ -115,7 +115,7 @@ def test_other_functional_models_with_biases_and_partial_normalisations():
 
 
 def of(*names):
-    """A model that normalises where folding cannot."""
+    """A model with a normalisation that cannot be folded."""
     images = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, name="conv", activation="relu" if "relu" in names else None)
     if "first" in names:

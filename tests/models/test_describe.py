@@ -16,7 +16,7 @@ CLIP = {"8x8": 8, "32x2": 32}
 
 @functools.cache
 def count(architecture, depth, stem, side=224, non_local=None, **options):
-    """Only what was counted is kept: the networks are large."""
+    """Keeps the counts, not the networks, which are large."""
     model = BUILDERS[architecture](
         depth,
         input_shape=(CLIP[stem], side, side, 3),
@@ -95,7 +95,7 @@ def test_table_2e(architecture, options, params_ratio, flops_ratio):
     ],
 )
 def test_counts_are_those_that_mmaction2_prints(non_local, mode, params, gmacs):
-    # Its README; FLOPs at 256x256, with normalisation counted (0.2 more).
+    # From its README; FLOPs at 256x256, with normalisation counted (0.2 more).
     model = I3D(
         input_shape=(32, 256, 256, 3),
         stem="32x2",
@@ -226,7 +226,7 @@ def test_table_shows_stages_and_places(capsys):
 def test_bad_arguments_print_an_error(arguments, message, capsys):
     try:
         status = main(arguments)
-    except SystemExit as exit:  # argparse's own
+    except SystemExit as exit:  # argparse's own message
         status = exit.code
     assert status == 2
     printed = capsys.readouterr().err
@@ -243,7 +243,7 @@ def test_module_runs_without_warnings():
     )
     assert result.returncode == 0, result.stderr
     assert "found in sys.modules" not in result.stderr
-    assert "tensorflow" not in result.stderr  # nor notes of its start
+    assert "tensorflow" not in result.stderr  # nor messages of its start
     assert json.loads(result.stdout)["non_local_blocks"] == 0
 
 

@@ -99,7 +99,7 @@ def test_model_without_top_is_an_error():
 
 @pytest.mark.parametrize("run_eagerly", [True, False])
 def test_clip_smaller_than_the_window_is_an_error(run_eagerly):
-    # Its own model: on JAX, Keras leaves one without weights when predict fails.
+    # A model of its own: on JAX, Keras leaves it without weights when predict fails.
     tiled = fully_convolutional(C2D(14, 5, (4, 64, 64, 3), width=4))
     tiled.compile(run_eagerly=run_eagerly)
     with pytest.raises(ValueError, match=r"window of \(1, 2, 2\) .* \(2, 1, 2\)"):

@@ -1,4 +1,4 @@
-"""Forward values against the published facts, written out once more in PyTorch."""
+"""Forward values against a PyTorch version written from the published definitions."""
 
 import keras
 import numpy as np

@@ -18,7 +18,7 @@ def clips(*shape):
 
 
 def copy_weights(source, target):
-    """By path, as a checkpoint does; returns the paths that only target has."""
+    """Copies weights by path, as a checkpoint does; returns paths only in target."""
     weights = {weight.path: weight for weight in source.weights}
     new = []
     for weight in target.weights:

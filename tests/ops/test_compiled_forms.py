@@ -1,4 +1,4 @@
-"""The forms as users run them: in graphs, under XLA, with sizes known or not."""
+"""The forms in graphs and under XLA, with static and dynamic sizes."""
 
 import keras
 import numpy as np

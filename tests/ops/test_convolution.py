@@ -1,4 +1,4 @@
-"""Convolutions in graphs that do not know the sizes of their maps."""
+"""Convolutions in graphs with maps of dynamic size."""
 
 import keras
 import numpy as np

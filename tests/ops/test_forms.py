@@ -57,7 +57,7 @@ def check_against_dense(mode, algorithm, arrays, rtol=RTOL):
 
 
 def rounding_scale(mode, arrays, k):
-    """The terms that cancel in a softmax's gradient, wholly so with a single key."""
+    """The terms that cancel in a softmax's gradient, completely with a single key."""
     if "gaussian" not in mode:
         return 0.0
     return np.abs(arrays[1 - k]).max() * np.abs(arrays[2]).max()
@@ -107,7 +107,7 @@ def test_equals_the_dense_form_anywhere(form, batch, n, m, size, ties, seed):
     if "gaussian" in mode:
         size = min(size, 1e4)
     arrays = operands(mode, batch, n, m, 3, 4, seed, size, ties)
-    # Rounding of a logit, which exp() magnifies by the size of the logit.
+    # Rounding of a logit, which exp() amplifies by the size of the logit.
     growth = max(1.0, size) if "gaussian" in mode else 1.0
     check_against_dense(mode, algorithm, arrays, RTOL * growth)
 

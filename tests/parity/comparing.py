@@ -1,4 +1,4 @@
-"""What the tests against other projects share."""
+"""Functions shared by the tests against other projects."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def weights_of(model):
 
 
 def assert_file_gives_the_same(model, state, path):
-    """A file must load as the dict of arrays within it does."""
+    """A file must load with the same result as the dict of arrays in it."""
     load_weights(model, state)
     expected = weights_of(model)
     for weight in model.weights:

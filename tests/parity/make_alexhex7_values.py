@@ -1,6 +1,6 @@
 """Writes alexhex7.npz: what AlexHex7/Non-local_pytorch computes on given weights.
 
-Run beside a checkout of that project (numbers only come from it, no code):
+Run beside a checkout of that project (it supplies numbers only, no code):
 
     python tests/parity/make_alexhex7_values.py /path/to/Non-local_pytorch
 """

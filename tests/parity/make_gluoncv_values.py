@@ -1,6 +1,6 @@
 """Writes gluoncv.npz: what dmlc/gluon-cv computes on seeded weights.
 
-Run beside a checkout of that project (numbers only come from it, no code):
+Run beside a checkout of that project (it supplies numbers only, no code):
 
     python tests/parity/make_gluoncv_values.py /path/to/gluon-cv
 """
@@ -24,7 +24,7 @@ SIZES = ("8x224x224", "32x224x224")
 
 
 def zoo(project):
-    """Its module of I3D networks, without what its packages import on the way.
+    """Its module of I3D networks, without the imports of its packages.
 
     `gluoncv/__init__.py` refuses PyTorch 2, and others want video readers.
     """
@@ -35,13 +35,13 @@ def zoo(project):
         sys.modules[name] = types.ModuleType(name)
         sys.modules[name].__path__ = [str(path)]
     module = importlib.import_module(f"{name}.i3d_resnet")
-    # It would download ImageNet weights, to be overwritten below.
+    # It would download ImageNet weights, which are overwritten below.
     module.I3D_ResNetV1.inflate_weights = lambda self: None
     return module
 
 
 def config():
-    """What the networks read of the project's configuration."""
+    """The part of the project's configuration that the networks read."""
     of = types.SimpleNamespace
     model = of(
         PRETRAINED=False,

@@ -1,6 +1,6 @@
 """Writes mmaction2.npz: what open-mmlab/mmaction2 computes on seeded weights.
 
-Run beside a checkout of that project (numbers only come from it, no code), with what
+Run beside a checkout of that project (it supplies numbers only, no code), with what
 it imports installed (mmengine, mmcv-lite 2.1, torchvision, einops, decord, ...):
 
     python tests/parity/make_mmaction2_values.py /path/to/mmaction2
@@ -26,7 +26,7 @@ NETWORKS = {
     ),
     "i3d_nl_gaussian_r50": (f"{I3D}-nl-gaussian_{SCHEDULE}", None, {}),
     "i3d_nl_dot_product_r50": (f"{I3D}-nl-dot-product_{SCHEDULE}", None, CALM),
-    # No config of theirs has it; their block does.
+    # None of its configs has this mode; its block does.
     "i3d_nl_concatenation_r50": (
         f"{I3D}-nl-dot-product_{SCHEDULE}",
         "concatenation",

@@ -1,7 +1,7 @@
 """Writes pyslowfast.npz: what facebookresearch/SlowFast computes on seeded weights.
 
-Run beside a checkout of that project (numbers only come from it, no code), with what
-it imports installed (fvcore, iopath, pytorchvideo of today, detectron2, ...):
+Run beside a checkout of that project (it supplies numbers only, no code), with what
+it imports installed (fvcore, iopath, current pytorchvideo, detectron2, ...):
 
     python tests/parity/make_pyslowfast_values.py /path/to/SlowFast
 """
@@ -43,7 +43,7 @@ def build(project, config, changes):
 
 
 def logits(model, size):
-    """What the classifier gives: the model itself gives probabilities."""
+    """Logits, from the classifier: the model itself returns probabilities."""
     found = []
     hook = model.head.projection.register_forward_hook(
         lambda module, inputs, output: found.append(output)

@@ -1,6 +1,6 @@
 """Writes torchvision.npz: what torchvision's ResNets compute on seeded weights.
 
-Run beside a checkout of that project (numbers only come from it, no code) or, without
+Run beside a checkout of that project (it supplies numbers only, no code) or, without
 an argument, with torchvision installed:
 
     python tests/parity/make_torchvision_values.py [/path/to/vision]

@@ -1,7 +1,7 @@
 """Writes video_nonlocal_net.npz: the authors' networks on seeded weights.
 
-facebookresearch/video-nonlocal-net runs on Caffe2 only, which is gone. This computes
-its networks in plain PyTorch from what is published of them, by Caffe2's names:
+facebookresearch/video-nonlocal-net needs Caffe2, which no longer exists. This computes
+its networks in PyTorch from the published definitions, by the names of Caffe2:
 
     python tests/parity/make_video_nonlocal_net_values.py
 """
@@ -177,7 +177,7 @@ def conv(x, blobs, name, stride=1):
 
 
 def normalize(x, blobs, name):
-    """Batch normalisation, a frozen scale and bias, or nothing: what there is."""
+    """Batch normalisation, a frozen scale and bias, or neither, by the blobs."""
     kinds = [blobs.get(f"{name}_{kind}") for kind in ("rm", "riv", "s", "b")]
     if kinds[0] is not None:
         return functional.batch_norm(x, *kinds, eps=EPSILON)

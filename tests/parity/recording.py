@@ -1,4 +1,4 @@
-"""What the `make_*_values.py` share: filling a network and writing its file."""
+"""Fills a network and writes its file, for the `make_*_values.py`."""
 
 import pathlib
 
@@ -53,7 +53,7 @@ def write(project, networks):
 
     Args:
         project: Name of the file.
-        networks: Name to what `seeded.read` shall find for that network.
+        networks: Name to the arrays that `seeded.read` reads for that network.
     """
     path = pathlib.Path(__file__).with_name(f"{project}.npz")
     arrays = {

@@ -1,6 +1,6 @@
 """Weights and clips drawn from seeds, so that no file needs to hold them.
 
-What another project computed on such weights lies beside this module, one `.npz` a
+The results of other projects with such weights are beside this module, one `.npz` per
 project: for each network the names, shapes, seeds and scales of its weights, and its
 logits. Those files are written by `make_*_values.py`.
 """
@@ -23,8 +23,8 @@ class Network:
 
     Attributes:
         state: Name to array, as the project's own state dict.
-        outputs: Size of the clip, such as `"8x224x224"`, to logits; or what else the
-            file tells by name.
+        outputs: Size of the clip, such as `"8x224x224"`, to logits; or other recorded
+            arrays by name.
     """
 
     state: dict[str, np.ndarray]

@@ -1,6 +1,6 @@
-"""Equality with AlexHex7/Non-local_pytorch, weights moved across.
+"""Equality with AlexHex7/Non-local_pytorch, with the same weights.
 
-`alexhex7.npz` holds what that project computed; `make_alexhex7_values.py` beside
+`alexhex7.npz` holds the results of that project; `make_alexhex7_values.py` beside
 it says how it was made.
 """
 

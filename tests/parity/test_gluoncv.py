@@ -1,6 +1,6 @@
-"""The same logits as dmlc/gluon-cv's PyTorch networks, weights moved across.
+"""The same logits as dmlc/gluon-cv's PyTorch networks, with the same weights.
 
-`gluoncv.npz` holds what that project computed; `make_gluoncv_values.py` beside it
+`gluoncv.npz` holds the results of that project; `make_gluoncv_values.py` beside it
 says how it was made.
 """
 
@@ -41,7 +41,7 @@ def check_logits(name, size):
 @pytest.mark.backends
 @pytest.mark.parametrize("trained", [False, True], ids=["zoo", "training"])
 def test_files(tmp_path, trained):
-    """Of the model zoo, the weights alone; of its distributed training."""
+    """Weights alone, as in the model zoo; a checkpoint of distributed training."""
     import torch
 
     name = "i3d_nl5_resnet50_v1_kinetics400"

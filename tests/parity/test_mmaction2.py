@@ -1,6 +1,6 @@
-"""The same logits as open-mmlab/mmaction2, weights moved across.
+"""The same logits as open-mmlab/mmaction2, with the same weights.
 
-`mmaction2.npz` holds what that project computed; `make_mmaction2_values.py` beside
+`mmaction2.npz` holds the results of that project; `make_mmaction2_values.py` beside
 it says how it was made.
 """
 

@@ -1,6 +1,6 @@
-"""The same logits as facebookresearch/SlowFast, weights moved across.
+"""The same logits as facebookresearch/SlowFast, with the same weights.
 
-`pyslowfast.npz` holds what that project computed; `make_pyslowfast_values.py` beside
+`pyslowfast.npz` holds the results of that project; `make_pyslowfast_values.py` beside
 it says how it was made.
 """
 
@@ -40,14 +40,14 @@ def test_logits_are_the_same(name):
 
 @pytest.mark.slow
 def test_logits_of_r101_are_the_same():
-    """Its config has blocks where R50 has them."""
+    """Its config places blocks as for R50."""
     network = seeded.read("pyslowfast", "I3D_NLN_8x8_R101")
     blocks = {"res3": [1, 3], "res4": [1, 3, 5]}
     model = build("I3D_NLN_8x8_R50", depth=101, non_local=blocks)
     comparing.assert_same_logits(model, network, SIZE)
 
 
-# What one could get wrong is seen: each of these gives other logits.
+# The test detects mistakes: each of these gives other logits.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",

@@ -22,7 +22,7 @@ def still(frames):
 
 
 def inflate(builder, name, frames, **options):
-    """A model that gives `(res5, logits)`, and what the image network gives."""
+    """A model that returns `(res5, logits)`, and the results of the image network."""
     network = seeded.read("torchvision", name)
     options = {"num_classes": 1000, "convention": "pyslowfast"} | options
     model = builder(input_shape=(frames, 64, 64, 3), **options)
@@ -77,7 +77,7 @@ def test_new_non_local_blocks_change_nothing():
 @pytest.mark.backends
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_files(tmp_path, zipped):
-    """As PyTorch writes them today and wrote them before 1.6."""
+    """In the formats of PyTorch since 1.6 and before."""
     import torch
 
     state = seeded.read("torchvision", "resnet50").state

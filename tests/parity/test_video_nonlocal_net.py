@@ -1,7 +1,7 @@
 """The same logits as the authors' networks under Caffe2's names.
 
 `video_nonlocal_net.npz` holds what `make_video_nonlocal_net_values.py` beside it
-computed from what is published of facebookresearch/video-nonlocal-net.
+computed from the published definition of facebookresearch/video-nonlocal-net.
 """
 
 import pickle
@@ -31,7 +31,7 @@ NETWORKS = {
     "i3d_nl5_r50_32x2": (I3D, "32x224x224", {"stem": "32x2", "non_local": 5}),
     "i3d_nl5_r101": (I3D, SIZE, {"depth": 101, "non_local": 5}),
 }
-# What the others test as well: networks without blocks, and a deeper one.
+# Others cover these as well: networks without blocks, and a deeper one.
 SLOW = ("c2d_r50", "i3d_r50", "i3d_nl5_r101")
 # Blobs of a released checkpoint, without those of training.
 BLOBS = {"i3d_r50": 267, "i3d_nl5_r50": 327, "i3d_nl5_r101": 582}
@@ -59,7 +59,7 @@ FLAT = pytest.param(False, id="flat", marks=pytest.mark.slow)
 
 @pytest.mark.parametrize("wrapped", [FLAT, pytest.param(True, id="blobs")])
 def test_pickles(tmp_path, wrapped):
-    """Of the scripts that prepare weights, and of training."""
+    """Files as the scripts that prepare weights write them, and as training does."""
     state = seeded.read("video_nonlocal_net", "c2d_r50").state
     path = tmp_path / "c2d_baseline.pkl"
     with open(path, "wb") as file:

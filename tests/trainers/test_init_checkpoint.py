@@ -146,7 +146,7 @@ def test_paths_are_as_they_were_given(trained, tmp_path):
     assert str(caught.value).count(f"{folder}/d: ") == 1
 
 
-def test_an_argument_in_quotes_is_no_advice():
+def test_a_quoted_argument_is_not_taken_for_advice():
     text = "'depth=3/x' and a/stem=y; model.h5: take depth=14 (skip_head=True)"
     expected = (
         "'depth=3/x' and a/stem=y; model.h5: take task.model.depth=14 "
@@ -180,7 +180,7 @@ def test_added_blocks_leave_the_outputs_as_they_were(trained, name, tmp_path, ca
     assert "checked to change nothing: res3_0_nonlocal, res4_0_nonlocal" in log
 
 
-def test_added_blocks_that_are_no_identities_are_refused(trained, tmp_path):
+def test_added_blocks_that_change_the_network_are_refused(trained, tmp_path):
     path = save(trained, tmp_path / "model.keras")
     options = {"normalization_options": {"gamma_initializer": "ones"}}
     model = {"non_local": {"res3": [0]}, "non_local_options": options}
@@ -249,7 +249,7 @@ def test_converted_networks_of_bgr_see_rgb(trained, tmp_path, capsys):
         started(tmp_path / "bgr.keras")
 
 
-def test_damaged_pixels_are_told_of(trained, tmp_path):
+def test_damaged_pixels_are_reported(trained, tmp_path):
     pixels = {"color": "RGB", "mean": "grey", "std": [1.0, 1.0]}
     metadata = {"architecture": {"non_local": None}, "preprocessing": pixels}
     write_keras_file(trained, tmp_path / "bad.keras", metadata)

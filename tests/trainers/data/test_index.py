@@ -53,7 +53,7 @@ def test_folder_names_are_the_classes_in_sorted_order(tmp_path):
         load_index(DataConfig(input_path=str(tmp_path)), ["runs", "dive"])
 
 
-def test_folders_that_are_no_data_set_are_explained(tmp_path):
+def test_folders_that_are_not_data_sets_are_explained(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         load_index(DataConfig(input_path=str(tmp_path / "none")))
     (tmp_path / "a.mp4").touch()
@@ -265,6 +265,6 @@ def test_counts_in_a_class_file_are_removed_except_in_our_own(tmp_path):
 
 
 @pytest.mark.parametrize("label", ["--1", "-", "1-", "²"])
-def test_a_label_that_is_no_number_is_an_unknown_class(index_of, label):
+def test_a_label_that_is_not_a_number_is_an_unknown_class(index_of, label):
     with pytest.raises(DataError, match=f"list.txt:2: unknown class '{label}'"):
         index_of(f"a.mp4 run\nb.mp4 {label}\n", ["a.mp4"], class_names=["run", "sit"])
