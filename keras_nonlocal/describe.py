@@ -1,7 +1,7 @@
-"""What a network is made of: `python -m keras_nonlocal.describe i3d --non-local 5`.
+"""Prints what a network costs: `python -m keras_nonlocal.describe i3d --non-local 5`.
 
-Multiply-adds are for one clip. Parameters are what is trained: all weights but the
-moving statistics of batch normalisation.
+Multiply-adds are for one clip. Parameters are those that are trained: all weights but
+the moving statistics of batch normalisation.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _KINDS = tuple(field.name for field in dataclasses.fields(Macs))
 
 
 def main(argv=None):
-    """Prints the description that the arguments ask for; returns the exit status."""
+    """Prints the costs of the network in the arguments; returns the exit status."""
     args = _parser().parse_args(argv)
     try:
         description = describe(_build(args))
@@ -40,7 +40,7 @@ def main(argv=None):
         return 2
     try:
         print(_to_json(description) if args.json else to_table(description), flush=True)
-    except BrokenPipeError:  # `| head` has seen enough; Python would flush again
+    except BrokenPipeError:  # `| head` closed it; Python would flush again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
