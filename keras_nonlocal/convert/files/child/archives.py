@@ -45,10 +45,9 @@ def read_tar(data):
                     )
                 if info.isreg():
                     files[info.name] = data[info.offset_data : end]
-            rest = data[tar.offset : tar.offset + tarfile.BLOCKSIZE]
     except tarfile.TarError as error:
         raise ReadError(f"its tar is damaged ({error}). Download it again.") from error
-    if rest.strip(b"\0"):
+    if data[tar.offset : tar.offset + tarfile.BLOCKSIZE].strip(b"\0"):
         raise ReadError(
             f"the tar header at byte {tar.offset} is damaged. Download it again."
         )
@@ -69,13 +68,6 @@ class Zip:
             ) from error
         self.names = [name for name in self.zip.namelist() if name[-1:] != "/"]
 
-    def folder_of(self, name):
-        """The folder of the one file called `name`, `""` at the top."""
-        found = [x for x in self.names if x == name or x.endswith(f"/{name}")]
-        if len(found) != 1:
-            raise ReadError(f"its zip has {len(found)} files {name!r}, not one.")
-        return found[0].removesuffix(name)
-
     def read(self, name):
         if name not in self.names:
             raise ReadError(f"its zip has no file {name!r}: it is damaged.")
@@ -86,20 +78,16 @@ class Zip:
                 "Unpack it and give the checkpoint itself."
             )
         self.allowance.charge(info.file_size, "files")
-        if not getattr(info, "CRC", 0):  # torch can be set to write no checksums
+        if not getattr(info, "CRC", None):  # torch can be set to write no checksums
             info.CRC = 0
             del info.CRC  # zipfile verifies those that are there
         try:
             data = self.zip.read(info)
+            if len(data) != info.file_size:
+                raise EOFError("too short")
         except DAMAGE as error:
-            raise damaged(name, error) from error
-        if len(data) != info.file_size:
-            raise damaged(name, "too short")
+            raise ReadError(
+                f"{name!r} in its zip differs from its checksum or cannot be unpacked "
+                f"({error}): it is damaged. Download it again."
+            ) from error
         return data
-
-
-def damaged(name, why):
-    return ReadError(
-        f"{name!r} in its zip differs from its checksum or cannot be unpacked ({why}): "
-        "it is damaged. Download it again."
-    )

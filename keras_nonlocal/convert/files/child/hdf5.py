@@ -7,13 +7,12 @@ of their layers, which it notes beside. Texts and attributes are left out.
 import collections
 import io
 
-import numpy as np
-
-from .arrays import BFLOAT16, numbers
+from .arrays import BFLOAT16, array
 from .errors import ReadError, missing
 
 MAX_DEPTH = 90
 MEMBER = 256  # bytes charged for every group and array
+DAMAGE = (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def read_hdf5(data, allowance):
@@ -25,7 +24,7 @@ def read_hdf5(data, allowance):
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             return read_group(h5py, file, allowance, "", 0)
-    except (ArithmeticError, LookupError, OSError, RuntimeError, ValueError) as error:
+    except DAMAGE as error:
         raise ReadError(
             f"its HDF5 is damaged ({type(error).__name__}: {str(error)[:200]}). "
             "Download it again."
@@ -39,22 +38,17 @@ def read_group(h5py, group, allowance, prefix, depth):
     content = {}
     for name in group:
         allowance.charge(MEMBER, "groups")
-        path, member = f"{prefix}{name}", open_member(h5py, group, prefix, name)
+        path, value = f"{prefix}{name}", None
+        if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+            raise ReadError(f"{path!r} in its HDF5 is a link to another file.")
+        member = group[name]
         if isinstance(member, h5py.Group):
             value = read_group(h5py, member, allowance, f"{path}/", depth + 1)
         elif isinstance(member, h5py.Dataset):
             value = read_dataset(member, path, allowance)
-        else:
-            value = None
         if value is not None:
             content[names.get(name, name)] = value
     return content
-
-
-def open_member(h5py, group, prefix, name):
-    if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
-        raise ReadError(f"{prefix + name!r} in its HDF5 is a link to another file.")
-    return group[name]
 
 
 def read_dataset(dataset, path, allowance):
@@ -66,10 +60,10 @@ def read_dataset(dataset, path, allowance):
     if dtype.kind not in "biufc" and not is_bfloat16:
         return None
     allowance.charge(dataset.size * dtype.itemsize, "an array")
-    array = np.asarray(dataset[()])
+    read = dataset[...]
     if is_bfloat16:
-        return numbers(array.tobytes(), BFLOAT16).reshape(array.shape)
-    return array.astype(dtype.newbyteorder("="), copy=False)
+        return array(read.tobytes(), BFLOAT16, read.shape)
+    return read.astype(dtype.newbyteorder("="), copy=False)
 
 
 def layer_names(h5py, group):
@@ -81,11 +75,12 @@ def layer_names(h5py, group):
 
 def layer_name(h5py, group, place):
     """What Keras notes at `vars`, where a layer's own weights are."""
-    if not isinstance(group.get(place, getlink=True), h5py.HardLink):
-        return None
-    if group.get(place, getclass=True) is not h5py.Group:
-        return None
-    if not isinstance(group[place].get("vars", getlink=True), h5py.HardLink):
-        return None
-    name = group[place]["vars"].attrs.get("name")
+    for name in (place, "vars"):
+        if not (
+            isinstance(group, h5py.Group)
+            and isinstance(group.get(name, getlink=True), h5py.HardLink)
+        ):
+            return None
+        group = group[name]
+    name = group.attrs.get("name")
     return name if isinstance(name, str) and "/" not in name else None

@@ -14,10 +14,10 @@ except ImportError:  # Windows: the parent's time limit remains
 BASE = 2**31  # address space of Python and NumPy where it cannot be measured
 OPEN_FILES = 256
 FORBIDDEN = (
-    *("socket.", "subprocess.", "ctypes.", "shutil.", "webbrowser.", "urllib."),
-    *("os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.startfile"),
-    *("os.chmod", "os.chown", "os.kill", "os.link", "os.mkdir", "os.remove"),
-    *("os.rename", "os.rmdir", "os.symlink", "os.truncate", "pty.spawn"),
+    *("ctypes.", "pty.", "shutil.", "socket.", "subprocess.", "urllib."),
+    *("os.chmod", "os.chown", "os.exec", "os.fork", "os.kill", "os.link", "os.mkdir"),
+    *("os.posix_spawn", "os.remove", "os.rename", "os.rmdir", "os.spawn"),
+    *("os.startfile", "os.symlink", "os.system", "os.truncate"),
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -30,25 +30,25 @@ def leave_network():
             os.unshare(user | os.CLONE_NEWNET)
 
 
-def restrict(scratch, memory, seconds, largest_file):
-    """Ends the process's rights; called once everything is imported.
+def restrict(scratch, memory, seconds, file_size):
+    """Limits what follows; called once everything is imported.
 
     Args:
         scratch: Folder, the only one to write to.
         memory: Bytes of address space beyond what is in use.
         seconds: Of computing, from now on.
-        largest_file: Bytes that a file may grow to.
+        file_size: Bytes that a file may grow to.
     """
     if resource:
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds += math.ceil(used.ru_utime + used.ru_stime)
         set_limit(resource.RLIMIT_CPU, seconds)
-        set_limit(resource.RLIMIT_FSIZE, largest_file)
+        set_limit(resource.RLIMIT_FSIZE, file_size)
         set_limit(resource.RLIMIT_NOFILE, OPEN_FILES)
         set_limit(resource.RLIMIT_CORE, 0)
         set_limit(resource.RLIMIT_AS, address_space() + memory)
     sys.dont_write_bytecode = True
-    sys.addaudithook(guard(scratch))
+    sys.addaudithook(guard(os.path.join(os.path.realpath(scratch), "")))
 
 
 def set_limit(kind, value):
@@ -60,22 +60,20 @@ def set_limit(kind, value):
 
 def address_space():
     status = pathlib.Path("/proc/self/statm")
-    if not status.exists():
-        return BASE
-    return int(status.read_text().split()[0]) * resource.getpagesize()
+    pages = status.exists() and int(status.read_text().split()[0])
+    return pages * resource.getpagesize() or BASE
 
 
 def guard(scratch):
     """An audit hook: no network, no processes, nothing written but in `scratch`."""
-    scratch = os.path.join(os.path.realpath(scratch), "")
 
-    def hook(event, args):
+    def hook(event, arguments):
+        if event.startswith(FORBIDDEN):
+            raise PermissionError(f"{event} is not permitted")
         if event == "open":
-            path, mode, flags = args
+            path, mode, flags = arguments
             writes = set(mode or "") & set("wax+") or (flags or 0) & WRITING
             if writes and not os.path.realpath(path).startswith(scratch):
                 raise PermissionError(f"writing {path!r} is not permitted")
-        elif event.startswith(FORBIDDEN):
-            raise PermissionError(f"{event} is not permitted")
 
     return hook

@@ -50,29 +50,27 @@ def main(request):
     """
     scratch = pathlib.Path(request["scratch"])
     try:
-        (scratch / "tree").write_text(read(request), "utf-8", "surrogatepass")
+        read(request, scratch)
     except Exception as error:
         (scratch / "error").write_text(explain(error), "utf-8", "replace")
         os._exit(2)
     os._exit(0)  # without the libraries' own ends
 
 
-def read(request):
-    """The tree of `(format, content)`."""
+def read(request, scratch):
     limits.leave_network()
-    prefix = request["prefix"]
+    prefix, size, limit = request["prefix"], request["size"], request["limit"]
     for name in ("h5py", "safetensors"):
         with contextlib.suppress(ImportError):  # its reader explains
             importlib.import_module(name)
     tf = import_tensorflow() if prefix else None
-    limit = request["limit"]
-    limits.restrict(request["scratch"], request["memory"], request["seconds"], limit)
-    allowance = Allowance(request["size"], limit)
+    limits.restrict(scratch, request["memory"], request["seconds"], limit)
+    allowance = Allowance(size, limit)
     if prefix:
         found = "tf_checkpoint", read_tf_checkpoint(tf, prefix, allowance)
     else:
         found = read_data(sys.stdin.buffer.read(), allowance)
-    return write_tree(found, request["scratch"], allowance)
+    write_tree(found, scratch, allowance)
 
 
 def explain(error):

@@ -4,13 +4,13 @@ import re
 
 import numpy as np
 
-from .arrays import BFLOAT16, NUMBERS, array, check_shape
+from .arrays import BFLOAT16, NUMBERS, array
 from .errors import ReadError
 from .pickles import Function
 
-CODES = {np.dtype(name).str[1:]: name for name in NUMBERS} | {"?": "bool"}
-TEXTS = re.compile(r"[SU]\d{1,9}")
-TEXT = 256  # bytes charged for each text beside its own
+NAMES_OF_CODES = {np.dtype(name).str[1:]: name for name in NUMBERS}
+NAMES_OF_CODES |= {"?": "bool", BFLOAT16: BFLOAT16}
+TEXTS_AND_OBJECTS = re.compile(r"[SU][1-9]\d{0,8}|O\d?")
 
 
 class Dtype:
@@ -23,7 +23,7 @@ class Dtype:
             code = code.name.removeprefix("ml_dtypes.")
         if not isinstance(code, str):
             raise ReadError("its pickle has a dtype without a name.")
-        if code not in CODES and code != BFLOAT16 and not is_text_or_object(code):
+        if code not in NAMES_OF_CODES and not TEXTS_AND_OBJECTS.fullmatch(code):
             raise ReadError(
                 f"it holds an array of dtype {code[:40]!r}; only numbers, booleans and "
                 "texts are read."
@@ -60,12 +60,11 @@ class Array:
             return data if isinstance(data, list) else []
         if isinstance(data, str):  # Python 2: a character for each byte
             data = data.encode("latin-1")
-        if not isinstance(data, bytes | bytearray):
-            raise ReadError(f"an array's data is a {type(data).__name__}, not bytes.")
-        if TEXTS.fullmatch(dtype.code):
-            return texts(data, dtype, shape, allowance)
-        name = CODES.get(dtype.code, dtype.code)
-        return array(data, name, shape, dtype.byte_order, order)
+        name = NAMES_OF_CODES.get(dtype.code, dtype.code)
+        made = array(data, name, shape, dtype.byte_order, order)
+        if made.dtype.kind in "SU":
+            return made.tolist() if made.size else []
+        return made
 
 
 class Scalar(Array):
@@ -82,34 +81,12 @@ class Scalar(Array):
 def from_buffer(data, dtype, shape, order="C"):
     """`numpy.core.numeric._frombuffer`, which protocol 5 uses."""
     made = Array()
-    made.parts = data, dtype, shape, "F" if order == "F" else "C"
+    made.__setstate__((shape, dtype, order == "F", data))
     return made
 
 
-def is_text_or_object(code):
-    return TEXTS.fullmatch(code) or re.fullmatch(r"O\d?", code)
-
-
-def texts(data, dtype, shape, allowance):
-    stored = np.dtype(dtype.code).newbyteorder(dtype.byte_order)
-    # Texts may be empty, and so may the lists of an axis of length 0.
-    count = 1
-    for length in check_shape(shape):
-        count *= max(length, 1)
-        allowance.charge(count * (TEXT + stored.itemsize), "texts")
-    return np.ndarray(shape, stored, data).tolist()
-
-
-NAMES = {
-    "numpy.ndarray": None,
-    "numpy.dtype": Dtype,
-    "ml_dtypes.bfloat16": None,
-} | {
-    f"numpy.{core}.{name}": call  # `numpy.core` became `numpy._core` in NumPy 2
-    for core in ("core", "_core")
-    for name, call in {
-        "multiarray._reconstruct": Array,
-        "multiarray.scalar": Scalar,
-        "numeric._frombuffer": from_buffer,
-    }.items()
-}
+NAMES = {"numpy.ndarray": None, "numpy.dtype": Dtype, "ml_dtypes.bfloat16": None}
+for core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
+    NAMES[f"{core}.multiarray._reconstruct"] = Array
+    NAMES[f"{core}.multiarray.scalar"] = Scalar
+    NAMES[f"{core}.numeric._frombuffer"] = from_buffer

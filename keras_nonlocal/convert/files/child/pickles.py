@@ -55,8 +55,7 @@ class Unpickler(pickle.Unpickler):
             what = "truncated" if "truncated" in str(error) else "damaged"
             what = "truncated" if isinstance(error, EOFError) else what
             raise ReadError(
-                f"its pickle is {what} or refused ({str(error)[:200]}). Download it "
-                "again."
+                f"its pickle is {what} ({str(error)[:200]}). Download it again."
             ) from error
 
 
@@ -127,10 +126,6 @@ def make_bytes(content=b"", encoding="latin1"):
     return content if isinstance(content, bytes) else encode(content, encoding)
 
 
-def make_default_dict(factory=None, items=()):
-    return Items(items)
-
-
 def make_path(*parts):
     return "/".join(part for part in parts if isinstance(part, str))
 
@@ -188,7 +183,10 @@ NAMES = {
     "_codecs.encode": encode,
     "collections.OrderedDict": Items,
     "collections.Counter": Items,
-    "collections.defaultdict": make_default_dict,
-    "pathlib.PosixPath": make_path,
-    "pathlib.WindowsPath": make_path,
+    "collections.defaultdict": lambda factory=None, items=(): Items(items),
+    **{
+        f"{module}.{name}": make_path
+        for module in ("pathlib", "pathlib._local")  # Python 3.13
+        for name in ("PosixPath", "WindowsPath")
+    },
 }

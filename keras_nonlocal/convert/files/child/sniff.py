@@ -75,19 +75,10 @@ def describe(data):
             "an HTML page, not a checkpoint: the download got an error or login "
             "page. Open the address in a browser and download the file itself"
         )
-    if is_text(data[:1024]):
+    text = data[:1024].decode("utf-8", "ignore")  # may end within a character
+    if len(text.encode()) > len(data[:1024]) - 4 and not re.search(r"[\0-\x08]", text):
         return f"a text file, not a checkpoint; it begins {head[:40]!r}"
     return (
         "of no known format (expected torch, Caffe2 pickle, safetensors, HDF5, "
         f".keras or tf.train); it begins {data[:16].hex(' ')}"
     )
-
-
-def is_text(head):
-    if re.search(rb"[\0-\x08]", head):
-        return False
-    try:
-        head.decode()
-    except UnicodeDecodeError as error:
-        return error.start > len(head) - 4  # cut within a character
-    return True

@@ -1,19 +1,19 @@
 """Files of `torch.save` (the zip, and the stream before 1.6), and plain pickles."""
 
 import io
-import math
 import pickle
 import struct
 
 import numpy as np
 
 from . import numpy_pickles, pickles
-from .arrays import BFLOAT16, NUMBERS, check_shape, item_size, numbers
+from .arrays import BFLOAT16, NUMBERS, array, item_size
 from .errors import ReadError
 from .pickles import Function, Unpickler
 from .sniff import TORCH_LEGACY
 
 LEGACY_PROTOCOL = 1001
+MAX_AXES = 32
 STORAGES = {
     "BFloat16Storage": BFLOAT16,
     "BoolStorage": "bool",
@@ -35,9 +35,7 @@ class Storage:
     """The numbers that tensors are views of; legacy files hold `data` last."""
 
     def __init__(self, dtype, data=None, byte_order="<"):
-        self.dtype = dtype
-        self.data = data
-        self.byte_order = byte_order
+        self.dtype, self.data, self.byte_order = dtype, data, byte_order
         self.read = {}
 
     def numbers(self, dtype):
@@ -46,7 +44,7 @@ class Storage:
         if dtype not in self.read:
             whole = len(self.data) - len(self.data) % item_size(dtype)
             data = memoryview(self.data)[:whole]
-            self.read[dtype] = numbers(data, dtype, self.byte_order)
+            self.read[dtype] = array(data, dtype, -1, self.byte_order)
         return self.read[dtype]
 
 
@@ -56,12 +54,13 @@ class Tensor:
     def __init__(self, storage, offset, shape, strides, dtype=None):
         if not isinstance(storage, Storage):
             raise ReadError("its pickle has a tensor without a storage.")
-        self.storage = storage
-        self.offset, *self.strides = check_shape((offset, *strides))
-        self.shape = check_shape(shape)
-        self.dtype = dtype or storage.dtype
-        if len(self.shape) != len(self.strides):
-            raise ReadError("a tensor's strides do not fit its shape.")
+        self.storage, self.dtype = storage, dtype or storage.dtype
+        self.offset, self.shape, self.strides = offset, tuple(shape), tuple(strides)
+        places = (offset, *self.shape, *self.strides)
+        if any(type(n) is not int or not 0 <= n < 2**63 for n in places):
+            raise ReadError("a tensor's shape or strides are not sizes: it is damaged.")
+        if len(self.shape) != len(self.strides) or len(self.shape) > MAX_AXES:
+            raise ReadError("a tensor's strides do not fit its shape: it is damaged.")
 
     def __setstate__(self, state):
         """Attributes that somebody set on the tensor: not needed."""
@@ -77,9 +76,6 @@ class Tensor:
                 f"a tensor of shape {self.shape} reaches number {last} of a storage "
                 f"of {flat.size}: it is damaged or truncated."
             )
-        size = math.prod(self.shape) * flat.itemsize
-        if size > allowance.left:  # before its copy is made
-            allowance.charge(size, "a tensor")
         strides = [stride * flat.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(
             flat[self.offset :], self.shape, strides, writeable=False
@@ -175,10 +171,12 @@ def read_pickle(data, allowance):
 
 def read_torch_zip(archive):
     """The content of an `archives.Zip` of `torch.save`."""
-    folder = archive.folder_of("data.pkl")
+    found = [x for x in archive.names if f"/{x}".endswith("/data.pkl")]
+    if len(found) != 1:
+        raise ReadError(f"its zip has {len(found)} files 'data.pkl', not one.")
+    folder, storages = found[0].removesuffix("data.pkl"), {}
     order = f"{folder}byteorder"  # there since torch 2.1
     big = order in archive.names and archive.read(order) == b"big"
-    storages = {}
 
     def find_storage(identity):
         kind, key, _ = parts_of(identity)
@@ -187,8 +185,7 @@ def read_torch_zip(archive):
             storages[key] = Storage(dtype_of(kind), data, ">" if big else "<")
         return storages[key]
 
-    file = io.BytesIO(archive.read(f"{folder}data.pkl"))
-    return Unpickler(file, NAMES, find_storage).load()
+    return Unpickler(io.BytesIO(archive.read(found[0])), NAMES, find_storage).load()
 
 
 def read_torch_legacy(data, allowance=None):

@@ -6,7 +6,6 @@ In the tree, every list is `[kind, ...]`: `["dict", key, value, key, value]`,
 
 import base64
 import json
-import pathlib
 
 import numpy as np
 
@@ -20,10 +19,11 @@ SCALARS = (bool, int, float, type(None))
 
 
 def write_tree(content, folder, allowance):
-    """Writes `content` as `folder/numbers` and returns its tree as JSON."""
-    with open(pathlib.Path(folder, "numbers"), "wb") as file:
+    """Writes `content` as the files `numbers` and `tree` of a folder."""
+    with open(folder / "numbers", "wb") as file:
         tree, _ = Encoder(file, allowance).encode(content)
-    return json.dumps(tree, ensure_ascii=False)
+    text = json.dumps(tree, ensure_ascii=False)
+    (folder / "tree").write_text(text, "utf-8", "surrogatepass")
 
 
 class Encoder:
@@ -67,8 +67,7 @@ class Encoder:
         if isinstance(value, set | frozenset):
             return self.encode_all(type(value).__name__, map(check_key, value))
         if isinstance(value, list | tuple):
-            kind = "tuple" if isinstance(value, tuple) else "list"
-            return self.encode_all(kind, value)
+            return self.encode_all(type(value).__name__, value)
         if isinstance(value, type):  # that a pickle names
             return value.__name__, 1
         if not hasattr(value, "resolve"):
