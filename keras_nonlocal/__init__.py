@@ -1,28 +1,18 @@
 """Non-local neural networks for Keras 3 (Wang, Girshick, Gupta, He, CVPR 2018)."""
 
-import keras_nonlocal.command_line  # noqa: F401  before Keras: its start may be quiet
 from keras_nonlocal import convert, layers, models, ops
 from keras_nonlocal._version import __version__
-from keras_nonlocal.layers import (
-    Estimate,
-    NonLocal1D,
-    NonLocal2D,
-    NonLocal3D,
-    NonLocalBlock,
-    estimate,
-)
+from keras_nonlocal.layers import NonLocal1D, NonLocal2D, NonLocal3D, NonLocalBlock
 from keras_nonlocal.models import C2D, I3D, fold_batch_norm
 
 __all__ = [
     "C2D",
     "I3D",
-    "Estimate",
     "NonLocal1D",
     "NonLocal2D",
     "NonLocal3D",
     "NonLocalBlock",
     "__version__",
-    "estimate",
     "fold_batch_norm",
     "convert",
     "layers",

@@ -1,8 +1,4 @@
-"""What the commands `python -m keras_nonlocal.*` share.
-
-Imported before Keras: where a command is what runs, TensorFlow's start-up notes stay
-off its output. A program that imports the package keeps them.
-"""
+"""What the commands `python -m keras_nonlocal.*` share."""
 
 import argparse
 import json
@@ -10,20 +6,8 @@ import os
 import sys
 
 
-def _runs_command():
-    """Whether Python is still on its way to `-m keras_nonlocal.*`."""
-    return sys.argv[:1] == ["-m"] and any(
-        argument.startswith("keras_nonlocal.") for argument in sys.orig_argv
-    )
-
-
-if _runs_command():
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
-
 def json_value(text):
-    """An argparse type: what the JSON says.
+    """An argparse type: the value of JSON text.
 
     Example:
     >>> json_value('{"res3": [1, 3]}')
@@ -42,7 +26,38 @@ def clip_sizes(text):
     >>> clip_sizes("32x224x224")
     (32, 224, 224)
     """
-    sizes = text.lower().split("x")
-    if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
+    sizes = _sizes(text)
+    if len(sizes) != 3:
         raise argparse.ArgumentTypeError(f"{text!r} is not like 32x224x224")
+    return sizes
+
+
+def map_sizes(text):
+    """An argparse type: the sizes of a map, channels last.
+
+    Example:
+    >>> map_sizes("32x28x28x512")
+    (32, 28, 28, 512)
+    """
+    sizes = _sizes(text)
+    if not 2 <= len(sizes) <= 4:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not like 32x28x28x512, 28x28x512 or 128x512"
+        )
+    return sizes
+
+
+def _sizes(text):
+    """Positive whole numbers between `x`; `()` for other text."""
+    sizes = text.lower().split("x")
+    if not all(size.isdecimal() and int(size) for size in sizes):
+        return ()
     return tuple(map(int, sizes))
+
+
+def print_all(text):
+    """Prints to a pipe that may be closed early, such as `| head`."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # Python would flush again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,16 +1,16 @@
 """Prints what a network costs: `python -m keras_nonlocal.describe i3d --non-local 5`.
 
-Multiply-adds are for one clip. Parameters are those that are trained: all weights but
-the moving statistics of batch normalisation.
+The command of the function `keras_nonlocal.models.describe`. Multiply-adds are for
+one clip. Parameters are those that are trained: all weights but the moving statistics
+of batch normalisation.
 """
 
 import argparse
 import dataclasses
 import json
-import os
 import sys
 
-from keras_nonlocal.command_line import clip_sizes, json_value
+from keras_nonlocal.command_line import clip_sizes, json_value, print_all
 from keras_nonlocal.models import (
     ARCHITECTURES,
     CONVENTIONS,
@@ -38,10 +38,7 @@ def main(argv=None):
     except (ValueError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    try:
-        print(_to_json(description) if args.json else to_table(description), flush=True)
-    except BrokenPipeError:  # `| head` closed it; Python would flush again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print_all(_to_json(description) if args.json else to_table(description))
     return 0
 
 

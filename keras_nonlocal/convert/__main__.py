@@ -4,18 +4,22 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import re
+import shlex
 import sys
+from collections.abc import Mapping
 
 from keras_nonlocal.command_line import clip_sizes, json_value
 from keras_nonlocal.convert.conversion import convert_file
-from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.errors import CheckpointError, Spelling
 from keras_nonlocal.convert.sources import SOURCES
-from keras_nonlocal.models.conventions import CONVENTIONS
-from keras_nonlocal.models.inflation import TEMPORAL_KERNELS
-from keras_nonlocal.models.resnet import DEPTHS
-from keras_nonlocal.models.video_resnet import STEMS
-from keras_nonlocal.ops.non_local import MODES
+from keras_nonlocal.models import (
+    ARCHITECTURES,
+    CONVENTIONS,
+    DEPTHS,
+    STEMS,
+    TEMPORAL_KERNELS,
+)
+from keras_nonlocal.ops import MODES
 
 
 def main(argv=None):
@@ -26,33 +30,42 @@ def main(argv=None):
         names = options.pop("class_names")
         names = None if names is None else _read_names(names)
         conversion = convert_file(class_names=names, **options)
+    except CheckpointError as error:
+        return _fail(error.describe(FLAGS))
     except (ValueError, OSError) as error:
-        print(f"error: {_with_flags(str(error))}", file=sys.stderr)
-        return 1
-    text = _with_flags(_to_text(conversion, options["path"]))
-    print(_to_json(conversion) if as_json else text)
+        return _fail(error)
+    text = _to_json(conversion) if as_json else _to_text(conversion, options["path"])
+    print(text)
     return 0
 
 
-# What the functions below call their arguments, and what the command does.
-_FLAGS = (
-    (r"\n?strict=False loads what fits all the same\.", ""),
-    (r"\bskip_head=True|\b(?<=with )skip_head\b", "--skip-head"),
-    (r"\bsee non_local_options=\{'mode': \.\.\.\}", "see --mode"),
-    (r"\bchoose num_classes\b", "choose --num-classes"),
-    (r"\bChoose non_local\b", "Choose --non-local"),
-    (r"\bsee `(convention|stem)`", r"see --\1"),
-    (r"(: |: see |; )(build [^\n]*|`(non_local_options|stride_in_1x1|width)`)", ""),
-    (r"\n! build the model with stride_in_1x1=[^\n]*", ""),
-    (r"\n! build the model with convention='(\w+)'[^\n]*", r"\n! see --convention \1"),
+def _fail(message):
+    print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+def _flag_value(value):
+    if isinstance(value, Mapping):
+        return shlex.quote(json.dumps(value))
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+FLAGS = Spelling(
+    "--{argument} {value}",
+    write=_flag_value,
+    special={
+        "clip": "--input {value}",
+        "num_classes": "--num-classes {value}",
+        "non_local": "--non-local {value}",
+        "temporal_kernel": "--temporal-kernel {value}",
+        "skip_classifier": "--skip-classifier",
+        "overwrite": "--overwrite",
+        # What the command has no flag for.
+        "group_size": "group_size={value}",
+        **dict.fromkeys(["non_local_options", "strict", "stride_in_1x1", "width"]),
+    },
+    verb="Use",
 )
-
-
-def _with_flags(message):
-    """A message that names the command's flags for the arguments of functions."""
-    for argument, flag in _FLAGS:
-        message = re.sub(argument, flag, message)
-    return message
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,53 +79,29 @@ def _parser():
     parser = _Parser(
         prog="python -m keras_nonlocal.convert",
         description="Builds the network that a file's weights are of, and saves it. "
-        "Options confirm what the file tells, or say what it does not.",
+        "Options confirm what the weights determine, or say what they do not.",
     )
-    add = parser.add_argument
+    add, choices = parser.add_argument, ("auto", *SOURCES)
     add("weights", metavar="SRC", help="file of any of the sources")
     add("path", metavar="DST", help="what to write: *.keras")
-    add(
-        "--source",
-        choices=("auto", *SOURCES),
-        default="auto",
-        help="project that the weights are of; default: found by their names",
-    )
-    add("--model", choices=("c2d", "i3d"), help="for ImageNet weights: inflate to")
+    add("--source", choices=choices, default="auto", help="default: by the names")
+    add("--model", choices=ARCHITECTURES, help="for ImageNet weights: inflate to")
     add("--depth", type=int, help=f"one of {tuple(DEPTHS)}")
-    add(
-        "--non-local",
-        type=json_value,
-        metavar="N",
-        help="""1, 5, 10 or JSON such as '{"res3": [1, 3]}'; new if it has none""",
-    )
-    add("--mode", choices=MODES, help="of the non-local blocks, where no name tells")
+    places = """1, 5, 10 or JSON such as '{"res3": [1, 3]}'; new if SRC has none"""
+    add("--non-local", type=json_value, metavar="N", help=places)
+    add("--mode", choices=MODES, help="of the non-local blocks, where names leave it")
     add("--num-classes", type=int, help="of the classifier, or of a new one")
-    add("--skip-head", action="store_true", help="start a new classifier")
-    add(
-        "--convention",
-        choices=CONVENTIONS,
-        help="project whose paddings, strides and blocks to follow; default: SRC's",
-    )
+    add("--skip-classifier", action="store_true", help="start a new classifier")
+    project = "project whose paddings, strides and blocks to follow; default: SRC's"
+    add("--convention", choices=CONVENTIONS, help=project)
     add("--stem", choices=STEMS, help="default: that of the source's released models")
-    add(
-        "--temporal-kernel",
-        choices=TEMPORAL_KERNELS,
-        help="for ImageNet weights, i3d only",
-    )
-    add(
-        "--input",
-        dest="clip",
-        type=clip_sizes,
-        metavar="TxHxW",
-        help="clip that DST takes; default: the stem's frames of 224x224",
-    )
+    kernels = "for ImageNet weights, i3d only"
+    add("--temporal-kernel", choices=TEMPORAL_KERNELS, help=kernels)
+    size = "clip that DST takes; default: the stem's frames of 224x224"
+    add("--input", dest="clip", type=clip_sizes, metavar="TxHxW", help=size)
     add("--class-names", metavar="FILE", help="one name per line, in label order")
-    add(
-        "--verify",
-        dest="verifies",
-        action="store_true",
-        help="compare what was written with the source's own formulas",
-    )
+    recorded = "a clip and the logits that the source project gave: compare"
+    add("--check-with", metavar="NPZ", help=recorded)
     add("--overwrite", action="store_true", help="replace DST")
     add("--json", action="store_true", help="print JSON")
     return parser
@@ -133,23 +122,26 @@ def _read_names(path):
 
 
 def _to_text(conversion, path):
-    chosen = [f"{x}={y!r}" for x, y in conversion.metadata["architecture"].items()]
-    lines = [f"network: {', '.join(chosen)}"]
-    lines += [f"! {note}" for note in conversion.notes]
-    lines.append(str(conversion.report))
-    if conversion.verification:
-        lines.append(f"verified: {conversion.verification}")
+    arguments = conversion.metadata["architecture"].items()
+    lines = [f"network: {', '.join(f'{x}={y!r}' for x, y in arguments)}"]
+    lines += [f"! {note.describe(FLAGS)}" for note in conversion.notes]
+    lines.append(conversion.report.describe(FLAGS))
+    if conversion.difference is not None:
+        lines.append(
+            f"checked: the logits differ by {conversion.difference:.1e} of the largest"
+        )
     return "\n".join([*lines, f"wrote {path}"])
 
 
 def _to_json(conversion):
-    verification = conversion.verification
+    report = conversion.report
+    texts = {"notes": [note.describe(FLAGS) for note in report.notes]}
     return json.dumps(
         {
             **conversion.metadata,
-            "notes": conversion.notes,
-            "report": dataclasses.asdict(conversion.report),
-            "verification": verification and dataclasses.asdict(verification),
+            "notes": [note.describe(FLAGS) for note in conversion.notes],
+            "report": dataclasses.asdict(report) | texts,
+            "difference": conversion.difference,
         },
         indent=2,
     )

@@ -1,138 +1,236 @@
-"""Which network a file's weights are of: read from their names and sizes.
+"""Which network is this? One type for the answer, wherever it comes from."""
 
-Sizes and not shapes: they are the same in every project's layout.
-"""
+import dataclasses
+from collections.abc import Mapping
 
-import re
+from keras_nonlocal.convert.errors import CheckpointError, Problem
+from keras_nonlocal.models import CONVENTIONS, STEMS
 
-import numpy as np
+SIMPLE = (
+    "model",
+    "depth",
+    "width",
+    "num_classes",
+    "temporal_kernel",
+    "stem",
+    "stride_in_1x1",
+)
+# No weight has a trace of the choice between the two.
+EMBEDDED = ("embedded_gaussian", "dot_product")
 
-from keras_nonlocal.convert.causes import non_local_blocks, residual_blocks
-from keras_nonlocal.convert.errors import CheckpointError
-from keras_nonlocal.convert.found import find_arrays
-from keras_nonlocal.models.placement import STAGES
-from keras_nonlocal.models.resnet import DEPTHS, EXPANSION
+# Of the projects whose networks of a model all have one stem.
+_STEMS = {
+    ("pyslowfast", "c2d"): "8x8",
+    ("pyslowfast", "i3d"): "8x8",
+    ("mmaction2", "c2d"): "8x8",
+    ("mmaction2", "i3d"): "32x2",
+    ("gluoncv", "i3d"): "32x2",
+}
+_BLOCK_DEFAULTS = {
+    "mode": EMBEDDED[0],
+    "normalization": "batch",
+    "intermediate_channels": None,
+    "scope": "spacetime",
+    "group_size": None,
+}
+COMPARED = ("sub_sample", "pool_position", "use_scale", "scope", "group_size")
 
-_BLOCK = re.compile(r"(res\d)_\d+_nonlocal/(.+)")
-_CONV1 = 7 * 7 * 3  # numbers in conv1's kernel for each channel and tap in time
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A C2D or I3D, or a single non-local block; what is undetermined is None.
+
+    Attributes:
+        model: `"c2d"` or `"i3d"`; None also of networks for images.
+        depth, width, num_classes, temporal_kernel, stem, stride_in_1x1: Arguments of
+            C2D and I3D.
+        conventions: Names of `CONVENTIONS`, each of which builds the network (they
+            differ in blocks at most); empty: undetermined.
+        blocks: Non-local blocks by the residual block that each follows, such as
+            `"res3_1"` (a single layer: `""`), to arguments of `NonLocal3D`, of which
+            `"modes"` are those that the mode is one of.
+    """
+
+    model: str | None = None
+    depth: int | None = None
+    width: int | None = None
+    num_classes: int | None = None
+    temporal_kernel: str | None = None
+    stem: str | None = None
+    stride_in_1x1: bool | None = None
+    conventions: tuple[str, ...] = ()
+    blocks: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
+
+    @property
+    def non_local(self):
+        """Where the blocks are, as C2D and I3D take it: `{"res3": [1, 3]}`."""
+        placed = {}
+        for stage, index in sorted(name.split("_") for name in self.blocks if name):
+            placed.setdefault(stage, []).append(int(index))
+        return {stage: sorted(indices) for stage, indices in placed.items()}
+
+    @property
+    def project_stem(self):
+        """The stem that all networks of the convention's project have, or None."""
+        name = self.conventions[0] if len(self.conventions) == 1 else None
+        return _STEMS.get((name, self.model))
+
+    def merged(self, other):
+        """This one with all that another one determines."""
+        changes = {x: getattr(other, x) for x in SIMPLE}
+        changes = {x: value for x, value in changes.items() if value is not None}
+        if other.conventions:
+            changes["conventions"] = other.conventions
+        blocks = {
+            name: {**self.blocks.get(name, {}), **other.blocks.get(name, {})}
+            for name in self.blocks or other.blocks
+        }
+        return dataclasses.replace(self, **changes, blocks=blocks)
+
+    def arguments(self):
+        """`"model"` and the arguments of C2D or I3D, of a complete architecture."""
+        arguments = {name: getattr(self, name) for name in SIMPLE}
+        if self.model == "c2d":
+            del arguments["temporal_kernel"]
+        return arguments | {
+            "convention": self.conventions[0],
+            "non_local": self.non_local or None,
+            "non_local_options": self._block_options(),
+        }
+
+    def _block_options(self):
+        """What departs from the convention, by stage where stages differ."""
+        usual = _BLOCK_DEFAULTS | CONVENTIONS[self.conventions[0]].non_local_options
+        stages = {}
+        for name, block in self.blocks.items():
+            options = {"mode": block["modes"][0]} | block
+            options = {x: options.get(x, y) for x, y in usual.items()}
+            options = {x: y for x, y in options.items() if y != usual[x]}
+            if stages.setdefault(name.split("_")[0], options) != options:
+                raise CheckpointError(
+                    "Its non-local blocks differ within a stage: build the same "
+                    "network, and load the file with load_weights."
+                )
+        first, *others = stages.values() or [{}]
+        shared = {
+            x: y for x, y in first.items() if all(o.get(x, ...) == y for o in others)
+        }
+        own = {
+            stage: {x: y for x, y in options.items() if x not in shared}
+            for stage, options in stages.items()
+        }
+        return shared | {stage: options for stage, options in own.items() if options}
 
 
-def infer(source, state, demands):
-    """What a file tells of its network.
+def argument_problems(found, expected, names=SIMPLE):
+    """A `Problem` for each argument that two architectures determine differently.
 
-    The stem leaves no trace in the weights, nor does the choice between the
-    embedded Gaussian and the dot product: they are left out unless a config beside
-    the weights tells.
+    Example:
+    >>> [problem] = argument_problems(Architecture(depth=50), Architecture(depth=101))
+    >>> print(problem, problem.fix)
+    depth=50, but the weights need depth=101 {'depth': 101}
+    """
+    for name in names:
+        ours, theirs = getattr(found, name), getattr(expected, name)
+        if None not in (ours, theirs) and ours != theirs:
+            yield argument_problem(name, ours, theirs)
+
+
+def argument_problem(name, found, expected, fix=None):
+    """The `Problem` of one argument; its fix is the expected value."""
+    fix = {name: expected} if fix is None else fix
+    return Problem("argument", {name: found}, {name: expected}, fix)
+
+
+def differences(model, weights):
+    """How a built network computes otherwise than its weights need, as `Problem`s.
+
+    Only what neither names nor shapes of weights show; blocks that the weights do
+    not have may be anything.
 
     Args:
-        source: `Source`.
-        state: Dict of arrays by the source's names, prepared.
-        demands: What the source asks of non-local blocks.
-
-    Returns:
-        Dict of arguments of C2D and I3D, without those that the file does not tell;
-        `"model"` is `"c2d"` or `"i3d"`, and left out of image networks.
-
-    Raises:
-        CheckpointError: Not the weights of a C2D, an I3D or a ResNet.
+        model: `Architecture` of the built network.
+        weights: `Architecture` of the weights.
     """
-    arrays = find_arrays(source, state).arrays
-    sizes = {path: int(np.size(array)) for path, array in arrays.items()}
-    width = _width(sizes)
-    facts = {
-        "depth": _depth(sizes),
-        "width": width,
-        "num_classes": _num_classes(sizes, width),
-        "non_local": non_local_blocks(sizes),
-        "convention": source.convention,
-    }
-    if source.is_image_network(state):
-        facts["convention"] = None  # they fit all of them
-    else:
-        facts |= _temporal(sizes, width)
-    if facts["non_local"]:
-        facts["non_local_options"] = _options(sizes, width) | demands
-    if source.stride_in_1x1:
-        facts["stride_in_1x1"] = True
-    return {name: value for name, value in facts.items() if value is not None}
+    ours, theirs = model.conventions, weights.conventions
+    if ours and theirs and {*ours}.isdisjoint(theirs):
+        yield from _pool_differences(model, theirs[0])
+    same_model = weights.model == model.model  # not one inflated from the other
+    if same_model and weights.stem not in (None, model.stem):
+        found, expected = STEMS[model.stem], STEMS[weights.stem]
+        yield Problem("stem", found, expected, {"stem": weights.stem})
+    strides = (model.stride_in_1x1, weights.stride_in_1x1)
+    if None not in strides and strides[0] != strides[1]:
+        places = {True: "first 1x1", False: "3x3 convolution"}
+        fix = {"stride_in_1x1": strides[1]}
+        yield Problem("stride", places[strides[0]], places[strides[1]], fix)
+    for name in filter(weights.blocks.__contains__, model.blocks):
+        yield from _block_differences(name, model, weights)
 
 
-def _width(sizes):
-    """Channels after conv1; the stages' own must follow from it."""
-    width = sizes.get("conv1_bn/gamma", 0)
-    if not width:
-        raise CheckpointError(
-            "It holds no network from its first layer on: there is no conv1 with "
-            "batch normalisation. Weights of a single layer or of a part of a "
-            "network load with keras_nonlocal.convert.load_weights."
+def pools(convention, model, stem):
+    """What a convention's pools do: the padding and window of pool1, that of pool2."""
+    rules = CONVENTIONS[convention]
+    frames = rules.pool1_frames if STEMS[stem] > 1 else 1
+    return int(model in rules.padded_pool1), frames, rules.pool2_frames
+
+
+def _pool_differences(model, convention):
+    details = (("padding", "pool1"), ("window", "pool1"), ("window", "pool2"))
+    ours, theirs = (
+        pools(name, model.model, model.stem)
+        for name in (model.conventions[0], convention)
+    )
+    for (kind, layer), found, expected in zip(details, ours, theirs, strict=True):
+        if found != expected:
+            fix = {"convention": convention}
+            yield Problem(kind, found, expected, fix, layer)
+
+
+def _block_differences(name, model, weights):
+    """Of one block, with the convention as the fix where it explains them."""
+    ours, theirs = model.blocks[name], weights.blocks[name]
+    layer = f"{name}_nonlocal" if name else "the layer"
+    if {*ours["modes"]}.isdisjoint(theirs["modes"]):
+        fix = {"non_local_options": {"mode": theirs["modes"][0]}}
+        expected = " or ".join(theirs["modes"])
+        yield Problem("block option", ours["modes"][0], expected, fix, layer, "mode")
+    usual = _usual_options(model, weights, ours)
+    for option in COMPARED:
+        found, expected = ours.get(option), theirs.get(option, ours.get(option))
+        if found != expected and _matters(option, ours):
+            fix = {"non_local_options": {option: expected}}
+            if option == "group_size" and name:
+                fix = {"non_local_options": {name.split("_")[0]: {option: expected}}}
+            if usual.get(option, ()) == expected:
+                fix = {"convention": weights.conventions[0]}
+            if not name:
+                fix = {option: expected}
+            yield Problem("block option", found, expected, fix, layer, option)
+
+
+def _usual_options(model, weights, block):
+    """Options that follow from the weights' convention if the model has another.
+
+    None if the model may have that convention, with other options on purpose.
+    """
+    built_with = [
+        name
+        for name in model.conventions
+        if all(
+            getattr(CONVENTIONS[name], option) == block[option]
+            for option in COMPARED[:3]
+            if _matters(option, block)
         )
-    for i, stage in enumerate(STAGES):
-        inner = width * 2**i
-        size = sizes.get(f"{stage}_0_branch2c/kernel", 0)
-        if size != EXPANSION * inner**2:
-            raise CheckpointError(
-                f"{stage} does not follow from conv1: after {width} channels its first "
-                f"1x1x1 convolution out has {EXPANSION * inner**2} weights in C2D and "
-                f"I3D, and {size} in the file. It is of another network, or damaged."
-            )
-    return width
+    ]
+    if len(weights.conventions) != 1 or weights.conventions[0] in built_with:
+        return {}
+    if not built_with and weights.conventions[0] in model.conventions:
+        return {}
+    return CONVENTIONS[weights.conventions[0]].non_local_options
 
 
-def _depth(sizes):
-    blocks = residual_blocks(sizes)
-    depths = {numbers: depth for depth, numbers in DEPTHS.items()}
-    if blocks not in depths:
-        raise CheckpointError(
-            f"It has {blocks} residual blocks in res2 to res5, as no network of the "
-            f"depths {tuple(DEPTHS)} has. It is of another network, or incomplete."
-        )
-    return depths[blocks]
-
-
-def _num_classes(sizes, width):
-    features = width * 2 ** (len(STAGES) - 1) * EXPANSION
-    return sizes.get("pred/kernel", 0) // features or None
-
-
-def _temporal(sizes, width):
-    """C2D or I3D, and which of its convolutions reach over time."""
-    taps = sizes.get("conv1/kernel", 0) / (_CONV1 * width)
-    if taps == 1:
-        return {"model": "c2d"}
-    if taps != 5:
-        raise CheckpointError(
-            f"Its conv1 has {taps:.4g} times the weights of a 7x7 convolution of RGB. "
-            "Expected 1 (C2D) or 5 (I3D)."
-        )
-    inflated = sizes.get("res2_0_branch2b/kernel", 0) > 9 * width**2
-    return {"model": "i3d", "temporal_kernel": "3x3x3" if inflated else "3x1x1"}
-
-
-def _options(sizes, width):
-    """`non_local_options` that the names and the sizes of weights tell."""
-    parts = {match[2] for match in map(_BLOCK.fullmatch, sizes) if match}
-    options = {
-        "normalization": "batch" if any("norm/" in part for part in parts) else None,
-        "use_bias": "g/bias" in parts,
-        "use_output_bias": "w_z/bias" in parts,
-    }
-    return options | _mode(parts) | _intermediate_channels(sizes, width)
-
-
-def _mode(parts):
-    """The modes that the names of weights tell."""
-    if "concat_projection/kernel" in parts:
-        return {"mode": "concatenation"}
-    return {} if "theta/kernel" in parts else {"mode": "gaussian"}
-
-
-def _intermediate_channels(sizes, width):
-    """By stage, where they are not half of the stage's."""
-    found = {}
-    for path, size in sizes.items():
-        match = _BLOCK.fullmatch(path)
-        if match and match[2] == "g/kernel":
-            channels = width * 2 ** STAGES.index(match[1]) * EXPANSION
-            if 2 * size != channels**2:
-                found[match[1]] = {"intermediate_channels": size // channels}
-    return found
+def _matters(option, block):
+    if option == "pool_position":
+        return block["sub_sample"]
+    return option != "use_scale" or "embedded_gaussian" in block["modes"]

@@ -1,4 +1,7 @@
-"""NumPy arrays from whatever holds numbers."""
+"""Arrays of other projects: as NumPy's, as float32, and in our layout.
+
+Ours: convolutions (T, H, W, I, O), products (I, O), vectors (O,).
+"""
 
 import numpy as np
 from keras import ops
@@ -21,7 +24,7 @@ def to_arrays(state):
 
 
 def _to_numpy(value):
-    if hasattr(value, "detach"):  # PyTorch, whose bfloat16 NumPy has not
+    if hasattr(value, "detach"):  # PyTorch; NumPy has no bfloat16
         value = value.detach().cpu()
         value = value.float() if value.is_floating_point() else value
     return np.asarray(value)
@@ -41,3 +44,90 @@ def to_dtype(array, dtype):
         return array
     with np.errstate(over="ignore"):  # JAX casts in NumPy; infinity is the answer
         return ops.convert_to_numpy(ops.cast(array, dtype)).astype("float32")
+
+
+# === Layout ===
+
+
+def port_conv(kernel, taps=1):
+    """(O, I, T, H, W) to (T, H, W, I, O); (O, I, H, W) is inflated to `taps`.
+
+    Example:
+    >>> port_conv(np.ones((8, 3, 7, 7)), taps=5).shape
+    (5, 7, 7, 3, 8)
+    """
+    if kernel.ndim == 4:
+        return inflate(kernel.transpose(2, 3, 1, 0), taps)
+    return kernel.transpose(2, 3, 4, 1, 0)
+
+
+def inflate(kernel, taps):
+    """(H, W, I, O) to (T, H, W, I, O): T copies, each divided by T (paper, Sec. 3.3).
+
+    A video that repeats one frame then gives what the frame gave.
+
+    Example:
+    >>> inflate(np.ones((1, 1, 1, 1)), 4).ravel()
+    array([0.25, 0.25, 0.25, 0.25])
+    """
+    return np.repeat(kernel[None] / taps, taps, axis=0)
+
+
+def port_dense(kernel):
+    """(O, I), or a 1x1 or 1x1x1 convolution (O, I, 1, ...), to (I, O).
+
+    Example:
+    >>> port_dense(np.ones((8, 3, 1, 1, 1))).shape
+    (3, 8)
+    """
+    return kernel.reshape(kernel.shape[:2]).T
+
+
+def torch_to_keras(array, shape):
+    """An (O, I, ...) array in the layout of a weight of ours of that `shape`.
+
+    Arrays that cannot be brought into it come back as they are.
+    """
+    if len(shape) == 5 and array.ndim in (4, 5):
+        return port_conv(array, shape[0])
+    if len(shape) == 2 and array.ndim >= 2 and set(array.shape[2:]) <= {1}:
+        return port_dense(array)
+    if len(shape) == 1 and set(array.shape[1:]) == {1}:  # (O, 1, 1, 1)
+        return array.reshape(len(array))
+    return array
+
+
+def keras_to_keras(array, shape):
+    """An array of Keras in the layout of a weight of ours of that `shape`.
+
+    (H, W, I, O) is inflated to (T, H, W, I, O).
+    """
+    return inflate(array, shape[0]) if (len(shape), array.ndim) == (5, 4) else array
+
+
+# === Normalisation ===
+
+
+def port_bn(variance, epsilon, our_epsilon):
+    """The variance for our epsilon: the sum of the two is what normalises.
+
+    Example:
+    >>> float(port_bn(np.float64(1), 1e-3, 1e-5))
+    1.00099
+    """
+    return variance + (epsilon - our_epsilon)
+
+
+def identity_norm(epsilon):
+    """`Source.defaults` for a block that does not normalise: x to x, exactly.
+
+    Example:
+    >>> identity_norm(0.25)["norm/moving_variance"]
+    0.75
+    """
+    return {
+        "norm/gamma": 1.0,
+        "norm/beta": 0.0,
+        "norm/moving_mean": 0.0,
+        "norm/moving_variance": 1.0 - epsilon,
+    }

@@ -2,25 +2,28 @@
 
 import contextlib
 import dataclasses
+import difflib
+import inspect
 import os
 import re
 
 import keras
 
 from keras_nonlocal import models
-from keras_nonlocal.convert.architecture import infer
-from keras_nonlocal.convert.arrays import to_arrays
-from keras_nonlocal.convert.choice import choose
-from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.completion import Request, complete
+from keras_nonlocal.convert.errors import CONVERTING, CheckpointError, Problem
 from keras_nonlocal.convert.files import read_checkpoint
+from keras_nonlocal.convert.inference import check_is_network
 from keras_nonlocal.convert.keras_file import check_destination, write_keras_file
-from keras_nonlocal.convert.known import read_known
-from keras_nonlocal.convert.load import load_weights
-from keras_nonlocal.convert.preprocessing import describe_clips, input_shape_of
+from keras_nonlocal.convert.load import assign
+from keras_nonlocal.convert.preprocessing import (
+    Pixels,
+    describe_clips,
+    input_shape_of,
+)
+from keras_nonlocal.convert.reading import read_content
+from keras_nonlocal.convert.recorded_logits import compare, read_recorded_logits
 from keras_nonlocal.convert.report import Report
-from keras_nonlocal.convert.sources import SOURCES, identify
-from keras_nonlocal.convert.sources.own_config import told_by_config
-from keras_nonlocal.convert.verify import Verification, verify
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,19 +31,22 @@ class Conversion:
     """What `convert_file` did.
 
     Attributes:
-        model: The network, loaded.
-        metadata: What the file says of itself: the source, the arguments that the
-            network was built with, class names and preprocessing.
+        model: The network, loaded; its `metadata` are saved with it.
         report: What became of every weight.
-        notes: What was assumed.
-        verification: If it was asked for.
+        notes: What was assumed: tuple of `Problem`, none of which is an error.
+        difference: Of its logits from those of `check_with`, relative to the
+            largest; None: not compared.
     """
 
     model: keras.Model
-    metadata: dict
     report: Report
-    notes: tuple[str, ...] = ()
-    verification: Verification | None = None
+    notes: tuple[Problem, ...] = ()
+    difference: float | None = None
+
+    @property
+    def metadata(self):
+        """The source, the arguments of the network, class names and preprocessing."""
+        return self.model.metadata
 
 
 def convert_file(
@@ -48,81 +54,115 @@ def convert_file(
     path,
     *,
     source="auto",
+    model=None,
+    depth=None,
+    width=None,
+    num_classes=None,
+    stem=None,
+    temporal_kernel=None,
+    stride_in_1x1=None,
+    non_local=None,
+    mode=None,
+    convention=None,
     clip=None,
     class_names=None,
-    skip_head=False,
-    verifies=False,
+    skip_classifier=False,
+    check_with=None,
     overwrite=False,
-    **asked,
+    **unknown,
 ):
     """Builds the network that a file's weights are of, and saves it as `.keras`.
+
+    What the weights determine need not be given; it is confirmed, or an error.
 
     Args:
         weights: File, of any kind that `load_weights` reads.
         path: What to write, `*.keras`.
         source: Name of the source, or `"auto"`.
+        model: `"c2d"` or `"i3d"`; of ImageNet weights, what to inflate them to.
+        depth, width, num_classes, stem, temporal_kernel, stride_in_1x1, non_local,
+            convention: See `C2D` and `I3D`. Blocks of a network without are new.
+        mode: Of the non-local blocks.
         clip: `(frames, height, width)`; None: those of the stem, 224 x 224.
-        class_names: In label order; None: not known.
-        skip_head: Start a new classifier.
-        verifies: Compare what was written with the source's own formulas; a
-            difference is an error, and nothing remains.
+        class_names: In label order; None: those of the file, if it has them.
+        skip_classifier: Start a new classifier.
+        check_with: `.npz` of a `clip` and the `logits` that the source project gave
+            for it: compared with those of the written file. A difference above
+            1e-4 of the largest logit is an error, and nothing remains.
         overwrite: Replace what is there.
-        **asked: `model` (`"c2d"` or `"i3d"`) and `depth`, `num_classes`, `stem`,
-            `temporal_kernel`, `non_local`, `convention` of it, and `mode` of its
-            non-local blocks. What the file tells need not be given.
 
     Returns:
         `Conversion`.
 
     Raises:
-        CheckpointError: The file cannot be read, written or verified, or
-            contradicts what was asked for.
+        CheckpointError: The file cannot be read or written, contradicts what is
+            requested, or computes something else than `check_with` has.
         ValueError: An argument outside its choices.
+        TypeError: An argument that there is not.
     """
+    _check_no_unknown(unknown)
+    requested = Request(
+        model=model,
+        depth=depth,
+        width=width,
+        num_classes=num_classes,
+        temporal_kernel=temporal_kernel,
+        stem=stem,
+        stride_in_1x1=stride_in_1x1,
+        convention=convention,
+        mode=mode,
+        non_local=non_local,
+    )
     check_destination(path, overwrite)
+    recorded = None if check_with is None else read_recorded_logits(check_with)
     content = read_checkpoint(weights).content
     with _named(weights):
-        source, state, facts = _read(content, source, asked.get("convention"))
-        told, pixels, known_names = read_known(weights, source.name)
-        if source.name == "keras_nonlocal" and not told:
-            told = told_by_config(content)
-        groups = _note_groups(facts, told)
-        facts = _joined(facts, told)
-        arguments, notes = choose(facts, asked, skip_head)
-        arguments["input_shape"] = input_shape_of(arguments["stem"], clip)
-        skip_head = skip_head or "num_classes" not in facts
-        if class_names is None and not skip_head:
-            class_names = known_names
-        _check_class_names(class_names, arguments["num_classes"])
-        model = build(arguments)
-        report = load_weights(model, content, source.name, skip_head=skip_head)
-    verifications = []
+        found = read_content(content, source, convention)
+        check_is_network(found.sizes)
+        built, notes = complete(found.architecture, requested, skip_classifier)
+        skip_classifier |= "pred/kernel" not in found.arrays
+        if class_names is None and not skip_classifier:
+            class_names = found.class_names
+        _check_class_names(class_names, built.num_classes)
+        input_shape = input_shape_of(built.stem, clip)
+        network = _build(built, input_shape)
+        report = assign(network, found, skip_classifier=skip_classifier)
+    differences = []
 
     def check(written):
-        if verifies:
-            loaded = keras.models.load_model(written, compile=False)
-            is_new = "pred/kernel" not in report.matched
-            result = verify(loaded, state, source.name, arguments, is_new)
-            verifications.append(_checked(result))
+        if recorded is not None:
+            _check_has_classifier(report)
+            differences.append(compare(written, check_with, *recorded))
 
-    metadata = _describe(source.name, weights, arguments, class_names, pixels)
-    write_keras_file(model, path, metadata, overwrite, check)
-    return Conversion(model, metadata, report, notes + groups, *verifications)
+    pixels = found.pixels or Pixels.of_convention(built.conventions[0])
+    metadata = {
+        "source": found.source.name,
+        "file": os.path.basename(weights),
+        "architecture": built.arguments() | {"input_shape": list(input_shape)},
+        "class_names": None if class_names is None else list(class_names),
+        "preprocessing": describe_clips(built.stem, input_shape, pixels),
+    }
+    network = write_keras_file(network, path, metadata, overwrite, check)
+    return Conversion(network, report, (*notes, *_groups(found)), *differences)
 
 
-def build(arguments):
-    """The network of `arguments`: `"model"` and those of `C2D` or `I3D`."""
-    arguments = dict(arguments)
+def _check_no_unknown(unknown):
+    for name in unknown:
+        names = [*inspect.signature(convert_file).parameters][:-1]
+        nearest = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise TypeError(f"convert_file has no argument {name!r}.{hint}")
+
+
+def _build(architecture, input_shape):
+    arguments = architecture.arguments()
     try:
-        return models.build(arguments.pop("model"), **arguments)
-    except ValueError as error:
-        raise ValueError(_plain(error)) from error
-
-
-def _plain(error):
-    """The message of an error without what Keras puts around it, in bold type."""
-    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
-    return bold[1] if bold else str(error)
+        return models.build(
+            arguments.pop("model"), **arguments, input_shape=input_shape
+        )
+    except ValueError as error:  # which Keras puts into a frame, in bold type
+        bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
+        raise ValueError(bold[1] if bold else str(error)) from error
 
 
 @contextlib.contextmanager
@@ -131,43 +171,18 @@ def _named(path):
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(f"Cannot convert {str(path)!r}. {error}") from error
+        raise error.within(f"Cannot convert {str(path)!r}.", CONVERTING) from error
 
 
-def _read(content, name, convention):
-    """`(source, state, facts)` of what a file holds."""
-    source, state = identify(content, name)
-    if name == "auto":
-        source = _of_convention(source, state, convention)
-    demands = source.demands(state, content)
-    state = source.prepare(to_arrays(state))
-    return source, state, infer(source, state, demands)
-
-
-def _joined(facts, told):
-    """What weights tell, and what the file says of itself."""
-    options = facts.get("non_local_options", {}) | told.get("non_local_options", {})
-    return {**facts, **told, **({"non_local_options": options} if options else {})}
-
-
-def _note_groups(facts, told):
-    """Which groups are the project's habit, without the file telling of them."""
-    told = told.get("non_local_options", {})
-    return tuple(
-        f"{stage}: group_size={options['group_size']} is assumed, as in the project's "
-        "networks without batch normalisation: the weights do not tell"
-        for stage, options in facts.get("non_local_options", {}).items()
-        if isinstance(options, dict) and "group_size" in options and stage not in told
-    )
-
-
-def _of_convention(source, state, convention):
-    """Of sources with the same names, the one of the convention asked for."""
-    known = source.count_known(state)
-    twins = [x for x in SOURCES.values() if x.convention == convention]
-    if source.convention is None or source in twins:
-        return source
-    return next((x for x in twins if x.count_known(state) == known), source)
+def _groups(weights):
+    """Notes on groups of frames that are a project's habit, not in its weights."""
+    stages = {
+        name.split("_")[0]: options.get("group_size")
+        for name, options in weights.architecture.blocks.items()
+    }
+    for stage, size in stages.items():
+        if size and weights.source.convention:
+            yield Problem("group", {"group_size": size}, weight=stage)
 
 
 def _check_class_names(names, num_classes):
@@ -178,22 +193,9 @@ def _check_class_names(names, num_classes):
         )
 
 
-def _checked(verification):
-    if not verification.ok:
+def _check_has_classifier(report):
+    if "pred/kernel" not in report.matched:
         raise CheckpointError(
-            "The network does not compute what its source does, and nothing was "
-            f"written: {verification}."
+            "The network has a new classifier, so its logits are not those of the "
+            "source. Compare logits without skipping the classifier."
         )
-    return verification
-
-
-def _describe(source, weights, arguments, class_names, pixels):
-    """What is kept beside the weights."""
-    clips = [arguments[x] for x in ("stem", "convention", "input_shape")]
-    return {
-        "source": source,
-        "file": os.path.basename(weights),
-        "architecture": arguments,
-        "class_names": None if class_names is None else list(class_names),
-        "preprocessing": describe_clips(source, *clips, pixels),
-    }

@@ -1,89 +1,98 @@
-"""`.keras` files that say what their network is for."""
+"""`.keras` files of converted networks: complete or not there, with their metadata."""
 
 import contextlib
-import json
 import os
 import pathlib
-import shutil
 import tempfile
-import zipfile
+from collections.abc import Mapping
 
-from keras_nonlocal.convert.errors import CheckpointError
+import keras
+
+from keras_nonlocal.convert.errors import CONVERTING, CheckpointError
 from keras_nonlocal.convert.files import read_checkpoint
-
-# The file's own description of itself, which Keras writes and does not read.
-_METADATA = "metadata.json"
-_KEY = "keras_nonlocal"
+from keras_nonlocal.convert.preprocessing import Pixels
 
 
-def check_destination(path, overwrite=False):
-    """Raises a `CheckpointError` if a `.keras` file cannot be written to `path`."""
-    path = pathlib.Path(path)
-    if path.suffix != ".keras":
-        raise CheckpointError(f"Cannot write {str(path)!r}: its name is not *.keras.")
-    if path.is_dir():
-        raise CheckpointError(f"Cannot write {str(path)!r}: it is a folder.")
-    if path.exists() and not overwrite:
-        raise CheckpointError(
-            f"Cannot write {str(path)!r}: it exists. Choose another name, or overwrite."
-        )
-    with _scratch(path):
-        pass
+@keras.saving.register_keras_serializable(package="keras_nonlocal")
+class ConvertedModel(keras.Model):
+    """A functional model with `metadata`, which Keras saves and loads with it.
+
+    Attributes:
+        metadata: Dict, for JSON: `"source"`, `"file"`, `"architecture"`,
+            `"class_names"` and `"preprocessing"` as `convert_file` gives them.
+
+    Example:
+    >>> network = C2D(14, 2, (4, 64, 64, 3), width=8)
+    >>> model = ConvertedModel(network.input, network.output)
+    >>> model.metadata = {"class_names": ["x", "y"]}
+    >>> model.save("a.keras")
+    >>> keras.models.load_model("a.keras").metadata["class_names"]
+    ['x', 'y']
+    """
+
+    metadata = None
+
+    def get_config(self):
+        return {**super().get_config(), "metadata": self.metadata}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        metadata = config.get("metadata")
+        config = {name: x for name, x in config.items() if name != "metadata"}
+        model = super().from_config(config, custom_objects)
+        model.metadata = metadata
+        return model
 
 
 def write_keras_file(model, path, metadata, overwrite=False, check=None):
-    """Saves a model with a description; the file is there complete or not at all.
-
-    The description lies in the file's `metadata.json`, under `"keras_nonlocal"`:
-    `keras.models.load_model` takes no notice of it, and saving the loaded model
-    again leaves it out.
+    """Saves a model with metadata; the file is there complete or not at all.
 
     Args:
-        model: `keras.Model`.
+        model: Functional `keras.Model`.
         path: The file, `*.keras`.
         metadata: Dict, for JSON.
         overwrite: Replace what is there.
         check: Called with the path of the file before it gets its name; what it
             raises leaves nothing behind.
 
+    Returns:
+        The `ConvertedModel` that was saved: the same layers.
+
     Raises:
         CheckpointError: It cannot be written; the message says why.
 
     Example:
-    >>> write_keras_file(C2D(14, 2, width=8), "a.keras", {"class_names": ["x", "y"]})
+    >>> model = write_keras_file(C2D(14, 2, width=8), "a.keras", {"source": "me"})
     >>> read_metadata("a.keras")
-    {'class_names': ['x', 'y']}
+    {'source': 'me'}
     """
     path = pathlib.Path(path)
     check_destination(path, overwrite)
+    converted = ConvertedModel(model.input, model.output, name=model.name)
+    converted.metadata = metadata
     with _scratch(path) as folder:
-        saved, described = folder / "saved.keras", folder / "described.keras"
+        saved = folder / "saved.keras"
         with _explained(path):
-            model.save(saved)
-            _describe(saved, described, metadata)
-            saved.unlink()
+            converted.save(saved)
         if check is not None:
-            check(described)
+            check(saved)
         check_destination(path, overwrite)  # some time has gone by
         with _explained(path):
-            os.replace(described, path)
+            os.replace(saved, path)
+    return converted
 
 
-def read_metadata(path):
-    """What `write_keras_file` wrote beside the weights; `{}` for other files.
-
-    Raises:
-        CheckpointError: Not a `.keras` file, or damaged.
-    """
-    checkpoint = read_checkpoint(path)
-    if checkpoint.format != "keras":
-        raise CheckpointError(f"Cannot read {str(path)!r}: it is not a .keras file.")
-    metadata = checkpoint.content["metadata"]
-    if not isinstance(metadata, dict):
-        raise CheckpointError(
-            f"Cannot read {str(path)!r}: its metadata.json holds no dict."
-        )
-    return metadata.get(_KEY, {})
+def check_destination(path, overwrite=False):
+    """Raises a `CheckpointError` if a `.keras` file cannot be written to `path`."""
+    path = pathlib.Path(path)
+    if path.suffix != ".keras":
+        raise _cannot_write(path, "its name is not *.keras")
+    if path.is_dir():
+        raise _cannot_write(path, "it is a folder")
+    if path.exists() and not overwrite:
+        raise _cannot_write(path, "it exists", {"overwrite": True})
+    with _scratch(path):
+        pass
 
 
 @contextlib.contextmanager
@@ -91,14 +100,12 @@ def _scratch(path):
     """A folder beside `path`, so that a rename is all that remains."""
     with contextlib.ExitStack() as stack:
         with _explained(path):
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(
-                    prefix=f".{path.stem}-",
-                    dir=path.parent,
-                    ignore_cleanup_errors=True,
-                )
+            prefix, parent = f".{path.stem}-", path.parent
+            folder = tempfile.TemporaryDirectory(
+                prefix=prefix, dir=parent, ignore_cleanup_errors=True
             )
-        yield pathlib.Path(folder)
+            stack.enter_context(folder)
+        yield pathlib.Path(folder.name)
 
 
 @contextlib.contextmanager
@@ -106,23 +113,66 @@ def _explained(path):
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise CheckpointError(f"Cannot write {str(path)!r}: {reason}.") from error
+        raise _cannot_write(path, error.strerror or str(error)) from error
 
 
-def _describe(saved, described, metadata):
-    """Copies a `.keras` file, with more in its description."""
-    with (
-        zipfile.ZipFile(saved) as old,
-        open(described, "wb") as file,
-    ):
-        with zipfile.ZipFile(file, "w") as new:
-            for info in old.infolist():
-                with old.open(info) as source, new.open(info, "w") as target:
-                    if info.filename == _METADATA:
-                        known = json.load(source) | {_KEY: metadata}
-                        target.write(json.dumps(known, indent=2).encode())
-                    else:
-                        shutil.copyfileobj(source, target, 2**20)
-        file.flush()
-        os.fsync(file.fileno())
+def _cannot_write(path, reason, fix=()):
+    message = f"Cannot write {str(path)!r}: {reason}."
+    return CheckpointError(message, fix=fix, spelling=CONVERTING)
+
+
+# === Metadata of saved models ===
+
+
+def read_metadata(path):
+    """The metadata of a converted network, from a `.keras` file of any saving.
+
+    Args:
+        path: What `convert_file` wrote, or what `model.save` did after
+            `keras.models.load_model` and training.
+
+    Returns:
+        Dict: see `ConvertedModel`; `{}` for other models.
+
+    Raises:
+        CheckpointError: Not a `.keras` file, or damaged.
+    """
+    content = read_checkpoint(path).content
+    if not isinstance(content, Mapping) or not {"model", "config"} <= content.keys():
+        raise CheckpointError(f"Cannot read {str(path)!r}: not a .keras file.")
+    return _metadata_in(content["config"])
+
+
+def saved_metadata(config, conventions):
+    """`(convention, pixels, class_names)` of a converted network, each None if unknown.
+
+    Args:
+        config: Content of a `.keras` file's `config.json`, which may be anything.
+        conventions: Names of those that build the network.
+
+    Raises:
+        CheckpointError: Values that `convert_file` does not write.
+    """
+    metadata = _metadata_in(config)
+    if not metadata:
+        return None, None, None
+    try:
+        clips, names = metadata["preprocessing"], metadata.get("class_names")
+        convention = metadata["architecture"].get("convention")
+        if convention is not None and convention not in conventions:
+            raise ValueError(f"convention={convention!r}")
+        if not isinstance(names or [], list) or any(
+            not isinstance(name, str) for name in names or []
+        ):
+            raise ValueError(f"class_names={names!r}")
+        return convention, Pixels(clips["color"], clips["mean"], clips["std"]), names
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"Its metadata is damaged ({error!r}). Expected what "
+            "keras_nonlocal.convert writes."
+        ) from error
+
+
+def _metadata_in(config):
+    inner = config.get("config") if isinstance(config, Mapping) else None
+    return (inner.get("metadata") if isinstance(inner, Mapping) else None) or {}

@@ -1,34 +1,36 @@
 """Weights from elsewhere into a model of ours."""
 
-import dataclasses
 import os
 from collections.abc import Mapping
 
 import keras
+from keras import ops
 
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.files import read_checkpoint
-from keras_nonlocal.convert.plan import make_plan
-from keras_nonlocal.convert.sources import identify
-from keras_nonlocal.convert.sources.own_config import content_of
+from keras_nonlocal.convert.inference import configs_of
+from keras_nonlocal.convert.matching import check_paths, match
+from keras_nonlocal.convert.reading import read_content
 
 
-def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=False):
+def load_weights(
+    model, path_or_dict, source="auto", strict=True, skip_classifier=False
+):
     """Loads the weights that another project trained.
 
     Everything is checked before anything is changed: a model that raises is as it
     was.
 
     Args:
-        model: A built `C2D` or `I3D`.
+        model: A built `C2D` or `I3D`, or a single non-local block.
         path_or_dict: A file, or what it would hold: a dict of arrays by the
             source's names, or a Keras model (of ours, of `keras.applications` or of
             KerasHub).
         source: Name of the source, or `"auto"`: found by the names.
         strict: Whether weights that are missing, unexpected or of another shape, and
-            a model of another convention, are errors. Otherwise what fits is
-            loaded, and the report tells the rest.
-        skip_head: Leave the classifier `pred` as it is.
+            a model that computes otherwise, are errors. Otherwise what fits is
+            loaded, and the report has the rest.
+        skip_classifier: Leave the classifier `pred` as it is.
 
     Returns:
         `Report`: what became of every weight.
@@ -51,9 +53,10 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
     86
     """
     if isinstance(path_or_dict, keras.Model):
-        path_or_dict = content_of(path_or_dict)
+        path_or_dict = _content_of(path_or_dict)
     if isinstance(path_or_dict, Mapping):
-        return _load(model, path_or_dict, source, strict, skip_head)
+        weights = read_content(path_or_dict, source)
+        return assign(model, weights, strict, skip_classifier)
     if not isinstance(path_or_dict, str | os.PathLike):
         raise TypeError(
             "load_weights needs the path of a file, a dict of arrays by name, or a "
@@ -62,32 +65,35 @@ def load_weights(model, path_or_dict, source="auto", strict=True, skip_head=Fals
     path = os.fspath(path_or_dict)
     content = read_checkpoint(path).content
     try:
-        return _load(model, content, source, strict, skip_head)
+        weights = read_content(content, source)
+        return assign(model, weights, strict, skip_classifier)
     except CheckpointError as error:
-        raise CheckpointError(f"Cannot load {path!r}. {error}") from error
+        raise error.within(f"Cannot load {path!r}.") from error
 
 
-def _load(model, content, source, strict, skip_head):
-    source, state = identify(content, source)
-    _check_arrays(source, state)
-    demands = source.demands(state, content)
-    values, report = make_plan(model, source, state, demands, skip_head)
-    departures = tuple(source.departures(model, content))
-    report = dataclasses.replace(report, convention=report.convention + departures)
+def assign(model, weights, strict=True, skip_classifier=False):
+    """Puts `Weights` into a model; returns the `Report`.
+
+    Raises:
+        CheckpointError: Nothing fits, or, if `strict`, the report has problems.
+    """
+    values, report = match(model, weights, skip_classifier)
     if strict:
         report.raise_if_wrong()
     elif not report.matched:
-        raise CheckpointError(f"Nothing fits, and nothing was loaded.\n{report}")
+        message = "Nothing fits, and nothing was loaded."
+        raise CheckpointError(message, report.problems, report)
     for variable, value in values:
         variable.assign(value)
     return report
 
 
-def _check_arrays(source, state):
-    """Lists of numbers are no arrays: left out, they would seem to be missing."""
-    for name, value in state.items():
-        if isinstance(value, list | tuple) and source.translate(str(name)):
-            raise CheckpointError(
-                f"{name!r} holds a {type(value).__name__}, and not an array: make it "
-                "one by numpy.asarray."
-            )
+def _content_of(model):
+    """A model as a `.keras` file of it would be read."""
+    check_paths(model)
+    configs = [{"config": config} for config in configs_of(model)]
+    metadata = getattr(model, "metadata", None)
+    return {
+        "model": {x.path: ops.convert_to_numpy(x) for x in model.weights},
+        "config": {"config": {"layers": configs, "metadata": metadata}},
+    }

@@ -1,30 +1,61 @@
 """What a network expects of its clips, and what its answers mean."""
 
-from keras_nonlocal.models.conventions import CONVENTIONS
+import dataclasses
+import math
+
+from keras_nonlocal.models import CONVENTIONS
 
 # Frames of a clip, and steps from one to the next in the video.
 CLIPS = {"8x8": (8, 8), "32x2": (32, 2)}
 SIDE = 224
 
-_IMAGENET = {
-    "color": "RGB",
-    "mean": [123.675, 116.28, 103.53],
-    "std": [58.395, 57.12, 57.375],
-}
-# Image networks keep what they were trained with, under any convention.
-_IMAGE_NETWORKS = {
-    "torchvision": _IMAGENET,
-    "keras_hub": _IMAGENET,
-    "keras_applications": {
-        "color": "BGR",
-        "mean": [103.939, 116.779, 123.68],
-        "std": [1.0, 1.0, 1.0],
-    },
-}
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """How clips are normalised: (pixels 0-255 - mean) / std, for each channel.
+
+    Attributes:
+        color: Order of the channels, `"RGB"` or `"BGR"`.
+        mean: Three numbers.
+        std: Three numbers.
+
+    Raises:
+        ValueError: Other values, as a damaged file may hold them.
+    """
+
+    color: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self):
+        if self.color not in ("RGB", "BGR"):
+            raise ValueError(f"color={self.color!r}")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if not _is_three_numbers(values) or (name == "std" and min(values) <= 0):
+                raise ValueError(f"{name}={values!r}")
+            object.__setattr__(self, name, tuple(values))
+
+    @classmethod
+    def of_convention(cls, name):
+        """Those that networks for video of a convention take."""
+        rules = CONVENTIONS[name]
+        return cls("RGB", rules.mean, rules.std)
+
+
+def _is_three_numbers(values):
+    return (
+        isinstance(values, list | tuple)
+        and len(values) == 3
+        and all(isinstance(x, int | float) and math.isfinite(x) for x in values)
+    )
+
+
+IMAGENET = Pixels("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
 def input_shape_of(stem, clip=None):
-    """`(frames, height, width, channels)`; `clip` is what was asked for, or None.
+    """`(frames, height, width, channels)`; `clip` is what was requested, or None.
 
     Example:
     >>> input_shape_of("32x2")
@@ -33,37 +64,19 @@ def input_shape_of(stem, clip=None):
     return (*(clip or (CLIPS[stem][0], SIDE, SIDE)), 3)
 
 
-def pixels_of(source, convention):
-    """What a source's networks take: `"color"`, `"mean"` and `"std"`, for JSON.
-
-    Args:
-        source: Name of the source.
-        convention: Key of `CONVENTIONS`, of a network for video.
-
-    Example:
-    >>> pixels_of("keras_applications", "paper")["color"]
-    'BGR'
-    """
-    rules = CONVENTIONS[convention]
-    usual = {"color": "RGB", "mean": list(rules.mean), "std": list(rules.std)}
-    return _IMAGE_NETWORKS.get(source, usual)
-
-
-def describe_clips(source, stem, convention, input_shape, pixels=()):
-    """How to cut and normalise a clip: (pixels 0-255 - mean) / std, for JSON.
+def describe_clips(stem, input_shape, pixels):
+    """How to cut and normalise a clip, for JSON.
 
     The keys are those of the trainers' `preprocessing.json`.
 
     Args:
-        source: Name of the source.
         stem: `"8x8"` or `"32x2"`.
-        convention: Key of `CONVENTIONS`.
         input_shape: `(frames, height, width, channels)`.
-        pixels: `"color"`, `"mean"` and `"std"`, where they are known.
+        pixels: `Pixels`.
 
     Example:
-    >>> describe_clips("pyslowfast", "8x8", "pyslowfast", (8, 224, 224, 3))["mean"]
-    [114.75, 114.75, 114.75]
+    >>> describe_clips("8x8", (8, 224, 224, 3), IMAGENET)["temporal_stride"]
+    8
     """
     frames, height, width, _ = input_shape
     return {
@@ -72,6 +85,7 @@ def describe_clips(source, stem, convention, input_shape, pixels=()):
         "short_side": round(min(height, width) * 256 / SIDE),
         "crop_size": height if height == width else [height, width],
         "activation": "softmax",
-        **pixels_of(source, convention),
-        **dict(pixels),
+        "color": pixels.color,
+        "mean": list(pixels.mean),
+        "std": list(pixels.std),
     }

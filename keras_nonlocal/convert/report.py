@@ -2,33 +2,12 @@
 
 import dataclasses
 
-from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.errors import LOADING, CheckpointError, Problem
+from keras_nonlocal.convert.preprocessing import Pixels
 
 _SHOWN = 4  # names of one kind in the table
-
-
-@dataclasses.dataclass(frozen=True)
-class Mismatch:
-    """A weight that cannot be loaded.
-
-    Attributes:
-        path: Of our weight.
-        name: In the file.
-        file_shape: In our layout where the number of axes allows, else the file's.
-        shape: Of our weight.
-        cause: The likely one, and what to do.
-    """
-
-    path: str
-    name: str
-    file_shape: tuple[int, ...]
-    shape: tuple[int, ...]
-    cause: str
-
-    def __str__(self):
-        return (
-            f"{self.path} {self.shape} <- {self.name} {self.file_shape}: {self.cause}"
-        )
+_DOES_NOT_FIT = ("shape", "rank", "type", "overflow", "variance")
+_OF_WEIGHTS = ("missing", "unexpected", "not finite", *_DOES_NOT_FIT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +23,9 @@ class Report:
         new: Our weights that are not in the file and need not be: non-local blocks
             added to a network without, a classifier that is left as it is.
         ignored: Names in the file that are not needed.
-        missing: Our weights that are not in the file.
-        unexpected: Names in the file that have no weight of ours.
-        mismatches: Weights that do not fit: `Mismatch`.
-        not_finite: Names in the file with NaN or infinity among the values.
-        convention: How the model differs from what the weights need.
-        notes: What the problems add up to and what to do; what else to know.
+        problems: What does not fit: tuple of `Problem`.
+        notes: What else to know: tuple of `Problem`, none of which is an error.
+        pixels: `Pixels` that the weights were trained with; None: unknown.
     """
 
     source: str
@@ -58,56 +34,73 @@ class Report:
     filled: dict[str, float] = dataclasses.field(default_factory=dict)
     new: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    mismatches: tuple[Mismatch, ...] = ()
-    not_finite: tuple[str, ...] = ()
-    convention: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[Problem, ...] = ()
+    pixels: Pixels | None = None
 
     @property
     def ok(self):
         """Whether the file and the model fit."""
-        return not any(items for _, items in self._problems())
+        return not self.problems
 
-    def raise_if_wrong(self, advice="strict=False loads what fits all the same."):
+    @property
+    def missing(self):
+        """Our weights that are not in the file."""
+        return tuple(x.weight for x in self._of("missing"))
+
+    @property
+    def unexpected(self):
+        """Names in the file that have no weight of ours."""
+        return tuple(x.name for x in self._of("unexpected"))
+
+    @property
+    def new_blocks(self):
+        """Names of the non-local blocks among the new layers, in order."""
+        return tuple(
+            dict.fromkeys(x.split("/")[0] for x in self.new if "_nonlocal/" in x)
+        )
+
+    def raise_if_wrong(self):
         """Raises a `CheckpointError` that holds the report unless it is `ok`."""
         if not self.ok:
-            raise CheckpointError(
-                f"The weights do not fit, and nothing was loaded.\n{self}\n{advice}"
-            )
+            message = "The weights do not fit, and nothing was loaded."
+            raise CheckpointError(message, self.problems, self, {"strict": False})
 
-    def __str__(self):
-        kinds = [*self._kinds(), *self._problems()]
-        width = max(len(kind) for kind, _ in kinds)
-        rows = [
-            _row(kind, items, width)
-            for kind, items in kinds
+    def describe(self, spelling=LOADING):
+        """The table, with arguments as a front end spells them."""
+        rows = self._rows(spelling)
+        width = max(map(len, rows))
+        lines = [
+            _line(kind, items, width)
+            for kind, items in rows.items()
             if items or kind in ("matched", "missing", "unexpected")
         ]
-        notes = [f"! {note}" for note in self.notes]
-        return "\n".join([f"weights of {self.source}", *rows, *notes])
+        notes = [f"! {note.describe(spelling)}" for note in self.notes]
+        return "\n".join([f"weights of {self.source}", *lines, *notes])
 
-    def _kinds(self):
-        return (
-            ("matched", self.matched),
-            ("inflated in time", self.inflated),
-            ("filled", [f"{path} = {x:g}" for path, x in self.filled.items()]),
-            ("new, expected", self.new),
-            ("ignored", self.ignored),
-        )
+    def __str__(self):
+        return self.describe()
 
-    def _problems(self):
-        return (
-            ("missing", self.missing),
-            ("unexpected", self.unexpected),
-            ("does not fit", self.mismatches),
-            ("not finite", self.not_finite),
-            ("convention", self.convention),
-        )
+    def _rows(self, spelling):
+        network = [x for x in self.problems if x.kind not in _OF_WEIGHTS]
+        return {
+            "matched": self.matched,
+            "inflated in time": self.inflated,
+            "filled": [f"{path} = {x:g}" for path, x in self.filled.items()],
+            "new, expected": self.new,
+            "ignored": self.ignored,
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "does not fit": self._of(*_DOES_NOT_FIT),
+            "not finite": self._of("not finite"),
+            "network": [problem.describe(spelling) for problem in network],
+        }
+
+    def _of(self, *kinds):
+        return [problem for problem in self.problems if problem.kind in kinds]
 
 
-def _row(kind, items, width):
+def _line(kind, items, width):
     """Kind, how many, and the first; of what was as it should be, how many only."""
     line = f"  {kind:<{width}}  {len(items):>4}"
     if kind in ("matched", "inflated in time", "ignored") or not items:

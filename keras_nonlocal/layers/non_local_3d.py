@@ -48,7 +48,7 @@ class NonLocal3D(BaseNonLocal):
             (dot product), `"sorted"` (concatenation) and `"chunked"` (Gaussian
             modes) never do. `"auto"` is the fastest in training whose maps fit into
             256 MiB in float32 (`ops.cost.MEMORY_BUDGET`), or for unknown sizes the
-            one without maps. `keras_nonlocal.estimate` shows the choice.
+            one without maps. `keras_nonlocal.layers.estimate` shows the choice.
         kernel_initializer: For theta, phi, g, W_z and w_f. None: normal with
             standard deviation 0.01 (released code). Each of them draws its own.
         **kwargs: As in `keras.layers.Conv3D`: `bias_initializer`,

@@ -15,8 +15,8 @@ def C2D(
     width=64,
     dropout_rate=0.5,
     include_top=True,
-    name=None,
     stride_in_1x1=False,
+    name=None,
 ):
     """ResNet whose convolutions see one frame at a time, with non-local blocks.
 
@@ -41,9 +41,9 @@ def C2D(
             `"pyslowfast"`, `"mmaction2"`, `"gluoncv"` or `"paper"`; see `Convention`.
         width: Channels after conv1; every other width follows it.
         dropout_rate: Before the classifier.
+        include_top: False ends the network with the features of res5.
         stride_in_1x1: Residual blocks stride in their first 1x1 convolution, as the
             ResNets of `keras.applications` do, instead of in the 3x3.
-        include_top: False ends the network with the features of res5.
         name: Name of the model.
 
     Returns:

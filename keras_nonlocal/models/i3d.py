@@ -16,8 +16,8 @@ def I3D(
     width=64,
     dropout_rate=0.5,
     include_top=True,
-    name=None,
     stride_in_1x1=False,
+    name=None,
 ):
     """C2D with convolutions that extend over time, with non-local blocks.
 
@@ -29,7 +29,7 @@ def I3D(
             `"3x3x3"` its 3x3.
         depth, num_classes, input_shape, stem: As in `C2D`.
         non_local, non_local_options, convention, width: As in `C2D`.
-        dropout_rate, include_top, name, stride_in_1x1: As in `C2D`.
+        dropout_rate, include_top, stride_in_1x1, name: As in `C2D`.
 
     Returns:
         `keras.Model`: clips `(B, T, H, W, C)` to logits `(B, num_classes)`.

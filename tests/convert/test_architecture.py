@@ -1,19 +1,21 @@
-"""What a file tells of its network, and what is made of it."""
+"""Which network weights are of, and what is made of it."""
 
 import numpy as np
 import pytest
 
 from keras_nonlocal.convert import CheckpointError
-from keras_nonlocal.convert.architecture import infer
-from keras_nonlocal.convert.choice import choose
-from keras_nonlocal.convert.sources import identify
+from keras_nonlocal.convert.architecture import EMBEDDED, Architecture
+from keras_nonlocal.convert.completion import Request, complete
+from keras_nonlocal.convert.inference import check_is_network
+from keras_nonlocal.convert.reading import read_content
 from keras_nonlocal.models import C2D
 from tests.convert import spelling
 from tests.convert.files_of_weights import BLOCKS, build, states
 from tests.convert.networks import draw_state
 
-COMMON = {"depth": 14, "width": 4, "num_classes": 7, "non_local": BLOCKS}
+COMMON = {"depth": 14, "width": 4, "num_classes": 7}
 I3D_KERNEL = {"model": "i3d", "temporal_kernel": "3x1x1"}
+PLACES = ("res3_0", "res4_0")
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +23,8 @@ def files():
     return states()
 
 
-def facts_of(state, name="auto", content=None):
-    source, state = identify(content or state, name)
-    return infer(source, source.prepare(state), source.demands(state, content or state))
+def architecture_of(state):
+    return read_content(state).architecture
 
 
 def options(**changes):
@@ -33,90 +34,90 @@ def options(**changes):
 
 
 @pytest.mark.parametrize(
-    "name, expected",
+    "name, convention, stem, expected",
     [
         (
             "video_nonlocal_net",
-            {"convention": "video_nonlocal_net", "non_local_options": options()},
+            "video_nonlocal_net",
+            None,
+            options(modes=EMBEDDED, sub_sample=True, pool_position="before"),
         ),
         (
             "video_nonlocal_net_affine",
-            {
-                "convention": "video_nonlocal_net",
-                "non_local_options": options(
-                    normalization=None, res3={"group_size": 4}
-                ),
-            },
+            "video_nonlocal_net",
+            None,
+            options(normalization=None, modes=EMBEDDED),
         ),
-        ("pyslowfast", {"convention": "pyslowfast", "non_local_options": options()}),
+        ("pyslowfast", "pyslowfast", "8x8", options(use_scale=True)),
         (
             "mmaction2",
-            {
-                "convention": "mmaction2",
-                "non_local_options": options(use_output_bias=False, sub_sample=True),
-            },
+            "mmaction2",
+            "32x2",
+            options(use_output_bias=False, sub_sample=True, pool_position="after"),
         ),
         (
             "mmaction2_gaussian",
-            {
-                "convention": "mmaction2",
-                "non_local_options": options(
-                    use_output_bias=False, sub_sample=True, mode="gaussian"
-                ),
-            },
+            "mmaction2",
+            "32x2",
+            options(use_output_bias=False, sub_sample=True, modes=("gaussian",)),
         ),
         (
             "mmaction2_concatenation",
-            {
-                "convention": "mmaction2",
-                "non_local_options": options(
-                    use_output_bias=False, sub_sample=False, mode="concatenation"
-                ),
-            },
+            "mmaction2",
+            "32x2",
+            options(use_output_bias=False, sub_sample=False, modes=("concatenation",)),
         ),
-        ("gluoncv", {"convention": "gluoncv", "non_local_options": options()}),
+        ("gluoncv", "gluoncv", "32x2", options(sub_sample=False)),
     ],
 )
-def test_video_networks_tell_all_but_the_stem(files, name, expected):
-    found = facts_of(files[name])
-    assert expected["non_local_options"].items() <= found["non_local_options"].items()
-    assert found["convention"] == expected["convention"]
-    assert {x: found[x] for x in COMMON | I3D_KERNEL} == COMMON | I3D_KERNEL
-    assert "stem" not in found
+def test_video_networks_determine_all_but_some_stems(
+    files, name, convention, stem, expected
+):
+    found = architecture_of(files[name])
+    assert found.conventions == (convention,) and found.stem == stem
+    for argument, value in (COMMON | I3D_KERNEL | {"non_local": BLOCKS}).items():
+        assert getattr(found, argument) == value
+    for place in PLACES:
+        assert expected.items() <= found.blocks[place].items()
+
+
+def test_affine_networks_attend_within_groups_in_res3(files):
+    blocks = architecture_of(files["video_nonlocal_net_affine"]).blocks
+    assert [blocks[place]["group_size"] for place in PLACES] == [4, None]
 
 
 def test_image_networks_leave_the_model_open(files):
-    assert facts_of(files["torchvision"]) == COMMON | {"non_local": {}}
+    found = architecture_of(files["torchvision"])
+    assert found == Architecture(**COMMON, stride_in_1x1=False)
 
 
 def test_c2d_of_image_kernels_is_a_c2d(files):
-    found = facts_of(files["mmaction2_c2d"])
-    assert found == COMMON | {
-        "non_local": {},
-        "model": "c2d",
-        "convention": "mmaction2",
-    }
+    found = architecture_of(files["mmaction2_c2d"])
+    assert found == Architecture(
+        "c2d", **COMMON, stem="8x8", stride_in_1x1=False, conventions=("mmaction2",)
+    )
 
 
 @pytest.mark.parametrize("depth", [26, 50, 101])
 def test_depth_and_places(depth):
     model = build(C2D, depth=depth, non_local=1 if depth > 26 else {"res4": [1]})
-    found = facts_of(draw_state(model, spelling.pyslowfast))
+    found = architecture_of(draw_state(model, spelling.pyslowfast))
     places = {26: [1], 50: [4], 101: [21]}
-    assert found["depth"] == depth and found["non_local"] == {"res4": places[depth]}
+    assert found.depth == depth and found.non_local == {"res4": places[depth]}
 
 
 def test_kernels_of_3x3x3():
     model = build(temporal_kernel="3x3x3")
-    found = facts_of(draw_state(model, spelling.pyslowfast))
-    assert found["temporal_kernel"] == "3x3x3"
+    found = architecture_of(draw_state(model, spelling.pyslowfast))
+    assert found.temporal_kernel == "3x3x3"
 
 
 def test_other_widths_of_blocks():
     model = build(non_local_options={"intermediate_channels": 4})
-    found = facts_of(draw_state(model, spelling.pyslowfast))["non_local_options"]
-    assert found["res3"] == {"intermediate_channels": 4}
-    assert found["res4"] == {"intermediate_channels": 4}
+    found = architecture_of(draw_state(model, spelling.pyslowfast))
+    assert [found.blocks[x]["intermediate_channels"] for x in PLACES] == [4, 4]
+    built, _ = complete(found, Request())
+    assert built.arguments()["non_local_options"] == {"intermediate_channels": 4}
 
 
 def test_mode_from_the_config_beside_the_weights(files):
@@ -124,8 +125,8 @@ def test_mode_from_the_config_beside_the_weights(files):
         "model_state": files["pyslowfast"],
         "cfg": "NONLOCAL:\n  INSTANTIATION: dot_product\n",
     }
-    found = facts_of(files["pyslowfast"], content=content)
-    assert found["non_local_options"]["mode"] == "dot_product"
+    blocks = architecture_of(content).blocks
+    assert {options["modes"] for options in blocks.values()} == {("dot_product",)}
 
 
 def change(state, name, array):
@@ -146,106 +147,161 @@ def change(state, name, array):
     ],
 )
 def test_other_and_damaged_networks_are_refused(files, name, array, message):
+    weights = read_content(change(files["pyslowfast"], name, array))
     with pytest.raises(CheckpointError, match=message):
-        facts_of(change(files["pyslowfast"], name, array))
+        check_is_network(weights.sizes)
 
 
-def test_without_a_classifier_the_number_of_classes_is_asked_for(files):
+def test_without_a_classifier_the_number_of_classes_is_needed(files):
     state = {x: y for x, y in files["pyslowfast"].items() if "head" not in x}
-    found = facts_of(state)
-    assert "num_classes" not in found
-    with pytest.raises(CheckpointError, match="no classifier: choose num_classes"):
-        choose(found, {})
-    assert choose(found, {"num_classes": 3})[0]["num_classes"] == 3
+    found = architecture_of(state)
+    assert found.num_classes is None
+    with pytest.raises(CheckpointError, match="no classifier. Pass num_classes=N."):
+        complete(found, Request())
+    assert complete(found, Request(num_classes=3))[0].num_classes == 3
 
 
-# === What is asked for ===
+# === What is requested ===
 
-FACTS = (
-    COMMON
-    | I3D_KERNEL
-    | {
-        "convention": "pyslowfast",
-        "non_local_options": options(),
-    }
+BLOCK = options(modes=EMBEDDED, sub_sample=True, pool_position="before", use_scale=True)
+WEIGHTS = Architecture(
+    **COMMON,
+    **I3D_KERNEL,
+    stem="8x8",
+    stride_in_1x1=False,
+    conventions=("pyslowfast",),
+    blocks=dict.fromkeys(PLACES, BLOCK),
 )
 
 
-def test_what_the_file_tells_is_chosen():
-    chosen, notes = choose(FACTS, {})
-    assert chosen == COMMON | I3D_KERNEL | {
+def completed(weights, skip_classifier=False, **arguments):
+    architecture, notes = complete(weights, Request(**arguments), skip_classifier)
+    return architecture.arguments(), [str(note) for note in notes]
+
+
+def test_what_the_weights_determine_is_built():
+    arguments, notes = completed(WEIGHTS)
+    assert arguments == COMMON | I3D_KERNEL | {
+        "non_local": BLOCKS,
         "convention": "pyslowfast",
         "non_local_options": {},
         "stem": "8x8",
+        "stride_in_1x1": False,
     }
-    assert notes == ("mode='embedded_gaussian' is assumed: the weights do not tell",)
+    assert notes == [
+        "mode='embedded_gaussian' is assumed: the weights do not determine it"
+    ]
 
 
-def test_what_confirms_the_file_changes_nothing():
-    asked = {x: FACTS[x] for x in ("model", "depth", "num_classes", "convention")}
-    asked |= {"non_local": {"res3": (0,), "res4": [0]}, "stem": "8x8", "depth": None}
-    assert choose(FACTS, asked)[0] == choose(FACTS, {})[0]
+def test_what_confirms_the_weights_changes_nothing():
+    wanted = {x: getattr(WEIGHTS, x) for x in ("model", "depth", "num_classes")}
+    wanted |= {"non_local": {"res3": (0,), "res4": [0]}, "stem": "8x8", "width": 4}
+    wanted |= {"convention": "pyslowfast", "stride_in_1x1": False}
+    assert completed(WEIGHTS, **wanted) == completed(WEIGHTS)
 
 
 @pytest.mark.parametrize(
-    "asked, message",
+    "wanted, message",
     [
-        ({"model": "c2d"}, "model='i3d', and model='c2d' was asked for"),
-        ({"depth": 50}, "depth=14, and depth=50"),
-        ({"num_classes": 3}, "num_classes=7, and num_classes=3.*skip_head"),
-        ({"convention": "mmaction2"}, "'pyslowfast', and convention='mmaction2'"),
-        ({"stem": "32x2"}, "stem='8x8', and stem='32x2'"),
-        ({"temporal_kernel": "3x3x3"}, "'3x1x1', and temporal_kernel='3x3x3'"),
-        ({"mode": "gaussian"}, "'embedded_gaussian or dot_product', and mode='gau"),
-        ({"non_local": {"res4": [0]}}, r"\{'res3': \[0\], .*, and non_local=\{'res4'"),
+        ({"model": "c2d"}, "model='c2d', but the weights need model='i3d'"),
+        ({"depth": 50}, "depth=50, but the weights need depth=14"),
+        ({"width": 64}, "width=64, but the weights need width=4"),
+        ({"num_classes": 3}, "num_classes=3, .* num_classes=7. skip_classifier=True l"),
+        ({"convention": "mmaction2"}, "'mmaction2', .* convention='pyslowfast'"),
+        ({"stem": "32x2"}, "stem='32x2', but the weights need stem='8x8'"),
+        ({"stride_in_1x1": True}, "stride_in_1x1=True, .* stride_in_1x1=False"),
+        ({"temporal_kernel": "3x3x3"}, "'3x3x3', .* temporal_kernel='3x1x1'"),
+        ({"mode": "gaussian"}, "'gaussian', .*'embedded_gaussian or dot_product'"),
+        ({"non_local": {"res4": [0]}}, r"\{'res4': \[0\]\}, .*=\{'res3': \[0\], 'res4"),
     ],
 )
-def test_contradictions_name_both(asked, message):
-    with pytest.raises(CheckpointError, match=message):
-        choose(FACTS, asked)
+def test_contradictions_name_both(wanted, message):
+    with pytest.raises(CheckpointError, match=f"request contradicts .*{message}"):
+        completed(WEIGHTS, **wanted)
 
 
-def test_the_mode_that_no_weight_tells_is_taken():
-    chosen, notes = choose(FACTS, {"mode": "dot_product"})
-    assert chosen["non_local_options"] == {"mode": "dot_product"} and not notes
+@pytest.mark.parametrize(
+    "wanted, message",
+    [
+        ({"model": "x3d"}, "`model` of convert_file.*'c2d', 'i3d'"),
+        ({"stem": "9x9"}, "`stem` of convert_file.*'8x8', '32x2'"),
+        ({"convention": "foo"}, "`convention` of convert_file.*'gluoncv'"),
+        ({"convention": "pyslowfsat"}, "Did you mean 'pyslowfast'"),
+        ({"mode": "dot_prodct"}, "`mode` of convert_file.*Did you mean 'dot_product'"),
+        ({"depth": 33}, "`depth` of convert_file"),
+        ({"temporal_kernel": "5x5x5"}, "`temporal_kernel` of convert_file"),
+        ({"stride_in_1x1": "yes"}, "`stride_in_1x1` of convert_file"),
+        ({"width": 0}, "`width` of convert_file. Expected a positive"),
+        ({"num_classes": "7"}, "`num_classes` of convert_file. Expected a positive"),
+    ],
+)
+def test_arguments_outside_their_choices_are_value_errors(wanted, message):
+    with pytest.raises(ValueError, match=message) as error:
+        Request(**wanted)
+    assert not isinstance(error.value, CheckpointError)
+
+
+def test_the_mode_that_no_weight_determines_is_taken():
+    arguments, notes = completed(WEIGHTS, mode="dot_product")
+    assert arguments["non_local_options"] == {"mode": "dot_product"} and not notes
 
 
 def test_a_new_classifier_has_any_number_of_classes():
-    assert choose(FACTS, {"num_classes": 3}, skip_head=True)[0]["num_classes"] == 3
+    arguments, _ = completed(WEIGHTS, skip_classifier=True, num_classes=3)
+    assert arguments["num_classes"] == 3
 
 
-IMAGE = COMMON | {"non_local": {}}
+def test_options_that_differ_between_stages_are_given_by_stage():
+    blocks = {"res3_0": BLOCK | {"group_size": 4}, "res4_0": BLOCK}
+    weights = Architecture(**COMMON, **I3D_KERNEL, conventions=("pyslowfast",))
+    weights = weights.merged(Architecture(blocks=blocks))
+    options = completed(weights)[0]["non_local_options"]
+    assert options == {"res3": {"group_size": 4}}
+
+
+def test_blocks_that_differ_within_a_stage_are_refused():
+    blocks = {"res4_0": BLOCK, "res4_1": BLOCK | {"use_scale": False}}
+    weights = Architecture(
+        "c2d", 26, 4, 7, stem="8x8", conventions=("pyslowfast",), blocks=blocks
+    )
+    with pytest.raises(CheckpointError, match="blocks differ within a stage"):
+        completed(weights)
+
+
+IMAGE = Architecture(**COMMON, stride_in_1x1=False)
 
 
 def test_images_need_a_model():
-    with pytest.raises(CheckpointError, match="choose the model, 'c2d' or 'i3d'"):
-        choose(IMAGE, {})
-    chosen, _ = choose(IMAGE, {"model": "i3d", "num_classes": 3})
-    assert (chosen["temporal_kernel"], chosen["num_classes"]) == ("3x1x1", 3)
+    with pytest.raises(
+        CheckpointError, match="c2d and i3d. Pass model='c2d' or 'i3d'."
+    ):
+        completed(IMAGE)
+    arguments, _ = completed(IMAGE, model="i3d", num_classes=3)
+    assert (arguments["temporal_kernel"], arguments["num_classes"]) == ("3x1x1", 3)
 
 
 def test_new_blocks_are_noted():
-    asked = {"model": "c2d", "non_local": BLOCKS, "mode": "gaussian"}
-    chosen, notes = choose(IMAGE, asked)
-    assert chosen["non_local"] == BLOCKS
-    assert chosen["non_local_options"] == {"mode": "gaussian"}
+    arguments, notes = completed(IMAGE, model="c2d", non_local=BLOCKS, mode="gaussian")
+    assert arguments["non_local"] == BLOCKS
+    assert arguments["non_local_options"] == {"mode": "gaussian"}
     assert "are new: they change nothing until they are trained" in notes[-1]
 
 
 @pytest.mark.parametrize(
-    "asked, message",
+    "wanted, message",
     [
         ({"temporal_kernel": "3x1x1"}, "C2D has no temporal kernels"),
-        ({"mode": "gaussian"}, "mode='gaussian' was asked for, of no non-local block"),
+        ({"mode": "gaussian"}, "mode='gaussian' needs .*blocks.*Pass non_local=N."),
     ],
 )
-def test_options_of_what_is_not_there(asked, message):
+def test_options_of_what_is_not_there(wanted, message):
     with pytest.raises(CheckpointError, match=message):
-        choose(IMAGE, {"model": "c2d"} | asked)
+        completed(IMAGE, model="c2d", **wanted)
 
 
 def test_stems_follow_the_project():
     for convention, stem in (("gluoncv", "32x2"), ("video_nonlocal_net", "8x8")):
-        chosen, notes = choose(FACTS | {"convention": convention}, {})
-        assert chosen["stem"] == stem
-        assert any("stem" in note for note in notes) is (stem == "8x8")
+        weights = Architecture(**COMMON, **I3D_KERNEL, conventions=(convention,))
+        arguments, notes = completed(weights)
+        assert arguments["stem"] == stem
+        assert any("stem" in note for note in notes)

@@ -97,7 +97,7 @@ def test_non_local_blocks_and_classifier_are_new_not_missing(image_state):
 
 def test_a_classifier_of_as_many_classes_is_loaded_unless_skipped(image_state):
     model = C2D(50, 1000, (2, 40, 40, 3), **SMALL)
-    report = load_weights(model, image_state, skip_head=True)
+    report = load_weights(model, image_state, skip_classifier=True)
     assert report.new == ("pred/kernel", "pred/bias")
     assert load_weights(model, image_state).new == ()
     kernel = numpy(model.get_layer("pred").kernel)

@@ -144,7 +144,7 @@ def test_files_of_keras_hold_the_same(resnet50, loaded, suffix, tmp_path, caplog
 def test_the_stride_must_be_where_the_weights_had_it(resnet50):
     model = build(stride_in_1x1=False)
     before = weights(model)
-    message = "strides in its 3x3 convolution(.|\n)*build the model with stride_in_1x1="
+    message = "strides in its 3x3 convolution(.|\n)*Build the model with stride_in_1x1="
     with pytest.raises(CheckpointError, match=f"{message}True"):
         load_weights(model, resnet50)
     assert all((x == before[path]).all() for path, x in weights(model).items())
@@ -208,7 +208,7 @@ def test_a_backbone_of_keras_hub_leaves_the_classifier_new():
     model = build(depth=26, width=4, classes=5, stride_in_1x1=False)
     report = load_weights(model, randomize(hub_backbone(blocks=(2, 2, 2, 2))))
     assert report.ok and set(report.new) == {"pred/kernel", "pred/bias"}
-    with pytest.raises(CheckpointError, match=r"file has \(1, 2, 1, 1\) residual"):
+    with pytest.raises(CheckpointError, match=r"have \(1, 2, 1, 1\) residual"):
         load_weights(model, hub_backbone())
 
 

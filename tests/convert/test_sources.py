@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from keras_nonlocal.convert import CheckpointError, load_weights
-from keras_nonlocal.convert.sources import SOURCES, identify
+from keras_nonlocal.convert.reading import read_content
+from keras_nonlocal.convert.sources import SOURCES
 from keras_nonlocal.models import C2D, I3D
 from tests.convert import spelling
 from tests.convert.files.limits import limited
@@ -120,8 +121,9 @@ def test_affine_blobs_are_normalisation_by_nothing():
     state = affine(draw_state(model, spelling.video_nonlocal_net))
     # The released networks are for 16 frames in res3; this one has 4.
     report = load_weights(model, state, strict=False)
-    assert report.convention == ("res3_0_nonlocal has group_size=2, not 4",)
-    assert "non_local_options={'res3': {'group_size': 4}}" in str(report)
+    [problem] = report.problems
+    assert str(problem) == "res3_0_nonlocal has group_size=2, not 4"
+    assert problem.fix == {"non_local_options": {"res3": {"group_size": 4}}}
     assert "no running statistics" in str(report)
     assert not report.missing and not report.unexpected
     network = TorchNetwork(
@@ -297,7 +299,7 @@ def test_the_scale_in_mmaction2s_config_must_be_the_models(stated):
 def test_a_stem_that_no_network_of_the_project_has_is_an_error(name, wrong, right):
     model = build(name, depth=14, non_local=0, stem=wrong)
     state = draw_state(model, VIDEO_SOURCES[name][0])
-    message = rf"conv1 and pool1 have stride . in time, not .(.|\n)*stem='{right}'"
+    message = rf"conv1 and pool1 have stride . in time, not .(.|\n)*with stem='{right}'"
     with pytest.raises(CheckpointError, match=message):
         load_weights(model, state)
     assert load_weights(build(name, depth=14, non_local=0, stem=right), state).ok
@@ -397,15 +399,16 @@ def test_slow_networks_are_refused(spell):
 
 
 def test_sources_are_found_by_their_names():
-    model = build("pyslowfast", C2D, depth=14, non_local={"res3": [0]})
     spells = {name: spell for name, (spell, _) in VIDEO_SOURCES.items()}
     spells["torchvision"] = spelling.torchvision
-    paths = [w.path for w in model.weights if "nonlocal" not in w.path]
     for name, spell in spells.items():
-        state = {f"module.{spell(path)}": 0 for path in paths}
-        source, found = identify({"state_dict": state})
-        assert source.name == name
-        assert set(found) == set(map(spell, paths))
+        network = build("pyslowfast", C2D, depth=14, non_local=0)
+        state = draw_state(network, spell, image=name == "torchvision")
+        wrapped = {f"module.{key}": array for key, array in state.items()}
+        weights = read_content({"state_dict": wrapped})
+        assert weights.source.name == name and not weights.unexpected
+        paths = [weight.path for weight in network.weights]
+        assert weights.names == {path: spell(path) for path in paths}
     assert set(spells) <= set(SOURCES)
 
 
@@ -414,7 +417,7 @@ def test_names_of_no_source_are_shown():
     with pytest.raises(CheckpointError, match="None of the 2 names .* 'a.b', 'c.d'"):
         load_weights(model, {"c.d": np.ones(2), "a.b": np.ones(2)})
     with pytest.raises(CheckpointError, match="holds a list"):
-        identify([1, 2])
+        read_content([1, 2])
     with pytest.raises(ValueError, match="`source` of .* Did you mean 'pyslowfast'"):
         load_weights(model, {}, source="slowfast")
     with pytest.raises(CheckpointError, match="None of the 1 names .* gluoncv"):
@@ -429,5 +432,5 @@ def test_configs_without_end_are_searched_once():
         "non_local_cfg=dict(" * 10**6,
     ):
         with limited(seconds=5, headroom=2**28):
-            demands = source.demands({}, {"meta": {"cfg": config}})
-        assert demands == {"sub_sample": False}
+            options = source.block_options({}, {"meta": {"cfg": config}})
+        assert options == {"sub_sample": False}

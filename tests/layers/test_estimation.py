@@ -1,6 +1,7 @@
 import pytest
 
-from keras_nonlocal import NonLocal3D, estimate
+from keras_nonlocal import NonLocal3D
+from keras_nonlocal.layers import estimate
 from keras_nonlocal.models.complexity import count_macs
 from tests.layers.blocks import functional
 

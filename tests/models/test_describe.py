@@ -243,7 +243,6 @@ def test_module_runs_without_warnings():
     )
     assert result.returncode == 0, result.stderr
     assert "found in sys.modules" not in result.stderr
-    assert "tensorflow" not in result.stderr  # nor messages of its start
     assert json.loads(result.stdout)["non_local_blocks"] == 0
 
 

@@ -6,7 +6,7 @@
 - `data/`: from an index of videos to batches of clips.
 - `losses.py`; `scoring.py`: how a network scores a clip; `evaluation.py`: accuracy by
   view and by video.
-- `start.py`, `start_pixels.py`: initialisation from a checkpoint.
+- `initialization.py`: what training starts from, and what stays frozen.
 - `predict.py`: classes of video files. `export.py`, `serving.py`: SavedModels.
 - `input_benchmark.py`: the speed of the training input.
 """

@@ -8,7 +8,7 @@ import dataclasses
 
 from official.modeling import hyperparams
 
-from keras_nonlocal.convert.sources import SOURCES
+from keras_nonlocal.convert import SOURCES
 from keras_nonlocal.models import ARCHITECTURES, CONVENTIONS
 from trainers.core.config_definitions import TaskConfig
 from trainers.core.errors import UserError, check_key

@@ -22,8 +22,11 @@ from trainers.video_classification.evaluation import (
     format_metrics,
     metric_names,
 )
+from trainers.video_classification.initialization import (
+    freeze_layers,
+    initialize_from_checkpoint,
+)
 from trainers.video_classification.scoring import build_scorer, inference_form
-from trainers.video_classification.start import freeze, start
 
 _BLOCK_END = re.compile(r"pool1|res\d_\d+_(out|nonlocal)")
 
@@ -89,7 +92,8 @@ class VideoClassificationTask(Task):
 
     def initialize(self, model):
         if self.task_config.init_checkpoint:
-            print(start(model, self.task_config), file=sys.stderr)
+            log = initialize_from_checkpoint(model, self.task_config)
+            print(log, file=sys.stderr)
 
     def build_model(self, input_shape=(None, None, None, 3)):
         """Builds the network, with an output for each class.
@@ -103,7 +107,7 @@ class VideoClassificationTask(Task):
         model = build(name, input_shape=input_shape, name=name, **options)
         if None in model.input_shape[1:]:  # else it takes only one size
             self._check_clips(model)
-        freeze(model, self.task_config)
+        freeze_layers(model, self.task_config)
         return model
 
     def _check_clips(self, model):

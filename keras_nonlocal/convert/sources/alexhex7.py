@@ -1,10 +1,10 @@
 """AlexHex7/Non-local_pytorch: single non-local blocks, for a layer of ours."""
 
+from keras_nonlocal.convert.sources.names import BN, DENSE, TRACKED
 from keras_nonlocal.convert.sources.source import Source
-from keras_nonlocal.convert.sources.torch_names import BN, DENSE, TRACKED
 
 
-def _demands(state, _):
+def _block_options(state, _):
     """With sub-sampling g and its pooling are a pair: `g.0` and `g.1`."""
     return {"sub_sample": any(name.startswith("g.0.") for name in state)}
 
@@ -31,5 +31,5 @@ SOURCE = Source(
         "w": DENSE,
     },
     ignored=(TRACKED,),
-    demands=_demands,
+    block_options=_block_options,
 )

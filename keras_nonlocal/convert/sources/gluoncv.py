@@ -1,7 +1,7 @@
 """GluonCV (dmlc), its PyTorch models: I3D with and without non-local blocks."""
 
+from keras_nonlocal.convert.sources.names import BN, DENSE, TRACKED
 from keras_nonlocal.convert.sources.source import Source
-from keras_nonlocal.convert.sources.torch_names import BN, DENSE, TRACKED
 
 SOURCE = Source(
     name="gluoncv",

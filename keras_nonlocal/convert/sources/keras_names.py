@@ -20,7 +20,8 @@ def by_layer(content):
     them, and repeat the layer; checkpoints have paths.
 
     Args:
-        content: What the file holds; a `"config"` beside the weights is left out.
+        content: What the file holds; config and metadata beside the weights are left
+            out.
 
     Example:
     >>> by_layer({"layers": {"conv1": {"vars": {"0": 1}}, "conv1_bn": {}}})
@@ -32,7 +33,7 @@ def by_layer(content):
     """
     if not isinstance(content, Mapping):
         return {}
-    content = {key: x for key, x in content.items() if key != "config"}
+    content = {k: x for k, x in content.items() if k not in ("config", "metadata")}
     return {"/".join(_path(keys)): x for keys, x in _leaves(content)}
 
 

@@ -5,16 +5,15 @@ first ResNets did, and have biases before their normalisations; those of KerasHu
 stride in the 3x3 and have no biases, as torchvision's.
 """
 
-import re
-
-from keras_nonlocal.convert.arrays import to_float32
-from keras_nonlocal.convert.errors import CheckpointError
-from keras_nonlocal.convert.port import keras_to_keras, port_biased_bn
+from keras_nonlocal.convert.arrays import keras_to_keras, to_float32
+from keras_nonlocal.convert.errors import CheckpointError, Problem
+from keras_nonlocal.convert.preprocessing import IMAGENET, Pixels
 from keras_nonlocal.convert.sources.keras_names import BN, DENSE, by_layer
+from keras_nonlocal.convert.sources.refusal import not_plain, refuse_variants
 from keras_nonlocal.convert.sources.source import Source
 
-# Weights that a plain ResNet has not.
-_OTHERS = {
+# Weights that no plain ResNet has.
+_VARIANTS = {
     r".*(preact|pre_activation)_bn/.*|post_bn/.*": (
         "it normalises before its convolutions (ResNet V2)"
     ),
@@ -31,26 +30,18 @@ def _unwrap(content):
 
 
 def _refuse_others(state):
-    for pattern, what in _OTHERS.items():
-        for name in state:
-            if re.fullmatch(pattern, name):
-                raise _refusal(f"{what}: weight {name!r}")
+    refuse_variants(state, _VARIANTS)
     blocks = [name for name in state if "_block" in name]
     if blocks and not any(name.endswith("_3_conv/kernel") for name in blocks):
-        raise _refusal("its blocks have two convolutions, as ResNet-18 and -34 have")
+        raise not_plain("its blocks have two convolutions, as ResNet-18 and -34 have")
     return state
 
 
-def _refusal(reason):
-    return CheckpointError(
-        "The weights are not of a plain ResNet-50, -101 or -152, as C2D and I3D need: "
-        f"{reason}. Use keras.applications' ResNet50 or KerasHub's resnet_50_imagenet "
-        "and their like."
-    )
-
-
 def _without_biases(state):
-    """The biases of convolutions, in the means of the normalisations behind them."""
+    """The biases of convolutions, in the means of the normalisations behind them.
+
+    BN(x + b - m) is the same as BN(x - (m - b)).
+    """
     state = dict(_refuse_others(state))
     for name in [name for name in state if name.endswith("_conv/bias")]:
         mean = name.replace("_conv/bias", "_bn/moving_mean")
@@ -62,7 +53,7 @@ def _without_biases(state):
                 "numbers of the same shape, to take it into. Expected the weights of "
                 "a keras.applications ResNet."
             )
-        state[mean] = port_biased_bn(means, biases)
+        state[mean] = means - biases
     return state
 
 
@@ -76,6 +67,8 @@ _STEM_AND_HEAD = {
     "conv1_bn/{bn}": "conv1_bn/{bn}",
     "predictions/{w}": "pred/{w}",
 }
+
+_PIXELS = Pixels("BGR", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 
 KERAS_APPLICATIONS = Source(
     name="keras_applications",
@@ -91,13 +84,16 @@ KERAS_APPLICATIONS = Source(
     },
     epsilon=1.001e-5,
     unwrap=_unwrap,
-    prepare=_without_biases,
-    port=keras_to_keras,
+    normalize=_without_biases,
+    layout=keras_to_keras,
     is_image_network=lambda state: True,
     stride_in_1x1=True,
-    remark=(
-        "it was trained on BGR pixels (0-255) minus (103.939, 116.779, 123.68), as "
-        "keras.applications.resnet.preprocess_input gives"
+    pixels=_PIXELS,
+    remark=Problem(
+        "pixels",
+        found=_PIXELS.color,
+        expected=_PIXELS.mean,
+        name="keras.applications.resnet.preprocess_input gives",
     ),
 )
 
@@ -110,7 +106,8 @@ KERAS_HUB = Source(
     },
     fields=_FIELDS | {"s": {str(k): str(k + 2) for k in range(4)}},
     unwrap=_unwrap,
-    prepare=_refuse_others,
-    port=keras_to_keras,
+    normalize=_refuse_others,
+    layout=keras_to_keras,
     is_image_network=lambda state: True,
+    pixels=IMAGENET,
 )

@@ -2,10 +2,10 @@
 
 import re
 
-from keras_nonlocal.convert.port import identity_norm
+from keras_nonlocal.convert.arrays import identity_norm
+from keras_nonlocal.convert.sources.names import BN, DENSE, TRACKED
 from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
 from keras_nonlocal.convert.sources.source import Source
-from keras_nonlocal.convert.sources.torch_names import BN, DENSE, TRACKED
 
 # What a network with these in its names is.
 _OTHERS = {
@@ -32,21 +32,21 @@ def _defaults(arrays):
     return identity_norm(SOURCE.epsilon)
 
 
-def _demands(state, content):
+def _block_options(state, content):
     """From the names, and from the config that training saves beside the weights.
 
     With sub-sampling g and its pooling are a pair: `g.0` and `g.1`.
     """
-    demands = {"sub_sample": any(".non_local_block.g.0." in name for name in state)}
-    options = _OPTIONS.search(_config(content))
-    return demands | (_stated(options[1]) if options else {})
+    options = {"sub_sample": any(".non_local_block.g.0." in name for name in state)}
+    stated = _OPTIONS.search(_config(content))
+    return options | (_stated(stated[1]) if stated else {})
 
 
 def _stated(options):
-    """What a config says of blocks; where it says nothing, its block's defaults."""
+    """The options that a config gives, and the defaults of those that it leaves out."""
     mode = _MODE.search(options)
     return {
-        "mode": mode[1] if mode else "embedded_gaussian",
+        "modes": (mode[1] if mode else "embedded_gaussian",),
         "use_scale": "use_scale=False" not in options,
     }
 
@@ -102,7 +102,7 @@ SOURCE = Source(
         "w": DENSE,
     },
     ignored=(TRACKED, r"data_preprocessor\..*"),
-    prepare=_refuse_others,
+    normalize=_refuse_others,
     defaults=_defaults,
-    demands=_demands,
+    block_options=_block_options,
 )

@@ -2,6 +2,16 @@
 
 import re
 
+# What PyTorch calls the weights of its layers, and what Keras calls them.
+BN = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+DENSE = {"weight": "kernel", "bias": "bias"}
+TRACKED = r".*\bnum_batches_tracked"  # counts steps, for momentum=None
+
 NUMBER = object()  # a field that takes any whole number, and gives it on
 
 

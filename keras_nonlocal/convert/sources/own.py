@@ -2,10 +2,8 @@
 
 import re
 
-from keras_nonlocal.convert.port import keep_layout
 from keras_nonlocal.convert.sources.keras_names import BN, DENSE, RANDOM, by_layer
-from keras_nonlocal.convert.sources.own_config import departures
-from keras_nonlocal.convert.sources.source import Source
+from keras_nonlocal.convert.sources.source import Source, keep
 
 _TRAINING = r"(optimizer/|optimizer_|global_step$|save_counter|_CHECKPOINTABLE)"
 
@@ -40,7 +38,6 @@ SOURCE = Source(
     ignored=(RANDOM,),
     epsilon=None,
     unwrap=_unwrap,
-    port=keep_layout,
+    layout=keep,
     stride_in_1x1=None,
-    departures=departures,
 )

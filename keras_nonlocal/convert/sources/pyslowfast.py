@@ -5,14 +5,14 @@ import re
 import numpy as np
 
 from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.sources.names import BN, DENSE, TRACKED
 from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
 from keras_nonlocal.convert.sources.source import Source
-from keras_nonlocal.convert.sources.torch_names import BN, DENSE, TRACKED
 
 _STATISTIC = re.compile(r"(?P<layer>.*bn)\.(?P<of>bn|split_bn)\.running_(mean|var)")
 
 
-def _prepare(state):
+def _normalize(state):
     refuse_by_name(state, {r"\.pathway1_": "a SlowFast network of two pathways"})
     refuse_slow(
         state,
@@ -62,13 +62,13 @@ def _aggregate(state, layer, statistic):
 _MODES = {"softmax": "embedded_gaussian", "dot_product": "dot_product"}
 
 
-def _demands(state, content):
+def _block_options(state, content):
     """The mode, from the config that training saves beside the weights."""
     config = content.get("cfg")
     found = re.search(
         r"\bINSTANTIATION: (\w+)", config if isinstance(config, str) else ""
     )
-    return {"mode": _MODES[found[1]]} if found and found[1] in _MODES else {}
+    return {"modes": (_MODES[found[1]],)} if found and found[1] in _MODES else {}
 
 
 SOURCE = Source(
@@ -96,6 +96,6 @@ SOURCE = Source(
         "w": DENSE,
     },
     ignored=(TRACKED,),
-    prepare=_prepare,
-    demands=_demands,
+    normalize=_normalize,
+    block_options=_block_options,
 )

@@ -35,3 +35,20 @@ def refuse_slow(state, conv1, res4):
             "and res5 alone",
             conv1,
         )
+
+
+def refuse_variants(state, variants):
+    """Raises if a name fits one of `variants`, a dict from patterns to reasons."""
+    for pattern, reason in variants.items():
+        for name in state:
+            if re.fullmatch(pattern, name):
+                raise not_plain(f"{reason}: weight {name!r}")
+
+
+def not_plain(reason):
+    """The error for weights of a ResNet that C2D and I3D are not inflated from."""
+    return CheckpointError(
+        "The weights are not of a plain ResNet-50, -101 or -152, as C2D and I3D need: "
+        f"{reason}. Use resnet50 of torchvision or timm, ResNet50 of "
+        "keras.applications or resnet_50_imagenet of KerasHub, or their like."
+    )

@@ -1,11 +1,13 @@
-"""What a source project is to `load_weights`."""
+"""`Source`: a project whose weights can be loaded."""
 
 import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping
 
-from keras_nonlocal.convert.port import torch_to_keras
+from keras_nonlocal.convert.arrays import torch_to_keras
+from keras_nonlocal.convert.errors import Problem
+from keras_nonlocal.convert.preprocessing import Pixels
 from keras_nonlocal.convert.sources.names import NameTable
 
 # Where training programs keep the weights within what they save.
@@ -36,13 +38,13 @@ def unwrap(content):
     return dict(content)
 
 
-def keep(state):
+def keep(weights, *_):
     """The weights as they are."""
-    return state
+    return weights
 
 
 def nothing(*_):
-    """No defaults, no demands."""
+    """No defaults, no options."""
     return {}
 
 
@@ -60,24 +62,23 @@ class Source:
         convention: Which `convention` of C2D and I3D its weights need; None: any.
         epsilon: Of its batch normalisation; None: that of the model.
         unwrap: What a file holds to weights by name; `{}` for what is not its own.
-        prepare: Weights by name to the same: to rename, to merge, or to refuse by
-            a `CheckpointError` that says why.
-        port: `(array, shape)` to the array in our layout, for one of our weights
+        normalize: Weights by name to the same, under the names of `names`: to
+            rename, to merge, or to refuse by a `CheckpointError` that says why.
+        layout: `(array, shape)` to the array in our layout, for one of our weights
             of that shape.
         defaults: The file's weights as `{our path: array}` to `{ending of our path:
             number}`: what stands, exactly, for weights that the source leaves out
             (`{"w_z/bias": 0}`).
-        demands: The weights by name, and all that the file holds, to the
-            `non_local_options` of C2D and I3D that they ask for above the
-            convention: `{"mode": "dot_product"}`.
+        block_options: The weights by name, and all that the file holds, to the
+            options of non-local blocks that they determine, as in `Architecture`,
+            and under a stage's name those of that stage alone.
         is_image_network: Whether the weights by name are those of an image
             classifier: no convention is needed, and another number of classes
             leaves our classifier as it is.
         stride_in_1x1: Which convolution of a residual block strides, as in C2D and
             I3D; None: any.
-        departures: The model, and all that the file holds, to how the network that
-            was saved computes otherwise, a line each.
-        remark: What else a user must know; in every report.
+        pixels: `Pixels` that its networks take; None: those of the convention.
+        remark: `Problem` that is a note in every report.
     """
 
     name: str
@@ -87,14 +88,19 @@ class Source:
     convention: str | None = None
     epsilon: float | None = 1e-5
     unwrap: Callable = unwrap
-    prepare: Callable = keep
-    port: Callable = torch_to_keras
+    normalize: Callable = keep
+    layout: Callable = torch_to_keras
     defaults: Callable = nothing
-    demands: Callable = nothing
+    block_options: Callable = nothing
     is_image_network: Callable = nothing
     stride_in_1x1: bool | None = False
-    departures: Callable = nothing
-    remark: str | None = None
+    pixels: Pixels | None = None
+    remark: Problem | None = None
+
+    def __post_init__(self):
+        if self.pixels is None and self.convention:
+            pixels = Pixels.of_convention(self.convention)
+            object.__setattr__(self, "pixels", pixels)
 
     @functools.cached_property
     def _table(self):
@@ -107,7 +113,3 @@ class Source:
     def ignores(self, name):
         """Whether a name is left out on purpose."""
         return any(re.fullmatch(pattern, name) for pattern in self.ignored)
-
-    def count_known(self, names):
-        """How many of the names have a path of ours."""
-        return sum(self.translate(str(name)) is not None for name in names)

@@ -3,53 +3,40 @@
 Both projects stride in the 3x3 convolution, as C2D and I3D do.
 """
 
-import re
-
-from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.preprocessing import IMAGENET
+from keras_nonlocal.convert.sources.names import BN, DENSE, TRACKED
+from keras_nonlocal.convert.sources.refusal import not_plain, refuse_variants
 from keras_nonlocal.convert.sources.source import Source
-from keras_nonlocal.convert.sources.torch_names import BN, DENSE, TRACKED
 
-# Names, or what they hold, that a plain ResNet of bottlenecks has not.
-_OTHERS = {
-    r"conv1\.\d.*": "a stem of several convolutions (ResNet-C, -D)",
-    r".*\.se\..*": "squeeze-and-excitation",
-    r".*\.downsample\.2\..*": "average pooling in its shortcuts (ResNet-D)",
-    r".*\.(attn|eca|cbam)\..*": "attention within its residual blocks",
+# Names, or what they hold, that no plain ResNet of bottlenecks has.
+_VARIANTS = {
+    r"conv1\.\d.*": "it has a stem of several convolutions (ResNet-C, -D)",
+    r".*\.se\..*": "it has squeeze-and-excitation",
+    r".*\.downsample\.2\..*": "it has average pooling in its shortcuts (ResNet-D)",
+    r".*\.(attn|eca|cbam)\..*": "it has attention within its residual blocks",
 }
 
 _CONV2 = "layer1.0.conv2.weight"
 
 
 def _refuse_others(state):
-    for pattern, what in _OTHERS.items():
-        for name in state:
-            if re.fullmatch(pattern, name):
-                raise _refusal(f"it has {what}: weight {name!r}")
-    if _CONV2 in state:
-        _refuse_blocks(state, state[_CONV2].shape)
-    return state
-
-
-def _refuse_blocks(state, shape):
-    """By the shape of the 3x3 convolutions of res2, (width, width, 3, 3)."""
+    """By names, and by the shape of the 3x3 convolutions of res2, (O, I, 3, 3)."""
+    refuse_variants(state, _VARIANTS)
+    if _CONV2 not in state:
+        return state
+    shape = state[_CONV2].shape
     if "layer1.0.conv3.weight" not in state:
-        raise _refusal("its blocks have two convolutions, as ResNet-18 and -34 have")
+        raise not_plain("its blocks have two convolutions, as ResNet-18 and -34 have")
     if len(shape) != 4:
-        raise _refusal(
+        raise not_plain(
             f"{_CONV2!r} has shape {shape}, not (O, I, H, W). Of video networks only "
             "those of the known projects can be loaded"
         )
     if shape[0] != shape[1]:
-        raise _refusal(f"its convolutions are in groups: {_CONV2!r} has shape {shape}")
+        raise not_plain(f"its convolutions are in groups: {_CONV2!r} has shape {shape}")
     if "conv1.weight" in state and state["conv1.weight"].shape[:1] != shape[:1]:
-        raise _refusal(f"its blocks are wide: {_CONV2!r} has shape {shape}")
-
-
-def _refusal(reason):
-    return CheckpointError(
-        f"The weights are not of a plain ResNet-50, -101 or -152, as C2D and I3D need: "
-        f"{reason}. Use torchvision's resnet50 or timm's resnet50 and their like."
-    )
+        raise not_plain(f"its blocks are wide: {_CONV2!r} has shape {shape}")
+    return state
 
 
 SOURCE = Source(
@@ -70,6 +57,7 @@ SOURCE = Source(
         "w": DENSE,
     },
     ignored=(TRACKED,),
-    prepare=_refuse_others,
+    normalize=_refuse_others,
     is_image_network=lambda state: True,
+    pixels=IMAGENET,
 )

@@ -8,7 +8,8 @@ import dataclasses
 
 import numpy as np
 
-from keras_nonlocal.convert.port import identity_norm
+from keras_nonlocal.convert.arrays import identity_norm
+from keras_nonlocal.convert.errors import Problem
 from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
 from keras_nonlocal.convert.sources.source import Source
 
@@ -32,7 +33,7 @@ def _refuse_others(state):
     return state
 
 
-def _demands(state, _):
+def _block_options(state, _):
     """Its affine networks attend within 4 frames in res3, as their clips are long."""
     normalised = any(name.endswith("_bn_riv") for name in state)
     blocks = any(name.startswith("nonlocal_conv3_") for name in state)
@@ -65,14 +66,18 @@ SOURCE = Source(
         "w": {"w": "kernel", "b": "bias"},
     },
     ignored=(".*_momentum", "lr", "model_iter"),
-    prepare=_refuse_others,
+    normalize=_refuse_others,
     defaults=_defaults,
-    demands=_demands,
+    block_options=_block_options,
     # Its ImageNet models, from which the others start, have the same names.
     is_image_network=lambda state: np.ndim(state.get("conv1_w")) == 4,
-    remark="a file of PySlowFast's model zoo needs source='pyslowfast_caffe2'",
+    remark=Problem(
+        "same names",
+        name="PySlowFast's model zoo",
+        fix={"source": "pyslowfast_caffe2"},
+    ),
 )
 
 PYSLOWFAST = dataclasses.replace(
-    SOURCE, name="pyslowfast_caffe2", convention="pyslowfast", remark=None
+    SOURCE, name="pyslowfast_caffe2", convention="pyslowfast", pixels=None, remark=None
 )

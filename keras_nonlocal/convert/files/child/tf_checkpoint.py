@@ -55,7 +55,7 @@ def variable_path(key):
 
 def read_tensor(reader, key):
     try:
-        array = reader.get_tensor(key)
+        array = np.asarray(reader.get_tensor(key))  # scalars come as numbers
     except Exception as error:
         file = re.search(r"[^/\s]+\.data-\d+-of-\d+(?=.*No such file)", str(error))
         if file:

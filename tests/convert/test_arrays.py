@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_nonlocal.convert.port import (
+from keras_nonlocal.convert.arrays import (
     identity_norm,
     port_bn,
     port_conv,

@@ -1,0 +1,248 @@
+"""Which array goes into which weight: decided, and reported, before any is moved."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_nonlocal.convert.architecture import (
+    argument_problem,
+    argument_problems,
+    differences,
+)
+from keras_nonlocal.convert.arrays import port_bn, to_dtype, to_float32
+from keras_nonlocal.convert.errors import Problem
+from keras_nonlocal.convert.inference import (
+    architecture_of_model,
+    layers_of,
+    residual_blocks,
+)
+from keras_nonlocal.convert.report import Report
+from keras_nonlocal.layers import BatchNormalization
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One weight of ours.
+
+    Attributes:
+        variable: `keras.Variable`.
+        epsilon: Of the batch normalisation whose variance this is, else None.
+    """
+
+    variable: keras.Variable
+    epsilon: float | None = None
+
+    @property
+    def shape(self):
+        """Tuple of ints."""
+        return tuple(self.variable.shape)
+
+
+def find_targets(model):
+    """`Target`s of a built model by path; those of a layer without its own name.
+
+    Example:
+    >>> list(find_targets(C2D(14, 10, (4, 64, 64, 3), width=8)))[:2]
+    ['conv1/kernel', 'conv1_bn/gamma']
+    """
+    if not isinstance(model, keras.Layer) or not model.weights:
+        raise ValueError(
+            f"load_weights needs a model, or a layer, that has been built: call it "
+            f"once, or its `build`. Received: {model!r}."
+        )
+    check_paths(model)
+    norms = [getattr(layer, "norm", None) or layer for layer in layers_of(model)]
+    epsilons = {
+        id(norm.moving_variance): norm.epsilon
+        for norm in norms
+        if isinstance(norm, BatchNormalization)
+    }
+    prefix = "" if isinstance(model, keras.Model) else f"{model.path}/"
+    return {
+        variable.path.removeprefix(prefix): Target(variable, epsilons.get(id(variable)))
+        for variable in model.weights
+    }
+
+
+def check_paths(model):
+    """Raises a `ValueError` for two networks in one model: their names are the same."""
+    paths = [variable.path for variable in model.weights]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ValueError(
+                f"load_weights needs a model of one network, and {model.name!r} has "
+                f"{paths.count(path)} weights of the name {path!r}: load each network "
+                "by itself, before or after they are joined."
+            )
+
+
+def match(model, weights, skip_classifier=False):
+    """Matches a model with the weights of a file; changes neither.
+
+    Args:
+        model: Built model or layer.
+        weights: `Weights`.
+        skip_classifier: Leave the classifier as it is.
+
+    Returns:
+        `(values, report)`: a list of `(variable, array)` to assign, and a `Report`.
+    """
+    targets = find_targets(model)
+    if skip_classifier or _leaves_classifier(weights, targets):
+        weights = weights.without_classifier()
+    may_skip = skip_classifier or weights.is_image_network
+    new = [x for x in targets if _is_new(x, weights.arrays, may_skip)]
+    wanted = {path: x for path, x in targets.items() if path not in new}
+    filled = _fill(weights, wanted)
+    values, problems = {}, []
+    for path, target in wanted.items():
+        if path in weights.arrays:
+            value, problem = _fit(path, target, weights)
+            problems += [problem] if problem else []
+            if value is not None:
+                values[path] = value
+        elif path in filled:
+            value = np.full(target.shape, filled[path], "float32")
+            values[path] = _for_our_epsilon(value, target, weights.source)
+        else:
+            problems.append(Problem("missing", weight=path))
+    surplus = [name for path, name in weights.names.items() if path not in targets]
+    for name in (*weights.unexpected, *surplus):
+        problems.append(Problem("unexpected", name=name))
+    sizes = {path: math.prod(target.shape) for path, target in targets.items()}
+    ours = architecture_of_model(model, sizes)
+    report = Report(
+        source=weights.source.name,
+        matched={path: weights.names[path] for path in values if path not in filled},
+        inflated=tuple(x for x in values if _is_inflated(x, values, weights)),
+        filled=filled,
+        new=tuple(new),
+        ignored=weights.ignored,
+        problems=(*problems, *_network_problems(ours, weights, targets, problems)),
+        notes=tuple(_notes(weights, filled, new, targets)),
+        pixels=weights.pixels,
+    )
+    return [(targets[path].variable, x) for path, x in values.items()], report
+
+
+# === What the file need not have ===
+
+
+def _leaves_classifier(weights, targets):
+    """No classifier in the model, or that of an image network with other classes."""
+    ours = {path: x for path, x in targets.items() if path.startswith("pred/")}
+    if not weights.is_image_network or not ours:
+        return not ours
+    fitted = [_fit(x, ours[x], weights)[1] for x in ours if x in weights.arrays]
+    return any(x is not None and x.kind in ("shape", "rank") for x in fitted)
+
+
+def _is_new(path, arrays, may_skip):
+    """A block of a file without blocks; a classifier that may be left as it is."""
+    if "_nonlocal/" in path:
+        return not any("_nonlocal/" in name for name in arrays)
+    if path.startswith("pred/") and may_skip:
+        return not any(name.startswith("pred/") for name in arrays)
+    return False
+
+
+def _fill(weights, targets):
+    """Numbers for weights that are left out, in layers that are not."""
+    defaults = weights.source.defaults(weights.arrays)
+    layers = {path.split("/")[0] for path in weights.arrays}
+    return {
+        path: number
+        for path in targets
+        for ending, number in defaults.items()
+        if path.endswith(ending)
+        and path not in weights.arrays
+        and path.split("/")[0] in layers
+    }
+
+
+# === One array ===
+
+
+def _fit(path, target, weights):
+    """`(value, None)`, for our layout and our epsilon; or `(None, problem)`."""
+    array, dtype = weights.arrays[path], target.variable.dtype
+    where = {"weight": path, "name": weights.names[path]}
+    numbers = to_float32(array)
+    if numbers is None:
+        return None, Problem("type", str(array.dtype), **where)
+    value = weights.source.layout(numbers, target.shape)
+    if value.shape != target.shape:
+        kind = "shape" if value.ndim == len(target.shape) else "rank"
+        return None, Problem(kind, value.shape, target.shape, **where)
+    if not np.isfinite(value).all():
+        return None, Problem("not finite", **where)
+    value = _for_our_epsilon(value, target, weights.source)
+    stored = to_dtype(value, dtype)
+    if not np.isfinite(stored).all():
+        return None, Problem("overflow", float(np.abs(value).max()), dtype, **where)
+    if target.epsilon is not None and (stored + target.epsilon <= 0).any():
+        return None, Problem("variance", float(value.min()), **where)
+    return value, None
+
+
+def _for_our_epsilon(value, target, source):
+    if target.epsilon is None or source.epsilon is None:
+        return value
+    return port_bn(value, source.epsilon, target.epsilon)
+
+
+def _is_inflated(path, values, weights):
+    if path not in weights.arrays or weights.arrays[path].ndim != 4:
+        return False
+    return values[path].ndim == 5 and len(values[path]) > 1
+
+
+# === The network ===
+
+
+def _network_problems(ours, weights, targets, problems):
+    """What the problems of weights add up to, and what no weight shows."""
+    theirs = weights.architecture
+    if problems and not any(problem.kind == "rank" for problem in problems):
+        counts = residual_blocks(targets), residual_blocks(weights.arrays)
+        if counts[0] != counts[1] and all(map(any, counts)):
+            fix = {"depth": theirs.depth} if theirs.depth else {}
+            yield Problem("residual blocks", *counts, fix)
+        names = ("model", "width", "num_classes", "temporal_kernel")
+        for problem in argument_problems(ours, theirs, names):
+            if "num_classes" in problem.fix:
+                problem = dataclasses.replace(problem, fix={"skip_classifier": True})
+            yield problem
+        if theirs.non_local and theirs.non_local != ours.non_local:
+            found = ours.non_local or None
+            yield argument_problem("non_local", found, theirs.non_local)
+        if "pred/kernel" in targets and not any(
+            path.startswith("pred/") for path in weights.names
+        ):
+            yield Problem("classifier", fix={"skip_classifier": True})
+    if weights.source.convention is None:  # of ours: stems may change
+        theirs = dataclasses.replace(theirs, stem=None)
+    yield from differences(ours, theirs)
+
+
+def _notes(weights, filled, new, targets):
+    if "conv1_bn/moving_variance" in filled:
+        yield Problem("no statistics")
+    blocks = [path.split("/")[0] for path in new if "_nonlocal/" in path]
+    for block in dict.fromkeys(blocks):
+        if any(np.any(ops.convert_to_numpy(x)) for x in _outputs(block, targets)):
+            yield Problem("not an identity", weight=block)
+    if weights.source.remark:
+        yield weights.source.remark
+
+
+def _outputs(block, targets):
+    """The weights that are all zero in an identity: those of the last layer."""
+    last, kinds = f"{block}/norm", ("gamma", "beta")
+    if f"{last}/gamma" not in targets:
+        last, kinds = f"{block}/w_z", ("kernel", "bias")
+    paths = [f"{last}/{kind}" for kind in kinds]
+    return [targets[path].variable for path in paths if path in targets]
