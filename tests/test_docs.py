@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-import importlib
+import importlib.util
 import io
 import os
 import pathlib
@@ -15,6 +15,9 @@ import tomllib
 
 import numpy as np
 import pytest
+
+from tests.convert.files import samples
+from tests.parity import seeded
 
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDERS = "benchmarks configs docs examples keras_nonlocal tests trainers".split()
@@ -153,7 +156,8 @@ def check_python(words):
 def help_of(script):
     """What `--help` prints; in this process where that saves an import of Keras."""
     if script.startswith("keras_nonlocal."):
-        name = script if script.endswith("describe") else f"{script}.__main__"
+        is_package = importlib.util.find_spec(script).submodule_search_locations
+        name = f"{script}.__main__" if is_package else script
         with contextlib.redirect_stdout(io.StringIO()) as text:
             with pytest.raises(SystemExit):
                 importlib.import_module(name).main(["--help"])
@@ -174,13 +178,18 @@ def check_trainer(words):
     experiment(overrides, files)
 
 
-def test_describe_runs_as_written(capsys):
-    from keras_nonlocal import describe
-
-    for words in commands(PAGES["docs/models.md"]):
-        assert words[:3] == ["python", "-m", "keras_nonlocal.describe"]
-        assert describe.main(words[3:]) == 0
-        assert "GMAC" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("page", "module", "printed"),
+    [
+        ("docs/models.md", "keras_nonlocal.describe", "GMAC"),
+        ("docs/layers.md", "keras_nonlocal.estimate", "linear"),
+    ],
+)
+def test_commands_of_costs_run_as_written(page, module, printed, capsys):
+    (words,) = commands(PAGES[page])
+    assert words[:3] == ["python", "-m", module]
+    assert importlib.import_module(module).main(words[3:]) == 0
+    assert printed in capsys.readouterr().out
 
 
 # === As a reader runs them, at reduced size ===
@@ -208,6 +217,26 @@ def test_your_own_clips_as_written(tmp_path):
     assert (tmp_path / "runs/mine/export/1/saved_model.pb").is_file()
     for output in outputs[2], outputs[4]:
         assert "juggling" in output and "dancing" in output
+
+
+@pytest.mark.slow
+def test_conversions_as_written(tmp_path):
+    """The commands of docs/weights.md, on weights and logits of PySlowFast."""
+    network = seeded.read("pyslowfast", "I3D_NLN_8x8_R50")
+    size = "8x224x224"
+    for name in ("checkpoint_epoch_00118.pyth", "weights.pyth"):
+        (tmp_path / name).write_bytes(samples.torch_zip(network.state))
+    names = [f"class {label}" for label in range(400)]
+    (tmp_path / "kinetics400.txt").write_text("\n".join(names))
+    recorded = {"clip": seeded.clip(size), "logits": network.outputs[size]}
+    np.savez(tmp_path / "recorded.npz", **recorded)
+    outputs = []
+    for words in commands(PAGES["docs/weights.md"]):
+        if words[:3] == ["python", "-m", "keras_nonlocal.convert"]:
+            (tmp_path / "i3d.keras").unlink(missing_ok=True)
+            outputs.append(run_in(tmp_path, words))
+            assert (tmp_path / "i3d.keras").is_file()
+    assert len(outputs) == 2 and "logits" in outputs[1]
 
 
 def run_in(folder, words):
