@@ -1,4 +1,4 @@
-"""What the commands `python -m keras_nonlocal.*` share."""
+"""Functions that the commands `python -m keras_nonlocal.*` share."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""What a block costs: `python -m keras_nonlocal.estimate --input 32x28x28x512`.
+"""Prints what a block costs: `python -m keras_nonlocal.estimate --input 32x28x28x512`.
 
 The command of the function `keras_nonlocal.layers.estimate`: multiply-adds and peak
 memory in training of each form that the block can be computed in.

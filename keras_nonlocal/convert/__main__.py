@@ -1,4 +1,4 @@
-"""Weights from elsewhere to a `.keras` file: `python -m keras_nonlocal.convert`."""
+"""Converts weights of other projects: `python -m keras_nonlocal.convert`."""
 
 import argparse
 import dataclasses
@@ -60,7 +60,7 @@ FLAGS = Spelling(
         "temporal_kernel": "--temporal-kernel {value}",
         "skip_classifier": "--skip-classifier",
         "overwrite": "--overwrite",
-        # What the command has no flag for.
+        # Arguments without a flag.
         "group_size": "group_size={value}",
         **dict.fromkeys(["non_local_options", "strict", "stride_in_1x1", "width"]),
     },
@@ -69,7 +69,7 @@ FLAGS = Spelling(
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
+    """Reports an error in one line."""
 
     def error(self, message):
         self.exit(1, f"error: {message}\n")

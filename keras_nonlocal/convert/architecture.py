@@ -1,4 +1,4 @@
-"""Which network is this? One type for the answer, wherever it comes from."""
+"""`Architecture`: the arguments of a network, as far as they are determined."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ SIMPLE = (
     "stem",
     "stride_in_1x1",
 )
-# No weight has a trace of the choice between the two.
+# The weights do not show which of the two it is.
 EMBEDDED = ("embedded_gaussian", "dot_product")
 
-# Of the projects whose networks of a model all have one stem.
+# Of projects that have one stem for all networks of a model.
 _STEMS = {
     ("pyslowfast", "c2d"): "8x8",
     ("pyslowfast", "i3d"): "8x8",
@@ -76,7 +76,7 @@ class Architecture:
         return _STEMS.get((name, self.model))
 
     def merged(self, other):
-        """This one with all that another one determines."""
+        """A copy with everything that another architecture determines."""
         changes = {x: getattr(other, x) for x in SIMPLE}
         changes = {x: value for x, value in changes.items() if value is not None}
         if other.conventions:
@@ -99,7 +99,7 @@ class Architecture:
         }
 
     def _block_options(self):
-        """What departs from the convention, by stage where stages differ."""
+        """The options that differ from the convention, by stage where stages differ."""
         usual = _BLOCK_DEFAULTS | CONVENTIONS[self.conventions[0]].non_local_options
         stages = {}
         for name, block in self.blocks.items():
@@ -143,7 +143,7 @@ def argument_problem(name, found, expected, fix=None):
 
 
 def differences(model, weights):
-    """How a built network computes otherwise than its weights need, as `Problem`s.
+    """Differences of a built network from what its weights need, as `Problem`s.
 
     Only what neither names nor shapes of weights show; blocks that the weights do
     not have may be anything.
@@ -169,7 +169,7 @@ def differences(model, weights):
 
 
 def pools(convention, model, stem):
-    """What a convention's pools do: the padding and window of pool1, that of pool2."""
+    """Padding and window of a convention's pool1, and window of its pool2."""
     rules = CONVENTIONS[convention]
     frames = rules.pool1_frames if STEMS[stem] > 1 else 1
     return int(model in rules.padded_pool1), frames, rules.pool2_frames

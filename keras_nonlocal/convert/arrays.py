@@ -1,4 +1,4 @@
-"""Arrays of other projects: as NumPy's, as float32, and in our layout.
+"""Converts arrays of other projects to NumPy, to float32 and to our layout.
 
 Ours: convolutions (T, H, W, I, O), products (I, O), vectors (O,).
 """
@@ -10,7 +10,7 @@ from keras import ops
 def to_arrays(state):
     """The arrays of a dict, PyTorch's tensors among them, as NumPy's.
 
-    What is no array (a count of steps, a text) is left out.
+    Values that are not arrays (a count of steps, a text) are left out.
 
     Example:
     >>> to_arrays({"fc.bias": np.zeros(2), "epoch": 7})
@@ -31,7 +31,7 @@ def _to_numpy(value):
 
 
 def to_float32(array):
-    """The numbers as float32, or None for what is not numbers (text, objects)."""
+    """The numbers as float32, or None for other types (text, objects)."""
     if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
         return None
     with np.errstate(over="ignore"):  # infinity, which is reported
@@ -86,7 +86,7 @@ def port_dense(kernel):
 def torch_to_keras(array, shape):
     """An (O, I, ...) array in the layout of a weight of ours of that `shape`.
 
-    Arrays that cannot be brought into it come back as they are.
+    Arrays that do not fit are returned unchanged.
     """
     if len(shape) == 5 and array.ndim in (4, 5):
         return port_conv(array, shape[0])
@@ -109,7 +109,7 @@ def keras_to_keras(array, shape):
 
 
 def port_bn(variance, epsilon, our_epsilon):
-    """The variance for our epsilon: the sum of the two is what normalises.
+    """The variance for our epsilon, such that the sum of the two is the same.
 
     Example:
     >>> float(port_bn(np.float64(1), 1e-3, 1e-5))
@@ -119,7 +119,7 @@ def port_bn(variance, epsilon, our_epsilon):
 
 
 def identity_norm(epsilon):
-    """`Source.defaults` for a block that does not normalise: x to x, exactly.
+    """`Source.defaults` for a block without normalisation: exactly x to x.
 
     Example:
     >>> identity_norm(0.25)["norm/moving_variance"]

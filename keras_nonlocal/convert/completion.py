@@ -1,4 +1,4 @@
-"""Which network to build: what weights determine, what is requested, and the rest."""
+"""Completes an architecture: from the weights, the request, and defaults."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ _CHOICES = {
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the user of `convert_file` requests of the network; None: nothing.
+    """The arguments of `convert_file` for the network; None: not requested.
 
     Raises:
         ValueError: An argument outside its choices.
@@ -149,7 +149,7 @@ def _undetermined(merged, requested):
 
 
 def _with_defaults(merged, weights, requested):
-    """The rest, with notes on what is assumed."""
+    """Fills the rest with defaults, with notes on what is assumed."""
     assumed, notes = {}, []
     if EMBEDDED in [options["modes"] for options in merged.blocks.values()]:
         assumed["mode"] = EMBEDDED[0]

@@ -1,4 +1,4 @@
-"""A file of weights from elsewhere to a `.keras` file of ours."""
+"""Converts a file of weights of another project to a `.keras` file."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ from keras_nonlocal.convert.report import Report
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """What `convert_file` did.
+    """The result of `convert_file`.
 
     Attributes:
         model: The network, loaded; its `metadata` are saved with it.
@@ -98,7 +98,7 @@ def convert_file(
         CheckpointError: The file cannot be read or written, contradicts what is
             requested, or computes something else than `check_with` has.
         ValueError: An argument outside its choices.
-        TypeError: An argument that there is not.
+        TypeError: An unknown argument.
     """
     _check_no_unknown(unknown)
     requested = Request(
@@ -167,7 +167,7 @@ def _build(architecture, input_shape):
 
 @contextlib.contextmanager
 def _named(path):
-    """Errors say which file they are about."""
+    """Adds the name of the file to errors."""
     try:
         yield
     except CheckpointError as error:

@@ -1,4 +1,4 @@
-"""What is wrong, as data; how a front end spells its fix; and the error that holds it.
+"""Problems as data, their spelling in a front end, and the error that holds them.
 
 `load_weights` is called with arguments, the command with flags, the trainers with
 keys of a config. A `Problem` names arguments; a `Spelling` writes them in the words

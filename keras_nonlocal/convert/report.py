@@ -1,4 +1,4 @@
-"""What `load_weights` did with every weight, of the file and of the model."""
+"""The report of `load_weights` on every weight of the file and of the model."""
 
 import dataclasses
 

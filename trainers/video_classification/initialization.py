@@ -1,4 +1,4 @@
-"""What training starts from: weights from anywhere, for the clips here."""
+"""Initialises the network of a training from `task.init_checkpoint`."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def initialize_from_checkpoint(model, config) -> str:
     Raises:
         UserError: It cannot be read, or does not fit; its weights were trained on
             other pixels, and `init_checkpoint_pixels` is not `any`; a new block is
-            no identity. Names the key of the config to change.
+            not an identity. Names the key of the config to change.
     """
     path = config.init_checkpoint
     content, trained_as = _find_content(path, config.model)
@@ -146,7 +146,7 @@ def _read_trained_as(prefix: str, model) -> dict:
     return task
 
 
-# === Pixels: those that the weights need beside those of clips here ===
+# === Pixels: those of the weights and those of the clips ===
 
 
 def _pixels_of_training(path: str, trained_as):

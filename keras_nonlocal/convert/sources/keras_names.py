@@ -1,4 +1,4 @@
-"""What Keras calls the weights of its layers, in every kind of file it writes."""
+"""The names that Keras gives the weights of its layers, in each kind of file."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ RANDOM = r".*\bseed_generator.*"  # the state of dropout
 # Levels of a file that are no layers; Keras 2 and 3 have different ones.
 _CONTAINERS = {"layers", "vars", "model_weights", "model"}
 
-_DEEPEST = 32  # levels of a file that are looked into
+_DEEPEST = 32  # depth of the search
 
 
 def by_layer(content):

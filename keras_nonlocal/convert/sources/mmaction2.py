@@ -7,7 +7,7 @@ from keras_nonlocal.convert.sources.names import BN, DENSE, TRACKED
 from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
 from keras_nonlocal.convert.sources.source import Source
 
-# What a network with these in its names is.
+# Networks that have these in the names of their weights.
 _OTHERS = {
     r"\.net\.": "a TSM, which shifts channels in time before convolutions",
     r"\.\d+\.block\.": "a TSM, which shifts channels in time before convolutions",
@@ -51,7 +51,7 @@ def _stated(options):
     }
 
 
-# Possessive: what does not match is not tried again in shorter pieces.
+# Possessive: no backtracking where the text does not match.
 _OPTIONS = re.compile(r"\bnon_local_cfg=dict\(((?:[^()]++|\([^()]*+\))*+)\)")
 _LONGEST = 2**20  # characters; configs have some 10^4
 _MODE = re.compile(r"\bmode='(\w+)'")

@@ -2,7 +2,7 @@
 
 import re
 
-# What PyTorch calls the weights of its layers, and what Keras calls them.
+# The names of layers' weights in PyTorch and in Keras.
 BN = {
     "weight": "gamma",
     "bias": "beta",
@@ -12,7 +12,7 @@ BN = {
 DENSE = {"weight": "kernel", "bias": "bias"}
 TRACKED = r".*\bnum_batches_tracked"  # counts steps, for momentum=None
 
-NUMBER = object()  # a field that takes any whole number, and gives it on
+NUMBER = object()  # a field for any whole number, which is kept
 
 
 class NameTable:

@@ -56,7 +56,7 @@ SOURCE = Source(
         "s": {digit: digit for digit in "2345"},
         "branch": {x: x for x in ("branch1", "branch2a", "branch2b", "branch2c")},
         "one": {"theta": "theta", "phi": "phi", "g": "g", "out": "w_z"},
-        # riv is the running variance, whatever its letters say.
+        # riv is the running variance, not its inverse.
         "bn": {
             "s": "gamma",
             "b": "beta",
