@@ -1,4 +1,4 @@
-"""Weights from elsewhere into a model of ours."""
+"""Loads weights of other projects into a model."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Which array goes into which weight: decided, and reported, before any is moved."""
+"""Matches arrays with weights, and reports the result, before any is assigned."""
 
 import dataclasses
 import math
@@ -128,7 +128,7 @@ def match(model, weights, skip_classifier=False):
     return [(targets[path].variable, x) for path, x in values.items()], report
 
 
-# === What the file need not have ===
+# === Weights that a file may omit ===
 
 
 def _leaves_classifier(weights, targets):
@@ -204,7 +204,7 @@ def _is_inflated(path, values, weights):
 
 
 def _network_problems(ours, weights, targets, problems):
-    """What the problems of weights add up to, and what no weight shows."""
+    """Problems of the whole network, and those that no weight shows."""
     theirs = weights.architecture
     if problems and not any(problem.kind == "rank" for problem in problems):
         counts = residual_blocks(targets), residual_blocks(weights.arrays)

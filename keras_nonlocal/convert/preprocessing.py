@@ -1,4 +1,4 @@
-"""What a network expects of its clips, and what its answers mean."""
+"""The preprocessing of clips that a network expects."""
 
 import dataclasses
 import math
@@ -38,7 +38,7 @@ class Pixels:
 
     @classmethod
     def of_convention(cls, name):
-        """Those that networks for video of a convention take."""
+        """The pixels that video networks of a convention take."""
         rules = CONVENTIONS[name]
         return cls("RGB", rules.mean, rules.std)
 

@@ -1,4 +1,4 @@
-"""What a file holds, in our terms: read once, each name translated once."""
+"""Reads the weights of a file once, and translates each name once."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -146,7 +146,7 @@ def _unknown(name, state, content):
 
 
 def _check_arrays(state, paths):
-    """Lists of numbers are no arrays: left out, they would seem to be missing."""
+    """Raises for lists of numbers: left out, they would seem to be missing."""
     for name, value in state.items():
         if isinstance(value, list | tuple) and paths[str(name)]:
             raise CheckpointError(
@@ -181,7 +181,7 @@ def _with_architecture(weights, state, content):
 
 
 def _of_project(found, source, options):
-    """What the networks of a project have in common, and these `options`."""
+    """The common architecture of a project's networks, with these `options`."""
     rules = CONVENTIONS[source.convention]
     usual = {x: getattr(rules, x) for x in ("sub_sample", "pool_position", "use_scale")}
     usual |= {"scope": "spacetime", "group_size": None}
@@ -195,7 +195,7 @@ def _of_project(found, source, options):
 
 
 def _of_keras(found, config):
-    """What the config and the metadata of a `.keras` file say of its network."""
+    """The network that the config and metadata of a `.keras` file describe."""
     beside = architecture_of_configs(saved_configs(config))
     blocks = {x: beside.blocks[x] for x in found.blocks if x in beside.blocks}
     found = found.merged(dataclasses.replace(beside, blocks=blocks))

@@ -1,4 +1,4 @@
-"""Whether a converted network gives the logits that its source project gave."""
+"""Compares a converted network with logits recorded from its source project."""
 
 import zipfile
 
@@ -102,7 +102,7 @@ def compare(written, path, clips, logits):
     outputs = [model(clip[None], training=False) for clip in clips]
     actual = np.concatenate([ops.convert_to_numpy(x) for x in outputs])
     difference = float(np.abs(actual - logits).max() / np.abs(logits).max())
-    if not difference <= TOLERANCE:  # NaN is none
+    if not difference <= TOLERANCE:  # also for NaN
         raise CheckpointError(
             "The network does not compute what its source does, and nothing was "
             f"written: its logits differ from those in {str(path)!r} by "

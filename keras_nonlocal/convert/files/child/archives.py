@@ -15,7 +15,7 @@ DAMAGE = (EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.
 
 
 def read_gzip(data, allowance):
-    """What a gzip file holds; several streams may follow one another."""
+    """Decompresses a gzip file; several streams may follow one another."""
     parts = []
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:

@@ -1,4 +1,4 @@
-"""What is wrong with a file, and how much it may unpack to."""
+"""Errors of a file, and the budget of bytes that it may unpack to."""
 
 
 class ReadError(Exception):

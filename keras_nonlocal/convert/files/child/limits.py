@@ -1,4 +1,4 @@
-"""What the process may not do, whatever a library makes of a damaged file."""
+"""Limits of the process, which hold whatever a library does with a damaged file."""
 
 import contextlib
 import math

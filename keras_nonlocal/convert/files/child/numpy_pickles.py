@@ -1,4 +1,4 @@
-"""What pickles of NumPy arrays, dtypes and scalars name, in NumPy 1 and 2."""
+"""Stand-ins for the names in pickles of NumPy 1 and 2: arrays, dtypes, scalars."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Which format a file has, by its content: a suffix may be wrong."""
+"""Recognises the format of a file by its content: a suffix may be wrong."""
 
 import re
 import tarfile
