@@ -2,8 +2,14 @@
 
 from keras_nonlocal import convert, layers, models, ops
 from keras_nonlocal._version import __version__
-from keras_nonlocal.layers import NonLocal1D, NonLocal2D, NonLocal3D, NonLocalBlock
-from keras_nonlocal.models import C2D, I3D, fold_batch_norm
+from keras_nonlocal.layers import (
+    NonLocal1D,
+    NonLocal2D,
+    NonLocal3D,
+    NonLocalBlock,
+    estimate,
+)
+from keras_nonlocal.models import C2D, I3D, describe, fold_batch_norm
 
 __all__ = [
     "C2D",
@@ -13,6 +19,8 @@ __all__ = [
     "NonLocal3D",
     "NonLocalBlock",
     "__version__",
+    "describe",
+    "estimate",
     "fold_batch_norm",
     "convert",
     "layers",

@@ -1,8 +1,6 @@
 """Prints what a network costs: `python -m keras_nonlocal.describe i3d --non-local 5`.
 
-The command of the function `keras_nonlocal.models.describe`. Multiply-adds are for
-one clip. Parameters are those that are trained: all weights but the moving statistics
-of batch normalisation.
+The command of the function `keras_nonlocal.describe`, to be run and not imported.
 """
 
 import argparse
@@ -17,17 +15,12 @@ from keras_nonlocal.models import (
     DEPTHS,
     STEMS,
     TEMPORAL_KERNELS,
-    Description,
-    Macs,
     build,
     describe,
 )
 from keras_nonlocal.ops import MODES
 
-__all__ = ["Description", "describe", "main", "to_table"]
-
 _CLIPS = {"8x8": (8, 224, 224), "32x2": (32, 224, 224)}
-_KINDS = tuple(field.name for field in dataclasses.fields(Macs))
 
 
 def main(argv=None):
@@ -38,7 +31,7 @@ def main(argv=None):
     except (ValueError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print_all(_to_json(description) if args.json else to_table(description))
+    print_all(_to_json(description) if args.json else description)
     return 0
 
 
@@ -115,44 +108,6 @@ def _to_json(description):
 
 def _in_giga(macs):
     return {kind: count / 1e9 for kind, count in dataclasses.asdict(macs).items()}
-
-
-def to_table(description):
-    """The description as lines of text: a row for each part, and a total."""
-    header = ("part", "output", "params", "GMAC", *_KINDS, "non-local blocks after")
-    rows = [
-        _row(part.name, part.output_shape, part, _places(part.non_local_blocks))
-        for part in description.parts
-    ]
-    num_blocks = len(description.non_local_blocks)
-    total = _row("total", (), description, [f"{num_blocks} in all"])
-    title = f"{description.name}, input {_times(description.input_shape)}"
-    return "\n".join([title, *_align([header, *rows, total])])
-
-
-def _row(name, shape, counted, blocks):
-    macs = (counted.macs.total, *dataclasses.astuple(counted.macs))
-    gmacs = [f"{count / 1e9:.3f}" if count else "0" for count in macs]
-    return (name, _times(shape), f"{counted.params:,}", *gmacs, ", ".join(blocks))
-
-
-def _places(blocks):
-    return [block.removesuffix("_nonlocal") for block in blocks]
-
-
-def _times(shape):
-    return " x ".join(map(str, shape))
-
-
-def _align(rows):
-    """Columns of equal width: text to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if 2 <= i < len(row) - 1 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Prints what a block costs: `python -m keras_nonlocal.estimate --input 32x28x28x512`.
 
-The command of the function `keras_nonlocal.layers.estimate`: multiply-adds and peak
-memory in training of each form that the block can be computed in.
+The command of the function `keras_nonlocal.estimate`, to be run and not imported:
+multiply-adds and peak memory in training of each form of the block.
 """
 
 import argparse
@@ -10,10 +10,8 @@ import json
 import sys
 
 from keras_nonlocal.command_line import json_value, map_sizes, print_all
-from keras_nonlocal.layers import Estimate, estimate
+from keras_nonlocal.layers import estimate
 from keras_nonlocal.ops import MODES
-
-__all__ = ["Estimate", "estimate", "main"]
 
 
 def main(argv=None):

@@ -19,7 +19,9 @@ def modules(package):
     ]
 
 
-MODULES = modules(keras_nonlocal)
+# To be run: importing these would hide the functions of the same names.
+COMMANDS = {"keras_nonlocal.describe", "keras_nonlocal.estimate"}
+MODULES = sorted(set(modules(keras_nonlocal)) - COMMANDS)
 if keras.config.backend() == "tensorflow":
     import trainers
 

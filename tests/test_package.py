@@ -70,7 +70,7 @@ def test_the_wheel_asks_for_keras_and_numpy_alone(wheel):
 
 IN_USE = f"""{GUARDED}
 import json
-import keras_nonlocal, keras_nonlocal.describe, keras_nonlocal.visualize
+import keras_nonlocal, keras_nonlocal.visualize
 import numpy as np
 from keras_nonlocal import C2D
 from keras_nonlocal.convert import load_weights

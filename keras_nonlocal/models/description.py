@@ -30,7 +30,10 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """A network's parts, from input to output, and their sums.
+    """A network's parts, from input to output, and their sums; `str()` is a table.
+
+    Multiply-adds are for one clip. Parameters are those that are trained: all weights
+    but the moving statistics of batch normalisation.
 
     Attributes:
         name: The model's name.
@@ -61,6 +64,9 @@ class Description:
     def non_local_blocks(self):
         """Names of all non-local blocks, in order."""
         return sum((part.non_local_blocks for part in self.parts), ())
+
+    def __str__(self):
+        return "\n".join(_table(self))
 
 
 def describe(model):
@@ -107,3 +113,45 @@ def _part(name, group):
 def _count_params(layer):
     weights = (w for w in layer.weights if not w.name.startswith("moving_"))
     return sum(math.prod(w.shape) for w in weights)
+
+
+# === Table ===
+
+
+def _table(description):
+    """Lines of text: a title, a row for each part, and the total."""
+    kinds = [field.name for field in dataclasses.fields(Macs)]
+    header = ("part", "output", "params", "GMAC", *kinds, "non-local blocks after")
+    rows = [
+        _row(part.name, part.output_shape, part, _places(part.non_local_blocks))
+        for part in description.parts
+    ]
+    num_blocks = len(description.non_local_blocks)
+    total = _row("total", (), description, [f"{num_blocks} in all"])
+    title = f"{description.name}, input {_times(description.input_shape)}"
+    return [title, *_align([header, *rows, total])]
+
+
+def _row(name, shape, counted, blocks):
+    macs = (counted.macs.total, *dataclasses.astuple(counted.macs))
+    gmacs = [f"{count / 1e9:.3f}" if count else "0" for count in macs]
+    return (name, _times(shape), f"{counted.params:,}", *gmacs, ", ".join(blocks))
+
+
+def _places(blocks):
+    return [block.removesuffix("_nonlocal") for block in blocks]
+
+
+def _times(shape):
+    return " x ".join(map(str, shape))
+
+
+def _align(rows):
+    """Columns of equal width: text to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if 2 <= i < len(row) - 1 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()

@@ -1,14 +1,15 @@
 """`python -m keras_nonlocal.estimate`."""
 
 import json
+import runpy
 import subprocess
 import sys
 
 import pytest
 
-from keras_nonlocal.estimate import main
-from keras_nonlocal.layers import estimate
+from keras_nonlocal import estimate
 
+main = runpy.run_module("keras_nonlocal.estimate")["main"]  # as the command is run
 SHAPE = (1, 32, 28, 28, 512)
 
 

@@ -116,7 +116,7 @@ def header_gmacs(path):
 
 
 def described_gmacs(path):
-    from keras_nonlocal.describe import describe
+    from keras_nonlocal import describe
     from keras_nonlocal.models import build
 
     task = load(path).task

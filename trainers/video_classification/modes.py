@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import sys
 
-from keras_nonlocal.describe import describe, to_table
+from keras_nonlocal import describe
 from trainers.core import checkpoints, config, distribution
 from trainers.core.errors import UserError, did_you_mean
 from trainers.core.lock import only_one
@@ -129,7 +129,7 @@ def dry_run(options, name, experiment):
     print(config.to_yaml(experiment, name))
     clip, side = experiment.task.clip, experiment.task.train_data.crop_size
     model = task.build_model((clip.num_frames, side, side, 3))
-    print(to_table(describe(model)), end="\n\n")
+    print(describe(model), end="\n\n")
     model = task.build_model()
     task.initialize(model)
     for data in (experiment.task.train_data, experiment.task.validation_data):
