@@ -6,9 +6,8 @@ from keras_nonlocal.convert.architecture import (
     EMBEDDED,
     SIMPLE,
     Architecture,
-    argument_problem,
-    argument_problems,
 )
+from keras_nonlocal.convert.differences import argument_problem, argument_problems
 from keras_nonlocal.convert.errors import CONVERTING, CheckpointError, Problem
 from keras_nonlocal.models import (
     ARCHITECTURES,

@@ -10,12 +10,8 @@ from collections.abc import Mapping
 
 import keras
 
-from keras_nonlocal.convert.architecture import (
-    COMPARED,
-    EMBEDDED,
-    Architecture,
-    pools,
-)
+from keras_nonlocal.convert.architecture import EMBEDDED, Architecture
+from keras_nonlocal.convert.differences import COMPARED, pools
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.layers import (
     BaseNonLocal,

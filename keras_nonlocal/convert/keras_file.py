@@ -62,8 +62,8 @@ def write_keras_file(model, path, metadata, overwrite=False, check=None):
         CheckpointError: It cannot be written; the message says why.
 
     Example:
-    >>> model = write_keras_file(C2D(14, 2, width=8), "a.keras", {"source": "me"})
-    >>> read_metadata("a.keras")
+    >>> model = write_keras_file(C2D(14, 2, width=8), "b.keras", {"source": "me"})
+    >>> read_metadata("b.keras")
     {'source': 'me'}
     """
     path = pathlib.Path(path)

@@ -9,8 +9,9 @@ from keras import ops
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.files import read_checkpoint
 from keras_nonlocal.convert.inference import configs_of
-from keras_nonlocal.convert.matching import check_paths, match
+from keras_nonlocal.convert.matching import match
 from keras_nonlocal.convert.reading import read_content
+from keras_nonlocal.convert.targets import check_paths
 
 
 def load_weights(

@@ -3,80 +3,22 @@
 import dataclasses
 import math
 
-import keras
 import numpy as np
 from keras import ops
 
-from keras_nonlocal.convert.architecture import (
+from keras_nonlocal.convert.arrays import port_bn, to_dtype, to_float32
+from keras_nonlocal.convert.differences import (
     argument_problem,
     argument_problems,
     differences,
 )
-from keras_nonlocal.convert.arrays import port_bn, to_dtype, to_float32
 from keras_nonlocal.convert.errors import Problem
 from keras_nonlocal.convert.inference import (
     architecture_of_model,
-    layers_of,
     residual_blocks,
 )
 from keras_nonlocal.convert.report import Report
-from keras_nonlocal.layers import BatchNormalization
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """One weight of ours.
-
-    Attributes:
-        variable: `keras.Variable`.
-        epsilon: Of the batch normalisation whose variance this is, else None.
-    """
-
-    variable: keras.Variable
-    epsilon: float | None = None
-
-    @property
-    def shape(self):
-        """Tuple of ints."""
-        return tuple(self.variable.shape)
-
-
-def find_targets(model):
-    """`Target`s of a built model by path; those of a layer without its own name.
-
-    Example:
-    >>> list(find_targets(C2D(14, 10, (4, 64, 64, 3), width=8)))[:2]
-    ['conv1/kernel', 'conv1_bn/gamma']
-    """
-    if not isinstance(model, keras.Layer) or not model.weights:
-        raise ValueError(
-            f"load_weights needs a model, or a layer, that has been built: call it "
-            f"once, or its `build`. Received: {model!r}."
-        )
-    check_paths(model)
-    norms = [getattr(layer, "norm", None) or layer for layer in layers_of(model)]
-    epsilons = {
-        id(norm.moving_variance): norm.epsilon
-        for norm in norms
-        if isinstance(norm, BatchNormalization)
-    }
-    prefix = "" if isinstance(model, keras.Model) else f"{model.path}/"
-    return {
-        variable.path.removeprefix(prefix): Target(variable, epsilons.get(id(variable)))
-        for variable in model.weights
-    }
-
-
-def check_paths(model):
-    """Raises a `ValueError` for two networks in one model: their names are the same."""
-    paths = [variable.path for variable in model.weights]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise ValueError(
-                f"load_weights needs a model of one network, and {model.name!r} has "
-                f"{paths.count(path)} weights of the name {path!r}: load each network "
-                "by itself, before or after they are joined."
-            )
+from keras_nonlocal.convert.targets import find_targets
 
 
 def match(model, weights, skip_classifier=False):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_nonlocal.convert.matching import find_targets
+from keras_nonlocal.convert.targets import find_targets
 
 
 def draw_state(model, spell, image=False):
