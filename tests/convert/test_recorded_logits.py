@@ -110,8 +110,8 @@ def test_single_clips_of_either_layout(small, axis, tmp_path):
     [
         (lambda c, y: {"clip": c}, "has no array 'logits'"),
         (lambda c, y: {"logits": y}, "has no array 'clip'"),
-        (lambda c, y: {"clip": c[..., :2], "logits": y}, r"Expected \(T, H, W, C\)"),
-        (lambda c, y: {"clip": c[0, 0], "logits": y[0]}, r"Expected \(T, H, W, C\)"),
+        (lambda c, y: {"clip": c[..., :2], "logits": y}, r"Expected \(T, H, W, 3\)"),
+        (lambda c, y: {"clip": c[0, 0], "logits": y[0]}, r"Expected \(T, H, W, 3\)"),
         (lambda c, y: {"clip": c, "logits": y[0]}, "for the 2 clips"),
         (lambda c, y: {"clip": c, "logits": y[:, :5]}, "5 classes, and the network"),
         (lambda c, y: {"clip": c * np.nan, "logits": y}, "'clip' is not all finite"),
