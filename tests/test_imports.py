@@ -39,11 +39,6 @@ def find_modules():
 MODULES = find_modules()
 OF_PACKAGE = [name for name in MODULES if name.startswith("keras_nonlocal.")]
 OTHERS = [name for name in MODULES if not name.startswith("keras_nonlocal")]
-# Which still import what is internal to keras_nonlocal.convert.
-AWAITED = {
-    "trainers.video_classification.configs",
-    "trainers.video_classification.start_pixels",
-}
 
 
 @functools.cache
@@ -153,6 +148,6 @@ def test_others_import_what_a_package_of_keras_nonlocal_exports():
             is_internal = source.count(".") > 1 or (name or "").startswith("_")
             if not is_internal and name and MODULES[source].name == "__init__.py":
                 is_internal = name not in exported_names(source)
-            if is_internal and module not in AWAITED:
+            if is_internal:
                 wrong.append(f"{module} imports {name or 'all'} of {source}")
     assert not wrong
