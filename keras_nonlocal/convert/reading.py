@@ -16,6 +16,7 @@ from keras_nonlocal.convert.inference import (
 from keras_nonlocal.convert.keras_file import saved_metadata
 from keras_nonlocal.convert.preprocessing import Pixels
 from keras_nonlocal.convert.sources import SOURCES, Source
+from keras_nonlocal.convert.sources.refusal import refuse_others, refuse_slow
 from keras_nonlocal.models import CONVENTIONS
 from keras_nonlocal.validation import check_choice
 
@@ -89,7 +90,9 @@ def read_content(content, source="auto", convention=None):
     check_choice("source", source, ("auto", *SOURCES), owner="load_weights")
     chosen, state, paths = _identify(content, source, convention)
     _check_arrays(state, paths)
-    state = chosen.normalize(to_arrays(state))
+    state = to_arrays(state)
+    refuse_others(chosen, state)
+    state = chosen.normalize(state)
     arrays, names, ignored, unexpected = {}, {}, [], []
     for name, array in state.items():
         path = paths.get(name) or chosen.translate(name)
@@ -102,6 +105,8 @@ def read_content(content, source="auto", convention=None):
         else:  # an alias
             same = np.array_equal(array, arrays[path])
             (ignored if same else unexpected).append(name)
+    if chosen.convention:
+        refuse_slow(arrays, names)
     weights = Weights(chosen, arrays, names, tuple(ignored), tuple(unexpected))
     return _with_architecture(weights, state, content)
 

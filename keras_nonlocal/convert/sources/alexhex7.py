@@ -1,6 +1,5 @@
 """AlexHex7/Non-local_pytorch: single non-local blocks, for a layer of ours."""
 
-from keras_nonlocal.convert.sources.names import BN, DENSE, TRACKED
 from keras_nonlocal.convert.sources.source import Source
 
 
@@ -20,16 +19,10 @@ SOURCE = Source(
     fields={
         "one": {
             "theta": "theta",
-            "phi": "phi",
-            "phi.0": "phi",  # followed by sub-sampling
-            "g": "g",
-            "g.0": "g",
-            "W": "w_z",
-            "W.0": "w_z",  # followed by batch normalisation
-        },
-        "bn": BN,
-        "w": DENSE,
+            **dict.fromkeys(["phi", "phi.0"], "phi"),  # .0: followed by sub-sampling
+            **dict.fromkeys(["g", "g.0"], "g"),
+            **dict.fromkeys(["W", "W.0"], "w_z"),  # .0: by batch normalisation
+        }
     },
-    ignored=(TRACKED,),
     block_options=_block_options,
 )

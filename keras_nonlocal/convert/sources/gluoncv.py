@@ -1,6 +1,5 @@
 """GluonCV (dmlc), its PyTorch models: I3D with and without non-local blocks."""
 
-from keras_nonlocal.convert.sources.names import BN, DENSE, TRACKED
 from keras_nonlocal.convert.sources.source import Source
 
 SOURCE = Source(
@@ -22,12 +21,8 @@ SOURCE = Source(
     # Some weights have two names: W and its normalisation, and the classifier.
     fields={
         "s": {str(k): str(k + 2) for k in (0, 1, 2, 3)},
-        "c": {"1": "a", "2": "b", "3": "c"},
         "one": {"theta": "theta", "phi": "phi", "g": "g", "W": "w_z", "W_bn.0": "w_z"},
         "norm": {"bn": "norm", "W_bn.1": "norm"},
         "fc": {"fc": "pred", "head.1": "pred"},
-        "bn": BN,
-        "w": DENSE,
     },
-    ignored=(TRACKED,),
 )

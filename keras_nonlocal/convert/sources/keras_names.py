@@ -17,11 +17,8 @@ def by_layer(content):
     """Weights by layer and name, from nested dicts or from paths.
 
     `.weights.h5` and `.keras` files number the weights of a layer; `.h5` files name
-    them, and repeat the layer; checkpoints have paths.
-
-    Args:
-        content: What the file holds; config and metadata beside the weights are left
-            out.
+    them, and repeat the layer; checkpoints have paths. Config and metadata are left
+    out.
 
     Example:
     >>> by_layer({"layers": {"conv1": {"vars": {"0": 1}}, "conv1_bn": {}}})

@@ -9,16 +9,17 @@ from keras_nonlocal.convert.arrays import keras_to_keras, to_float32
 from keras_nonlocal.convert.errors import CheckpointError, Problem
 from keras_nonlocal.convert.preprocessing import IMAGENET, Pixels
 from keras_nonlocal.convert.sources.keras_names import BN, DENSE, by_layer
-from keras_nonlocal.convert.sources.refusal import not_plain, refuse_variants
+from keras_nonlocal.convert.sources.names import BRANCHES
+from keras_nonlocal.convert.sources.refusal import not_plain
 from keras_nonlocal.convert.sources.source import Source
 
 # Weights that no plain ResNet has.
 _VARIANTS = {
-    r".*(preact|pre_activation)_bn/.*|post_bn/.*": (
+    r"(preact|pre_activation)_bn/|^post_bn/": (
         "it normalises before its convolutions (ResNet V2)"
     ),
-    r"conv2_(conv|bn)/.*": "it has a stem of several convolutions (ResNet-vd)",
-    r".*/depthwise_kernel": "its convolutions are in groups (ResNeXt)",
+    r"^conv2_(conv|bn)/": "it has a stem of several convolutions (ResNet-vd)",
+    r"/depthwise_kernel$": "its convolutions are in groups (ResNeXt)",
 }
 
 
@@ -30,7 +31,6 @@ def _unwrap(content):
 
 
 def _refuse_others(state):
-    refuse_variants(state, _VARIANTS)
     blocks = [name for name in state if "_block" in name]
     if blocks and not any(name.endswith("_3_conv/kernel") for name in blocks):
         raise not_plain("its blocks have two convolutions, as ResNet-18 and -34 have")
@@ -57,36 +57,33 @@ def _without_biases(state):
     return state
 
 
-_FIELDS = {
-    "c": {"0": "1", "1": "2a", "2": "2b", "3": "2c"},
-    "bn": BN,
-    "w": DENSE,
-}
-_STEM_AND_HEAD = {
-    "conv1_conv/kernel": "conv1/kernel",
-    "conv1_bn/{bn}": "conv1_bn/{bn}",
-    "predictions/{w}": "pred/{w}",
-}
+def _names(stage):
+    return {
+        "conv1_conv/kernel": "conv1/kernel",
+        "conv1_bn/{bn}": "conv1_bn/{bn}",
+        stage + "_block{i}_{c}_conv/kernel": "res{s}_{i}_{c}/kernel",
+        stage + "_block{i}_{c}_bn/{bn}": "res{s}_{i}_{c}_bn/{bn}",
+        "predictions/{w}": "pred/{w}",
+    }
 
+
+_FIELDS = {"c": dict(zip("0123", BRANCHES, strict=True)), "bn": BN, "w": DENSE}
+_IMAGES = {
+    "ignored": (),
+    "others": _VARIANTS,
+    "unwrap": _unwrap,
+    "layout": keras_to_keras,
+    "is_image_network": lambda state: True,
+}
 _PIXELS = Pixels("BGR", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 
 KERAS_APPLICATIONS = Source(
     name="keras_applications",
-    names=_STEM_AND_HEAD
-    | {
-        "conv{s}_block{i}_{c}_conv/kernel": "res{s}_{i}_branch{c}/kernel",
-        "conv{s}_block{i}_{c}_bn/{bn}": "res{s}_{i}_branch{c}_bn/{bn}",
-    },
-    fields=_FIELDS
-    | {
-        "s": {digit: digit for digit in "2345"},
-        "i": {str(k + 1): str(k) for k in range(36)},  # counted from 1
-    },
+    **_IMAGES,
+    names=_names("conv{s}"),
+    fields=_FIELDS | {"i": {str(k + 1): str(k) for k in range(36)}},
     epsilon=1.001e-5,
-    unwrap=_unwrap,
     normalize=_without_biases,
-    layout=keras_to_keras,
-    is_image_network=lambda state: True,
     stride_in_1x1=True,
     pixels=_PIXELS,
     remark=Problem(
@@ -99,15 +96,9 @@ KERAS_APPLICATIONS = Source(
 
 KERAS_HUB = Source(
     name="keras_hub",
-    names=_STEM_AND_HEAD
-    | {
-        "stack{s}_block{i}_{c}_conv/kernel": "res{s}_{i}_branch{c}/kernel",
-        "stack{s}_block{i}_{c}_bn/{bn}": "res{s}_{i}_branch{c}_bn/{bn}",
-    },
+    **_IMAGES,
+    names=_names("stack{s}"),
     fields=_FIELDS | {"s": {str(k): str(k + 2) for k in range(4)}},
-    unwrap=_unwrap,
     normalize=_refuse_others,
-    layout=keras_to_keras,
-    is_image_network=lambda state: True,
     pixels=IMAGENET,
 )

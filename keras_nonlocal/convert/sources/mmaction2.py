@@ -3,25 +3,17 @@
 import re
 
 from keras_nonlocal.convert.arrays import identity_norm
-from keras_nonlocal.convert.sources.names import BN, DENSE, TRACKED
-from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
+from keras_nonlocal.convert.sources.names import LAYERS
 from keras_nonlocal.convert.sources.source import Source
 
 # Networks that have these in the names of their weights.
 _OTHERS = {
-    r"\.net\.": "a TSM, which shifts channels in time before convolutions",
-    r"\.\d+\.block\.": "a TSM, which shifts channels in time before convolutions",
+    r"\.net\.|\.\d+\.block\.": (
+        "a TSM, which shifts channels in time before convolutions"
+    ),
     r"\.(slow|fast)_path\.": "a SlowFast network of two pathways",
     r"\.conv_(s|t)\.": "an R(2+1)D, whose convolutions are split in space and time",
 }
-
-
-def _refuse_others(state):
-    refuse_by_name(state, _OTHERS)
-    refuse_slow(
-        state, "backbone.conv1.conv.weight", "backbone.layer3.0.conv1.conv.weight"
-    )
-    return state
 
 
 def _defaults(arrays):
@@ -83,7 +75,7 @@ SOURCE = Source(
         "cls_head.fc_cls.{w}": "pred/{w}",
     },
     fields={
-        "res": {f"layer{k}": f"res{k + 1}" for k in (1, 2, 3, 4)},
+        "res": LAYERS,
         "conv": {
             "downsample": "branch1",
             "conv1": "branch2a",
@@ -98,11 +90,9 @@ SOURCE = Source(
             "g.0.conv": "g",
             "conv_out.conv": "w_z",
         },
-        "bn": BN,
-        "w": DENSE,
     },
-    ignored=(TRACKED, r"data_preprocessor\..*"),
-    normalize=_refuse_others,
+    ignored=(r".*\bnum_batches_tracked", r"data_preprocessor\..*"),
+    others=_OTHERS,
     defaults=_defaults,
     block_options=_block_options,
 )

@@ -1,8 +1,12 @@
-"""Name tables: the names of a source's weights, and ours, as pairs of templates."""
+"""Translates names by pairs of templates, such as `"layer{s}.{i}.conv1.weight"`."""
 
 import re
 
-# The names of layers' weights in PyTorch and in Keras.
+# What stands in a field of a source's template, and in ours.
+STAGES = {digit: digit for digit in "2345"}
+BRANCHES = {x: x for x in ("branch1", "branch2a", "branch2b", "branch2c")}
+CONVS = {"1": "a", "2": "b", "3": "c"}
+LAYERS = {f"layer{k}": f"res{k + 1}" for k in (1, 2, 3, 4)}
 BN = {
     "weight": "gamma",
     "bias": "beta",
@@ -10,53 +14,37 @@ BN = {
     "running_var": "moving_variance",
 }
 DENSE = {"weight": "kernel", "bias": "bias"}
-TRACKED = r".*\bnum_batches_tracked"  # counts steps, for momentum=None
-
-NUMBER = object()  # a field for any whole number, which is kept
+USUAL = {"s": STAGES, "branch": BRANCHES, "c": CONVS, "bn": BN, "w": DENSE}
 
 
-class NameTable:
-    """Translates names by templates such as `"layer{stage}.{i}.conv1.weight"`.
+def translator(names, fields):
+    """A function from a source's name to our path, or None.
 
-    Args:
-        names: Mapping from the source's templates to ours.
-        fields: Mapping from each field in braces to a dict, from what stands there
-            in the source's names to what stands there in ours. The field `i`, a
-            whole number, needs none.
+    A field that `fields` does not have is a whole number, which is kept.
 
     Example:
-    >>> table = NameTable({"layer{s}.{i}.w": "res{s}_{i}/kernel"}, {"s": {"1": "2"}})
-    >>> table.translate("layer1.12.w")
+    >>> translator({"layer{s}.{i}.w": "res{s}_{i}/kernel"}, {"s": {"1": "2"}})(
+    ...     "layer1.12.w"
+    ... )
     'res2_12/kernel'
     """
+    rules = [(_pattern(name, fields), path) for name, path in names.items()]
 
-    def __init__(self, names, fields=()):
-        self._fields = {"i": NUMBER, **dict(fields)}
-        self._rules = [(self._pattern(name), path) for name, path in names.items()]
-
-    def translate(self, name):
-        """Our path for a source's name, or None."""
-        for pattern, path in self._rules:
-            match = pattern.fullmatch(name)
-            if match:
-                return path.format(**self._ours(match.groupdict()))
+    def translate(name):
+        for pattern, path in rules:
+            if match := pattern.fullmatch(name):
+                found = match.groupdict().items()
+                ours = {x: fields.get(x, {}).get(text, text) for x, text in found}
+                return path.format(**ours)
         return None
 
-    def _pattern(self, template):
-        # Odd parts are the names of fields.
-        parts = re.split(r"{(\w+)}", template)
-        parts[::2] = map(re.escape, parts[::2])
-        parts[1::2] = map(self._group, parts[1::2])
-        return re.compile("".join(parts))
+    return translate
 
-    def _group(self, field):
-        choices = self._fields[field]
-        if choices is NUMBER:
-            return rf"(?P<{field}>[0-9]{{1,3}})"
-        return rf"(?P<{field}>{'|'.join(map(re.escape, choices))})"
 
-    def _ours(self, found):
-        return {
-            field: text if self._fields[field] is NUMBER else self._fields[field][text]
-            for field, text in found.items()
-        }
+def _pattern(template, fields):
+    parts = re.split(r"{(\w+)}", template)
+    parts[::2] = map(re.escape, parts[::2])
+    for i, field in enumerate(parts[1::2]):
+        choices = "|".join(map(re.escape, fields.get(field, ())))
+        parts[2 * i + 1] = f"(?P<{field}>{choices or '[0-9]{1,3}'})"
+    return re.compile("".join(parts))

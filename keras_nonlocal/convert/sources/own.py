@@ -29,8 +29,6 @@ SOURCE = Source(
         "norm/{bn}": "norm/{bn}",
     },
     fields={
-        "s": {digit: digit for digit in "2345"},
-        "branch": {x: x for x in ("branch1", "branch2a", "branch2b", "branch2c")},
         "one": {x: x for x in ("theta", "phi", "g", "w_z", "concat_projection")},
         "bn": BN,
         "w": DENSE,

@@ -5,21 +5,9 @@ import re
 import numpy as np
 
 from keras_nonlocal.convert.errors import CheckpointError
-from keras_nonlocal.convert.sources.names import BN, DENSE, TRACKED
-from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
 from keras_nonlocal.convert.sources.source import Source
 
 _STATISTIC = re.compile(r"(?P<layer>.*bn)\.(?P<of>bn|split_bn)\.running_(mean|var)")
-
-
-def _normalize(state):
-    refuse_by_name(state, {r"\.pathway1_": "a SlowFast network of two pathways"})
-    refuse_slow(
-        state,
-        "s1.pathway0_stem.conv.weight",
-        "s4.pathway0_res0.branch2.a.weight",
-    )
-    return _merge_splits(state)
 
 
 def _merge_splits(state):
@@ -84,7 +72,6 @@ SOURCE = Source(
         "head.projection.{w}": "pred/{w}",
     },
     fields={
-        "s": {digit: digit for digit in "2345"},
         "branch": {
             "branch1": "branch1",
             "branch2.a": "branch2a",
@@ -92,10 +79,8 @@ SOURCE = Source(
             "branch2.c": "branch2c",
         },
         "one": {"theta": "theta", "phi": "phi", "g": "g", "out": "w_z"},
-        "bn": BN,
-        "w": DENSE,
     },
-    ignored=(TRACKED,),
-    normalize=_normalize,
+    others={r"\.pathway1_": "a SlowFast network of two pathways"},
+    normalize=_merge_splits,
     block_options=_block_options,
 )

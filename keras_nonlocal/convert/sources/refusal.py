@@ -5,44 +5,32 @@ import re
 from keras_nonlocal.convert.errors import CheckpointError
 
 
-def refuse(kind, name):
-    """The error for weights of another `kind` of network, known by one name."""
+def refuse_others(source, state):
+    """Raises if a weight's name is one that only other networks have."""
+    for pattern, kind in source.others.items():
+        for name in filter(re.compile(pattern).search, state):
+            if source.convention:
+                raise _not_ours(kind, name)
+            raise not_plain(f"{kind}: weight {name!r}")
+
+
+def refuse_slow(arrays, names):
+    """Raises for a Slow pathway, by our paths: conv1 sees 1 frame, and res4 three."""
+    kernels = ("conv1/kernel", "res4_0_branch2a/kernel")
+    shapes = [getattr(arrays.get(path), "shape", ()) for path in kernels]
+    if [x[2:3] for x in shapes] == [(1,), (3,)] and len(shapes[0]) == 5:
+        raise _not_ours(
+            "a Slow network (SlowOnly), without pooling in time and inflated in res4 "
+            "and res5 alone",
+            names["conv1/kernel"],
+        )
+
+
+def _not_ours(kind, name):
     return CheckpointError(
         f"The weights are of {kind} (weight {name!r}), which is another network than "
         "C2D and I3D: its weights cannot be loaded."
     )
-
-
-def refuse_by_name(state, kinds):
-    """Raises if a name fits one of `kinds`, a dict from patterns to networks."""
-    for pattern, kind in kinds.items():
-        for name in state:
-            if re.search(pattern, name):
-                raise refuse(kind, name)
-
-
-def refuse_slow(state, conv1, res4):
-    """Raises for a Slow pathway: conv1 sees 1 frame, and res4 three.
-
-    Args:
-        state: Dict of arrays by name.
-        conv1, res4: Names of the first convolutions of the network and of res4.
-    """
-    taps = [state[name].shape[2:3] for name in (conv1, res4) if name in state]
-    if taps == [(1,), (3,)] and state[conv1].ndim == 5:
-        raise refuse(
-            "a Slow network (SlowOnly), without pooling in time and inflated in res4 "
-            "and res5 alone",
-            conv1,
-        )
-
-
-def refuse_variants(state, variants):
-    """Raises if a name fits one of `variants`, a dict from patterns to reasons."""
-    for pattern, reason in variants.items():
-        for name in state:
-            if re.fullmatch(pattern, name):
-                raise not_plain(f"{reason}: weight {name!r}")
 
 
 def not_plain(reason):

@@ -4,24 +4,23 @@ Both projects stride in the 3x3 convolution, as C2D and I3D do.
 """
 
 from keras_nonlocal.convert.preprocessing import IMAGENET
-from keras_nonlocal.convert.sources.names import BN, DENSE, TRACKED
-from keras_nonlocal.convert.sources.refusal import not_plain, refuse_variants
+from keras_nonlocal.convert.sources.names import LAYERS
+from keras_nonlocal.convert.sources.refusal import not_plain
 from keras_nonlocal.convert.sources.source import Source
 
-# Names, or what they hold, that no plain ResNet of bottlenecks has.
+# Names that no plain ResNet of bottlenecks has.
 _VARIANTS = {
-    r"conv1\.\d.*": "it has a stem of several convolutions (ResNet-C, -D)",
-    r".*\.se\..*": "it has squeeze-and-excitation",
-    r".*\.downsample\.2\..*": "it has average pooling in its shortcuts (ResNet-D)",
-    r".*\.(attn|eca|cbam)\..*": "it has attention within its residual blocks",
+    r"^conv1\.\d": "it has a stem of several convolutions (ResNet-C, -D)",
+    r"\.se\.": "it has squeeze-and-excitation",
+    r"\.downsample\.2\.": "it has average pooling in its shortcuts (ResNet-D)",
+    r"\.(attn|eca|cbam)\.": "it has attention within its residual blocks",
 }
 
 _CONV2 = "layer1.0.conv2.weight"
 
 
 def _refuse_others(state):
-    """By names, and by the shape of the 3x3 convolutions of res2, (O, I, 3, 3)."""
-    refuse_variants(state, _VARIANTS)
+    """By the shape of the 3x3 convolutions of res2, (O, I, 3, 3)."""
     if _CONV2 not in state:
         return state
     shape = state[_CONV2].shape
@@ -50,13 +49,8 @@ SOURCE = Source(
         "{res}.{i}.downsample.1.{bn}": "{res}_{i}_branch1_bn/{bn}",
         "fc.{w}": "pred/{w}",
     },
-    fields={
-        "res": {f"layer{k}": f"res{k + 1}" for k in (1, 2, 3, 4)},
-        "c": {"1": "a", "2": "b", "3": "c"},
-        "bn": BN,
-        "w": DENSE,
-    },
-    ignored=(TRACKED,),
+    fields={"res": LAYERS},
+    others=_VARIANTS,
     normalize=_refuse_others,
     is_image_network=lambda state: True,
     pixels=IMAGENET,

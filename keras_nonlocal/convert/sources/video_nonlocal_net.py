@@ -10,7 +10,6 @@ import numpy as np
 
 from keras_nonlocal.convert.arrays import identity_norm
 from keras_nonlocal.convert.errors import Problem
-from keras_nonlocal.convert.sources.refusal import refuse_by_name, refuse_slow
 from keras_nonlocal.convert.sources.source import Source
 
 
@@ -25,12 +24,6 @@ def _defaults(arrays):
     if any("_nonlocal/norm/" in path for path in arrays):
         return statistics
     return identity_norm(SOURCE.epsilon) | statistics
-
-
-def _refuse_others(state):
-    refuse_by_name(state, {r"^t_": "a SlowFast network of two pathways"})
-    refuse_slow(state, "conv1_w", "res4_0_branch2a_w")
-    return state
 
 
 def _block_options(state, _):
@@ -53,8 +46,6 @@ SOURCE = Source(
         "pred_{w}": "pred/{w}",
     },
     fields={
-        "s": {digit: digit for digit in "2345"},
-        "branch": {x: x for x in ("branch1", "branch2a", "branch2b", "branch2c")},
         "one": {"theta": "theta", "phi": "phi", "g": "g", "out": "w_z"},
         # riv is the running variance, not its inverse.
         "bn": {
@@ -66,7 +57,7 @@ SOURCE = Source(
         "w": {"w": "kernel", "b": "bias"},
     },
     ignored=(".*_momentum", "lr", "model_iter"),
-    normalize=_refuse_others,
+    others={r"^t_": "a SlowFast network of two pathways"},
     defaults=_defaults,
     block_options=_block_options,
     # Its ImageNet models, from which the others start, have the same names.
