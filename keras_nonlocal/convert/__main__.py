@@ -9,17 +9,10 @@ import sys
 from collections.abc import Mapping
 
 from keras_nonlocal.command_line import clip_sizes, json_value
+from keras_nonlocal.convert.completion import CHOICES
 from keras_nonlocal.convert.conversion import convert_file
 from keras_nonlocal.convert.errors import CheckpointError, Spelling
 from keras_nonlocal.convert.sources import SOURCES
-from keras_nonlocal.models import (
-    ARCHITECTURES,
-    CONVENTIONS,
-    DEPTHS,
-    STEMS,
-    TEMPORAL_KERNELS,
-)
-from keras_nonlocal.ops import MODES
 
 
 def main(argv=None):
@@ -81,22 +74,25 @@ def _parser():
         description="Builds the network that a file's weights are of, and saves it. "
         "Options confirm what the weights determine, or say what they do not.",
     )
-    add, choices = parser.add_argument, ("auto", *SOURCES)
+    add, sources = parser.add_argument, ("auto", *SOURCES)
     add("weights", metavar="SRC", help="file of any of the sources")
     add("path", metavar="DST", help="what to write: *.keras")
-    add("--source", choices=choices, default="auto", help="default: by the names")
-    add("--model", choices=ARCHITECTURES, help="for ImageNet weights: inflate to")
-    add("--depth", type=int, help=f"one of {tuple(DEPTHS)}")
+    add("--source", choices=sources, default="auto", help="default: by the names")
+    images = "for ImageNet weights: inflate to"
+    add("--model", choices=CHOICES["model"], help=images)
+    add("--depth", type=int, help=f"one of {tuple(CHOICES['depth'])}")
     places = """1, 5, 10 or JSON such as '{"res3": [1, 3]}'; new if SRC has none"""
     add("--non-local", type=json_value, metavar="N", help=places)
-    add("--mode", choices=MODES, help="of the non-local blocks, where names leave it")
+    blocks = "of the non-local blocks, where names leave it"
+    add("--mode", choices=CHOICES["mode"], help=blocks)
     add("--num-classes", type=int, help="of the classifier, or of a new one")
     add("--skip-classifier", action="store_true", help="start a new classifier")
     project = "project whose paddings, strides and blocks to follow; default: SRC's"
-    add("--convention", choices=CONVENTIONS, help=project)
-    add("--stem", choices=STEMS, help="default: that of the source's released models")
+    add("--convention", choices=CHOICES["convention"], help=project)
+    stem = "default: that of the source's released models"
+    add("--stem", choices=CHOICES["stem"], help=stem)
     kernels = "for ImageNet weights, i3d only"
-    add("--temporal-kernel", choices=TEMPORAL_KERNELS, help=kernels)
+    add("--temporal-kernel", choices=CHOICES["temporal_kernel"], help=kernels)
     size = "clip that DST takes; default: the stem's frames of 224x224"
     add("--input", dest="clip", type=clip_sizes, metavar="TxHxW", help=size)
     add("--class-names", metavar="FILE", help="one name per line, in label order")
@@ -110,14 +106,12 @@ def _parser():
 def _read_names(path):
     try:
         lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise CheckpointError(f"Cannot read {path!r}: {error.strerror}.") from error
-    except ValueError as error:
-        raise CheckpointError(f"Cannot read {path!r}: not UTF-8 text.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", "not UTF-8 text")
+        raise CheckpointError(f"Cannot read {path!r}: {reason}.") from error
     names = [line.strip() for line in lines if line.strip()]
-    for name in names:
-        if names.count(name) > 1:
-            raise CheckpointError(f"{path!r} lists the class {name!r} twice.")
+    for name in (x for x in names if names.count(x) > 1):
+        raise CheckpointError(f"{path!r} lists the class {name!r} twice.")
     return names
 
 

@@ -76,10 +76,8 @@ class Architecture:
 
     def merged(self, other):
         """A copy with everything that another architecture determines."""
-        changes = {x: getattr(other, x) for x in SIMPLE}
-        changes = {x: value for x, value in changes.items() if value is not None}
-        if other.conventions:
-            changes["conventions"] = other.conventions
+        changes = {x: getattr(other, x) for x in (*SIMPLE, "conventions")}
+        changes = {x: value for x, value in changes.items() if value not in (None, ())}
         blocks = {
             name: {**self.blocks.get(name, {}), **other.blocks.get(name, {})}
             for name in self.blocks or other.blocks
@@ -102,18 +100,15 @@ class Architecture:
         usual = _BLOCK_DEFAULTS | CONVENTIONS[self.conventions[0]].non_local_options
         stages = {}
         for name, block in self.blocks.items():
-            options = {"mode": block["modes"][0]} | block
-            options = {x: options.get(x, y) for x, y in usual.items()}
-            options = {x: y for x, y in options.items() if y != usual[x]}
+            options = usual | {"mode": block["modes"][0]} | block
+            options = {x: options[x] for x in usual if options[x] != usual[x]}
             if stages.setdefault(name.split("_")[0], options) != options:
                 raise CheckpointError(
                     "Its non-local blocks differ within a stage: build the same "
                     "network, and load the file with load_weights."
                 )
-        first, *others = stages.values() or [{}]
-        shared = {
-            x: y for x, y in first.items() if all(o.get(x, ...) == y for o in others)
-        }
+        options = [stage.items() for stage in stages.values()] or [()]
+        shared = dict(x for x in options[0] if all(x in other for other in options))
         own = {
             stage: {x: y for x, y in options.items() if x not in shared}
             for stage, options in stages.items()

@@ -8,14 +8,7 @@ from keras import ops
 
 
 def to_arrays(state):
-    """The arrays of a dict, PyTorch's tensors among them, as NumPy's.
-
-    Values that are not arrays (a count of steps, a text) are left out.
-
-    Example:
-    >>> to_arrays({"fc.bias": np.zeros(2), "epoch": 7})
-    {'fc.bias': array([0., 0.])}
-    """
+    """The arrays among a dict's values, PyTorch's tensors included, as NumPy's."""
     return {
         str(name): _to_numpy(value)
         for name, value in state.items()
@@ -50,12 +43,7 @@ def to_dtype(array, dtype):
 
 
 def port_conv(kernel, taps=1):
-    """(O, I, T, H, W) to (T, H, W, I, O); (O, I, H, W) is inflated to `taps`.
-
-    Example:
-    >>> port_conv(np.ones((8, 3, 7, 7)), taps=5).shape
-    (5, 7, 7, 3, 8)
-    """
+    """(O, I, T, H, W) to (T, H, W, I, O); (O, I, H, W) is inflated to `taps`."""
     if kernel.ndim == 4:
         return inflate(kernel.transpose(2, 3, 1, 0), taps)
     return kernel.transpose(2, 3, 4, 1, 0)
@@ -65,21 +53,12 @@ def inflate(kernel, taps):
     """(H, W, I, O) to (T, H, W, I, O): T copies, each divided by T (paper, Sec. 3.3).
 
     A video that repeats one frame then gives what the frame gave.
-
-    Example:
-    >>> inflate(np.ones((1, 1, 1, 1)), 4).ravel()
-    array([0.25, 0.25, 0.25, 0.25])
     """
     return np.repeat(kernel[None] / taps, taps, axis=0)
 
 
 def port_dense(kernel):
-    """(O, I), or a 1x1 or 1x1x1 convolution (O, I, 1, ...), to (I, O).
-
-    Example:
-    >>> port_dense(np.ones((8, 3, 1, 1, 1))).shape
-    (3, 8)
-    """
+    """(O, I), or a 1x1 or 1x1x1 convolution (O, I, 1, ...), to (I, O)."""
     return kernel.reshape(kernel.shape[:2]).T
 
 
@@ -98,10 +77,7 @@ def torch_to_keras(array, shape):
 
 
 def keras_to_keras(array, shape):
-    """An array of Keras in the layout of a weight of ours of that `shape`.
-
-    (H, W, I, O) is inflated to (T, H, W, I, O).
-    """
+    """The same of an array of Keras: (H, W, I, O) is inflated to (T, H, W, I, O)."""
     return inflate(array, shape[0]) if (len(shape), array.ndim) == (5, 4) else array
 
 
@@ -109,22 +85,12 @@ def keras_to_keras(array, shape):
 
 
 def port_bn(variance, epsilon, our_epsilon):
-    """The variance for our epsilon, such that the sum of the two is the same.
-
-    Example:
-    >>> float(port_bn(np.float64(1), 1e-3, 1e-5))
-    1.00099
-    """
+    """The variance for our epsilon, such that the sum of the two is the same."""
     return variance + (epsilon - our_epsilon)
 
 
 def identity_norm(epsilon):
-    """`Source.defaults` for a block without normalisation: exactly x to x.
-
-    Example:
-    >>> identity_norm(0.25)["norm/moving_variance"]
-    0.75
-    """
+    """`Source.defaults` for a block without normalisation: exactly x to x."""
     return {
         "norm/gamma": 1.0,
         "norm/beta": 0.0,

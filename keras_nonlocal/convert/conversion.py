@@ -1,6 +1,5 @@
 """Converts a file of weights of another project to a `.keras` file."""
 
-import contextlib
 import dataclasses
 import difflib
 import inspect
@@ -10,17 +9,13 @@ import re
 import keras
 
 from keras_nonlocal import models
-from keras_nonlocal.convert.completion import Request, complete
-from keras_nonlocal.convert.errors import CONVERTING, CheckpointError, Problem
+from keras_nonlocal.convert.completion import CHOICES, check_request, complete
+from keras_nonlocal.convert.errors import CONVERTING, CheckpointError, Problem, located
 from keras_nonlocal.convert.files import read_checkpoint
 from keras_nonlocal.convert.inference import check_is_network
 from keras_nonlocal.convert.keras_file import check_destination, write_keras_file
 from keras_nonlocal.convert.load import assign
-from keras_nonlocal.convert.preprocessing import (
-    Pixels,
-    describe_clips,
-    input_shape_of,
-)
+from keras_nonlocal.convert.preprocessing import Pixels, describe_clips, input_shape_of
 from keras_nonlocal.convert.reading import read_content
 from keras_nonlocal.convert.recorded_logits import compare, read_recorded_logits
 from keras_nonlocal.convert.report import Report
@@ -54,22 +49,12 @@ def convert_file(
     path,
     *,
     source="auto",
-    model=None,
-    depth=None,
-    width=None,
-    num_classes=None,
-    stem=None,
-    temporal_kernel=None,
-    stride_in_1x1=None,
-    non_local=None,
-    mode=None,
-    convention=None,
     clip=None,
     class_names=None,
     skip_classifier=False,
     check_with=None,
     overwrite=False,
-    **unknown,
+    **network,
 ):
     """Builds the network that a file's weights are of, and saves it as `.keras`.
 
@@ -79,10 +64,6 @@ def convert_file(
         weights: File, of any kind that `load_weights` reads.
         path: What to write, `*.keras`.
         source: Name of the source, or `"auto"`.
-        model: `"c2d"` or `"i3d"`; of ImageNet weights, what to inflate them to.
-        depth, width, num_classes, stem, temporal_kernel, stride_in_1x1, non_local,
-            convention: See `C2D` and `I3D`. Blocks of a network without are new.
-        mode: Of the non-local blocks.
         clip: `(frames, height, width)`; None: those of the stem, 224 x 224.
         class_names: In label order; None: those of the file, if it has them.
         skip_classifier: Start a new classifier.
@@ -90,6 +71,10 @@ def convert_file(
             for it: compared with those of the written file. A difference above
             1e-4 of the largest logit is an error, and nothing remains.
         overwrite: Replace what is there.
+        **network: `model`: `"c2d"` or `"i3d"`; of ImageNet weights, what to inflate
+            them to. `depth`, `width`, `num_classes`, `stem`, `temporal_kernel`,
+            `stride_in_1x1`, `non_local`, `convention`: see `C2D` and `I3D`; blocks
+            of a network without are new. `mode`: of the non-local blocks.
 
     Returns:
         `Conversion`.
@@ -100,24 +85,13 @@ def convert_file(
         ValueError: An argument outside its choices.
         TypeError: An unknown argument.
     """
-    _check_no_unknown(unknown)
-    requested = Request(
-        model=model,
-        depth=depth,
-        width=width,
-        num_classes=num_classes,
-        temporal_kernel=temporal_kernel,
-        stem=stem,
-        stride_in_1x1=stride_in_1x1,
-        convention=convention,
-        mode=mode,
-        non_local=non_local,
-    )
+    _check_no_unknown(network)
+    requested = check_request(network)
     check_destination(path, overwrite)
     recorded = None if check_with is None else read_recorded_logits(check_with)
     content = read_checkpoint(weights).content
-    with _named(weights):
-        found = read_content(content, source, convention)
+    with located(f"Cannot convert {str(weights)!r}.", CONVERTING):
+        found = read_content(content, source, requested.get("convention"))
         check_is_network(found.sizes)
         built, notes = complete(found.architecture, requested, skip_classifier)
         skip_classifier |= "pred/kernel" not in found.arrays
@@ -125,8 +99,8 @@ def convert_file(
             class_names = found.class_names
         _check_class_names(class_names, built.num_classes)
         input_shape = input_shape_of(built.stem, clip)
-        network = _build(built, input_shape)
-        report = assign(network, found, skip_classifier=skip_classifier)
+        model = _build(built, input_shape)
+        report = assign(model, found, skip_classifier=skip_classifier)
     differences = []
 
     def check(written):
@@ -142,13 +116,13 @@ def convert_file(
         "class_names": None if class_names is None else list(class_names),
         "preprocessing": describe_clips(built.stem, input_shape, pixels),
     }
-    network = write_keras_file(network, path, metadata, overwrite, check)
-    return Conversion(network, report, (*notes, *_groups(found)), *differences)
+    model = write_keras_file(model, path, metadata, overwrite, check)
+    return Conversion(model, report, (*notes, *_groups(found)), *differences)
 
 
-def _check_no_unknown(unknown):
-    for name in unknown:
-        names = [*inspect.signature(convert_file).parameters][:-1]
+def _check_no_unknown(network):
+    for name in (x for x in network if x not in CHOICES):
+        names = [*CHOICES, *inspect.signature(convert_file).parameters][:-1]
         nearest = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         raise TypeError(f"convert_file has no argument {name!r}.{hint}")
@@ -163,15 +137,6 @@ def _build(architecture, input_shape):
     except ValueError as error:  # which Keras puts into a frame, in bold type
         bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
         raise ValueError(bold[1] if bold else str(error)) from error
-
-
-@contextlib.contextmanager
-def _named(path):
-    """Adds the name of the file to errors."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise error.within(f"Cannot convert {str(path)!r}.", CONVERTING) from error
 
 
 def _groups(weights):

@@ -5,52 +5,46 @@ from keras_nonlocal.convert.errors import Problem
 from keras_nonlocal.models import CONVENTIONS, STEMS
 
 # Options of non-local blocks that no weight shows, beside the mode.
-COMPARED = ("sub_sample", "pool_position", "use_scale", "scope", "group_size")
+OF_CONVENTION = ("sub_sample", "pool_position", "use_scale")
+COMPARED = (*OF_CONVENTION, "scope", "group_size")
+
+_POOLS = (("padding", "pool1"), ("window", "pool1"), ("window", "pool2"))
+_STRIDES = {True: "first 1x1", False: "3x3 convolution"}
 
 
 def argument_problems(found, expected, names=SIMPLE):
-    """A `Problem` for each argument that two architectures determine differently.
-
-    Example:
-    >>> from keras_nonlocal.convert.architecture import Architecture
-    >>> [problem] = argument_problems(Architecture(depth=50), Architecture(depth=101))
-    >>> print(problem, problem.fix)
-    depth=50, but the weights need depth=101 {'depth': 101}
-    """
+    """A `Problem` for each argument that two architectures determine differently."""
     for name in names:
         ours, theirs = getattr(found, name), getattr(expected, name)
         if None not in (ours, theirs) and ours != theirs:
-            yield argument_problem(name, ours, theirs)
+            yield argument_problem(name, ours, theirs, {name: theirs})
 
 
-def argument_problem(name, found, expected, fix=None):
-    """The `Problem` of one argument; its fix is the expected value."""
-    fix = {name: expected} if fix is None else fix
-    return Problem("argument", {name: found}, {name: expected}, fix)
+def argument_problem(name, found, expected, fix=()):
+    """The `Problem` of one argument."""
+    return Problem("argument", {name: found}, {name: expected}, dict(fix))
 
 
 def differences(model, weights):
-    """Differences of a built network from what its weights need, as `Problem`s.
+    """Differences of a model from what its weights need, both as `Architecture`s.
 
     Only what neither names nor shapes of weights show; blocks that the weights do
     not have may be anything.
-
-    Args:
-        model: `Architecture` of the built network.
-        weights: `Architecture` of the weights.
     """
     ours, theirs = model.conventions, weights.conventions
     if ours and theirs and {*ours}.isdisjoint(theirs):
-        yield from _pool_differences(model, theirs[0])
-    same_model = weights.model == model.model  # not one inflated from the other
-    if same_model and weights.stem not in (None, model.stem):
-        found, expected = STEMS[model.stem], STEMS[weights.stem]
-        yield Problem("stem", found, expected, {"stem": weights.stem})
-    strides = (model.stride_in_1x1, weights.stride_in_1x1)
-    if None not in strides and strides[0] != strides[1]:
-        places = {True: "first 1x1", False: "3x3 convolution"}
-        fix = {"stride_in_1x1": strides[1]}
-        yield Problem("stride", places[strides[0]], places[strides[1]], fix)
+        found, expected = (
+            pools(name, model.model, model.stem) for name in (ours[0], theirs[0])
+        )
+        for (kind, layer), *values in zip(_POOLS, found, expected, strict=True):
+            if values[0] != values[1]:
+                yield Problem(kind, *values, {"convention": theirs[0]}, layer)
+    for problem in argument_problems(model, weights, ("stem", "stride_in_1x1")):
+        [(name, needed)] = problem.fix.items()
+        words = STEMS if name == "stem" else _STRIDES
+        if name != "stem" or weights.model == model.model:  # else it is inflated
+            values = words[getattr(model, name)], words[needed]
+            yield Problem(name, *values, problem.fix)
     for name in filter(weights.blocks.__contains__, model.blocks):
         yield from _block_differences(name, model, weights)
 
@@ -60,18 +54,6 @@ def pools(convention, model, stem):
     rules = CONVENTIONS[convention]
     frames = rules.pool1_frames if STEMS[stem] > 1 else 1
     return int(model in rules.padded_pool1), frames, rules.pool2_frames
-
-
-def _pool_differences(model, convention):
-    details = (("padding", "pool1"), ("window", "pool1"), ("window", "pool2"))
-    ours, theirs = (
-        pools(name, model.model, model.stem)
-        for name in (model.conventions[0], convention)
-    )
-    for (kind, layer), found, expected in zip(details, ours, theirs, strict=True):
-        if found != expected:
-            fix = {"convention": convention}
-            yield Problem(kind, found, expected, fix, layer)
 
 
 def _block_differences(name, model, weights):
@@ -85,34 +67,33 @@ def _block_differences(name, model, weights):
     usual = _usual_options(model, weights, ours)
     for option in COMPARED:
         found, expected = ours.get(option), theirs.get(option, ours.get(option))
-        if found != expected and _matters(option, ours):
-            fix = {"non_local_options": {option: expected}}
-            if option == "group_size" and name:
-                fix = {"non_local_options": {name.split("_")[0]: {option: expected}}}
-            if usual.get(option, ()) == expected:
-                fix = {"convention": weights.conventions[0]}
-            if not name:
-                fix = {option: expected}
-            yield Problem("block option", found, expected, fix, layer, option)
+        if found == expected or not _matters(option, ours):
+            continue
+        fix = {option: expected}
+        if name and usual.get(option, ()) == expected:
+            fix = {"convention": weights.conventions[0]}
+        elif name:
+            stage = name.split("_")[0]
+            fix = {"non_local_options": {stage: fix} if option == "group_size" else fix}
+        yield Problem("block option", found, expected, fix, layer, option)
 
 
 def _usual_options(model, weights, block):
-    """Options that follow from the weights' convention if the model has another.
+    """Options by the weights' convention, unless the model has that convention too.
 
-    None if the model may have that convention, with other options on purpose.
+    Then it has other options on purpose.
     """
     built_with = [
         name
         for name in model.conventions
         if all(
             getattr(CONVENTIONS[name], option) == block[option]
-            for option in COMPARED[:3]
+            for option in OF_CONVENTION
             if _matters(option, block)
         )
     ]
-    if len(weights.conventions) != 1 or weights.conventions[0] in built_with:
-        return {}
-    if not built_with and weights.conventions[0] in model.conventions:
+    possible = built_with or model.conventions
+    if len(weights.conventions) != 1 or weights.conventions[0] in possible:
         return {}
     return CONVENTIONS[weights.conventions[0]].non_local_options
 

@@ -5,6 +5,7 @@ keys of a config. A `Problem` names arguments; a `Spelling` writes them in the w
 of one front end when the text is made, and no text is changed afterwards.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,7 +41,7 @@ _WORDS = {
     "padding": "{weight} pads height and width by {found}, not {expected}",
     "window": "{weight} looks at {found} frames, not {expected}",
     "stem": "conv1 and pool1 have stride {found} in time, not {expected}",
-    "stride": "res3_0 strides in its {found}, not in the {expected}",
+    "stride_in_1x1": "res3_0 strides in its {found}, not in the {expected}",
     "classifier": "the weights have no classifier",
     "image network": "the weights are of an image network, which fits {expected}",
     "no blocks": "{found} needs non-local blocks, and the weights have none",
@@ -88,14 +89,12 @@ class Spelling:
         >>> Spelling("--{argument} {value}", str).spell({"depth": 50, "stem": "8x8"})
         '--depth 50, --stem 8x8'
         """
-        texts = {
-            argument: self.special.get(argument, self.template).format(
-                argument=argument, value=self._write(value)
-            )
-            for argument, value in arguments.items()
-            if self.special.get(argument, self.template) is not None
-        }
-        return ", ".join(texts.values())
+        templates = {x: self.special.get(x, self.template) for x in arguments}
+        return ", ".join(
+            template.format(argument=argument, value=self._write(arguments[argument]))
+            for argument, template in templates.items()
+            if template is not None
+        )
 
     def _write(self, value):
         if isinstance(value, list):
@@ -105,12 +104,14 @@ class Spelling:
     def advise(self, fix):
         """What to do about problems, in a sentence for each effect."""
         of_network = {x: value for x, value in fix.items() if x not in _EFFECTS}
-        sentences = [(self.spell(of_network), f"{self.verb} {{}}.")]
-        for argument, effect in _EFFECTS.items():
-            if argument in fix:
-                text = self.spell({argument: fix[argument]})
-                sentences.append((text, f"{{}} {effect}."))
-        return " ".join(form.format(text) for text, form in sentences if text)
+        sentences = [(of_network, f"{self.verb} {{}}.")]
+        sentences += [
+            ({argument: fix[argument]}, f"{{}} {effect}.")
+            for argument, effect in _EFFECTS.items()
+            if argument in fix
+        ]
+        texts = [(self.spell(arguments), form) for arguments, form in sentences]
+        return " ".join(form.format(text) for text, form in texts if text)
 
 
 LOADING = Spelling()
@@ -151,14 +152,13 @@ class Problem:
         return self.describe()
 
 
-def merge_fixes(problems):
+def _merge_fixes(problems):
     """The fixes of several problems as one: options of blocks are joined."""
     merged = {}
-    for problem in problems:
-        for argument, value in problem.fix.items():
-            if isinstance(merged.get(argument), Mapping) and argument != "non_local":
-                value = {**merged[argument], **value}
-            merged[argument] = value
+    for argument, value in (x for problem in problems for x in problem.fix.items()):
+        if argument == "non_local_options":
+            value = merged.get(argument, {}) | value
+        merged[argument] = value
     return merged
 
 
@@ -178,13 +178,8 @@ class CheckpointError(ValueError):
         self.message = message
         self.problems = tuple(problems)
         self.report = report
-        self.fix = merge_fixes(self.problems) | dict(fix)
+        self.fix = _merge_fixes(self.problems) | dict(fix)
         self.spelling = spelling
-
-    def within(self, message, spelling=None):
-        """The same error with where it happened before it."""
-        text, spelling = f"{message} {self.message}", spelling or self.spelling
-        return CheckpointError(text, self.problems, self.report, self.fix, spelling)
 
     def describe(self, spelling):
         """The text, with arguments as a front end spells them."""
@@ -197,3 +192,15 @@ class CheckpointError(ValueError):
 
     def __str__(self):
         return self.describe(self.spelling)
+
+
+@contextlib.contextmanager
+def located(message, spelling=None):
+    """Puts what was being done before the message of a `CheckpointError`."""
+    try:
+        yield
+    except CheckpointError as error:
+        text, spelling = f"{message} {error.message}", spelling or error.spelling
+        raise CheckpointError(
+            text, error.problems, error.report, error.fix, spelling
+        ) from error

@@ -36,14 +36,7 @@ def architecture_of_weights(sizes):
     """What the weights determine, however few they are.
 
     The stem leaves no trace in them, nor does the choice between the embedded
-    Gaussian and the dot product.
-
-    Args:
-        sizes: Mapping from our paths to numbers of elements.
-
-    Example:
-    >>> architecture_of_weights({"pred/bias": 400}).num_classes
-    400
+    Gaussian and the dot product. `sizes` has numbers of elements by our path.
     """
     width, conv1 = sizes.get("conv1_bn/gamma"), sizes.get("conv1/kernel", 0)
     depths = {blocks: depth for depth, blocks in DEPTHS.items()}
@@ -66,12 +59,7 @@ def architecture_of_weights(sizes):
 
 
 def residual_blocks(paths):
-    """Numbers of residual blocks in res2 to res5.
-
-    Example:
-    >>> residual_blocks({"res2_0_branch2a/kernel", "res2_1_branch2a/kernel"})
-    (2, 0, 0, 0)
-    """
+    """Numbers of residual blocks in res2 to res5, of our paths."""
     found = {match[1]: match[2] for match in map(_RESIDUAL.match, paths) if match}
     counts = Counter(found.values())
     return tuple(counts[stage] for stage in STAGES)
@@ -96,11 +84,7 @@ def _options(name, parts, sizes, width):
 
 
 def check_is_network(sizes):
-    """Raises a `CheckpointError` unless the weights are of a whole C2D, I3D or ResNet.
-
-    Args:
-        sizes: As in `architecture_of_weights`.
-    """
+    """Raises unless the weights are of a whole C2D, I3D or ResNet."""
     width = sizes.get("conv1_bn/gamma")
     if not width:
         raise CheckpointError(
@@ -162,14 +146,7 @@ def saved_configs(config):
 
 
 def architecture_of_configs(configs):
-    """What configs of layers determine beside their weights.
-
-    Args:
-        configs: Dicts as `get_config` gives them; those of other layers are ignored.
-
-    Raises:
-        CheckpointError: Values that no layer of C2D and I3D has.
-    """
+    """What configs of layers, as `get_config` gives them, determine beside weights."""
     configs = {str(config["name"]): config for config in configs}
     try:
         blocks = {

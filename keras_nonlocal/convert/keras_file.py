@@ -20,14 +20,6 @@ class ConvertedModel(keras.Model):
     Attributes:
         metadata: Dict, for JSON: `"source"`, `"file"`, `"architecture"`,
             `"class_names"` and `"preprocessing"` as `convert_file` gives them.
-
-    Example:
-    >>> network = C2D(14, 2, (4, 64, 64, 3), width=8)
-    >>> model = ConvertedModel(network.input, network.output)
-    >>> model.metadata = {"class_names": ["x", "y"]}
-    >>> model.save("a.keras")
-    >>> keras.models.load_model("a.keras").metadata["class_names"]
-    ['x', 'y']
     """
 
     metadata = None
@@ -98,14 +90,12 @@ def check_destination(path, overwrite=False):
 @contextlib.contextmanager
 def _scratch(path):
     """A folder beside `path`, so that a rename is all that remains."""
-    with contextlib.ExitStack() as stack:
-        with _explained(path):
-            prefix, parent = f".{path.stem}-", path.parent
-            folder = tempfile.TemporaryDirectory(
-                prefix=prefix, dir=parent, ignore_cleanup_errors=True
-            )
-            stack.enter_context(folder)
-        yield pathlib.Path(folder.name)
+    with _explained(path):
+        folder = tempfile.TemporaryDirectory(
+            prefix=f".{path.stem}-", dir=path.parent, ignore_cleanup_errors=True
+        )
+    with folder as name:
+        yield pathlib.Path(name)
 
 
 @contextlib.contextmanager
@@ -146,12 +136,7 @@ def read_metadata(path):
 def saved_metadata(config, conventions):
     """`(convention, pixels, class_names)` of a converted network, each None if unknown.
 
-    Args:
-        config: Content of a `.keras` file's `config.json`, which may be anything.
-        conventions: Names of those that build the network.
-
-    Raises:
-        CheckpointError: Values that `convert_file` does not write.
+    By the `config.json` of a `.keras` file, which may hold anything.
     """
     metadata = _metadata_in(config)
     if not metadata:
@@ -161,9 +146,8 @@ def saved_metadata(config, conventions):
         convention = metadata["architecture"].get("convention")
         if convention is not None and convention not in conventions:
             raise ValueError(f"convention={convention!r}")
-        if not isinstance(names or [], list) or any(
-            not isinstance(name, str) for name in names or []
-        ):
+        texts = isinstance(names, list) and all(isinstance(x, str) for x in names)
+        if names and not texts:
             raise ValueError(f"class_names={names!r}")
         return convention, Pixels(clips["color"], clips["mean"], clips["std"]), names
     except (AttributeError, LookupError, TypeError, ValueError) as error:

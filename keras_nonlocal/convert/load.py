@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import keras
 from keras import ops
 
-from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.errors import CheckpointError, located
 from keras_nonlocal.convert.files import read_checkpoint
 from keras_nonlocal.convert.inference import configs_of
 from keras_nonlocal.convert.matching import match
@@ -65,19 +65,13 @@ def load_weights(
         )
     path = os.fspath(path_or_dict)
     content = read_checkpoint(path).content
-    try:
+    with located(f"Cannot load {path!r}."):
         weights = read_content(content, source)
         return assign(model, weights, strict, skip_classifier)
-    except CheckpointError as error:
-        raise error.within(f"Cannot load {path!r}.") from error
 
 
 def assign(model, weights, strict=True, skip_classifier=False):
-    """Puts `Weights` into a model; returns the `Report`.
-
-    Raises:
-        CheckpointError: Nothing fits, or, if `strict`, the report has problems.
-    """
+    """Puts `Weights` into a model, if they fit; returns the `Report`."""
     values, report = match(model, weights, skip_classifier)
     if strict:
         report.raise_if_wrong()

@@ -13,24 +13,15 @@ from keras_nonlocal.convert.differences import (
     differences,
 )
 from keras_nonlocal.convert.errors import Problem
-from keras_nonlocal.convert.inference import (
-    architecture_of_model,
-    residual_blocks,
-)
+from keras_nonlocal.convert.inference import architecture_of_model, residual_blocks
 from keras_nonlocal.convert.report import Report
 from keras_nonlocal.convert.targets import find_targets
 
 
 def match(model, weights, skip_classifier=False):
-    """Matches a model with the weights of a file; changes neither.
+    """Matches a built model, or layer, with `Weights`; changes neither.
 
-    Args:
-        model: Built model or layer.
-        weights: `Weights`.
-        skip_classifier: Leave the classifier as it is.
-
-    Returns:
-        `(values, report)`: a list of `(variable, array)` to assign, and a `Report`.
+    Returns `(values, report)`: a list of `(variable, array)` to assign, and a `Report`.
     """
     targets = find_targets(model)
     if skip_classifier or _leaves_classifier(weights, targets):
@@ -42,24 +33,29 @@ def match(model, weights, skip_classifier=False):
     values, problems = {}, []
     for path, target in wanted.items():
         if path in weights.arrays:
-            value, problem = _fit(path, target, weights)
-            problems += [problem] if problem else []
-            if value is not None:
-                values[path] = value
+            fitted = _fit(path, target, weights)
+            if isinstance(fitted, Problem):
+                problems.append(fitted)
+            else:
+                values[path] = fitted
         elif path in filled:
             value = np.full(target.shape, filled[path], "float32")
             values[path] = _for_our_epsilon(value, target, weights.source)
         else:
             problems.append(Problem("missing", weight=path))
     surplus = [name for path, name in weights.names.items() if path not in targets]
-    for name in (*weights.unexpected, *surplus):
-        problems.append(Problem("unexpected", name=name))
+    names = (*weights.unexpected, *surplus)
+    problems += [Problem("unexpected", name=name) for name in names]
     sizes = {path: math.prod(target.shape) for path, target in targets.items()}
     ours = architecture_of_model(model, sizes)
     report = Report(
         source=weights.source.name,
         matched={path: weights.names[path] for path in values if path not in filled},
-        inflated=tuple(x for x in values if _is_inflated(x, values, weights)),
+        inflated=tuple(
+            x
+            for x in values
+            if x not in filled and _is_inflated(values[x], weights.arrays[x])
+        ),
         filled=filled,
         new=tuple(new),
         ignored=weights.ignored,
@@ -78,17 +74,15 @@ def _leaves_classifier(weights, targets):
     ours = {path: x for path, x in targets.items() if path.startswith("pred/")}
     if not weights.is_image_network or not ours:
         return not ours
-    fitted = [_fit(x, ours[x], weights)[1] for x in ours if x in weights.arrays]
-    return any(x is not None and x.kind in ("shape", "rank") for x in fitted)
+    fitted = [_fit(x, ours[x], weights) for x in ours if x in weights.arrays]
+    return any(getattr(x, "kind", None) in ("shape", "rank") for x in fitted)
 
 
 def _is_new(path, arrays, may_skip):
     """A block of a file without blocks; a classifier that may be left as it is."""
-    if "_nonlocal/" in path:
-        return not any("_nonlocal/" in name for name in arrays)
-    if path.startswith("pred/") and may_skip:
-        return not any(name.startswith("pred/") for name in arrays)
-    return False
+    part = "_nonlocal/" if "_nonlocal/" in path else "pred/"
+    may_be_new = part != "pred/" or may_skip
+    return part in path and may_be_new and not any(part in x for x in arrays)
 
 
 def _fill(weights, targets):
@@ -109,25 +103,25 @@ def _fill(weights, targets):
 
 
 def _fit(path, target, weights):
-    """`(value, None)`, for our layout and our epsilon; or `(None, problem)`."""
+    """The value, in our layout and for our epsilon, or the `Problem`."""
     array, dtype = weights.arrays[path], target.variable.dtype
     where = {"weight": path, "name": weights.names[path]}
     numbers = to_float32(array)
     if numbers is None:
-        return None, Problem("type", str(array.dtype), **where)
+        return Problem("type", str(array.dtype), **where)
     value = weights.source.layout(numbers, target.shape)
     if value.shape != target.shape:
         kind = "shape" if value.ndim == len(target.shape) else "rank"
-        return None, Problem(kind, value.shape, target.shape, **where)
+        return Problem(kind, value.shape, target.shape, **where)
     if not np.isfinite(value).all():
-        return None, Problem("not finite", **where)
+        return Problem("not finite", **where)
     value = _for_our_epsilon(value, target, weights.source)
     stored = to_dtype(value, dtype)
     if not np.isfinite(stored).all():
-        return None, Problem("overflow", float(np.abs(value).max()), dtype, **where)
+        return Problem("overflow", float(np.abs(value).max()), dtype, **where)
     if target.epsilon is not None and (stored + target.epsilon <= 0).any():
-        return None, Problem("variance", float(value.min()), **where)
-    return value, None
+        return Problem("variance", float(value.min()), **where)
+    return value
 
 
 def _for_our_epsilon(value, target, source):
@@ -136,10 +130,8 @@ def _for_our_epsilon(value, target, source):
     return port_bn(value, source.epsilon, target.epsilon)
 
 
-def _is_inflated(path, values, weights):
-    if path not in weights.arrays or weights.arrays[path].ndim != 4:
-        return False
-    return values[path].ndim == 5 and len(values[path]) > 1
+def _is_inflated(value, array):
+    return value.ndim == 5 and len(value) > 1 and array.ndim == 4
 
 
 # === The network ===
@@ -159,11 +151,10 @@ def _network_problems(ours, weights, targets, problems):
                 problem = dataclasses.replace(problem, fix={"skip_classifier": True})
             yield problem
         if theirs.non_local and theirs.non_local != ours.non_local:
-            found = ours.non_local or None
-            yield argument_problem("non_local", found, theirs.non_local)
-        if "pred/kernel" in targets and not any(
-            path.startswith("pred/") for path in weights.names
-        ):
+            found, fix = ours.non_local or None, {"non_local": theirs.non_local}
+            yield argument_problem("non_local", found, theirs.non_local, fix)
+        has_classifier = any(path.startswith("pred/") for path in weights.names)
+        if "pred/kernel" in targets and not has_classifier:
             yield Problem("classifier", fix={"skip_classifier": True})
     if weights.source.convention is None:  # of ours: stems may change
         theirs = dataclasses.replace(theirs, stem=None)

@@ -31,9 +31,12 @@ class Pixels:
         if self.color not in ("RGB", "BGR"):
             raise ValueError(f"color={self.color!r}")
         for name in ("mean", "std"):
-            values = getattr(self, name)
-            if not _is_three_numbers(values) or (name == "std" and min(values) <= 0):
+            values, least = getattr(self, name), 0 if name == "std" else -math.inf
+            if not isinstance(values, list | tuple) or len(values) != 3:
                 raise ValueError(f"{name}={values!r}")
+            for x in values:
+                if not isinstance(x, int | float) or not least < x < math.inf:
+                    raise ValueError(f"{name}={values!r}")
             object.__setattr__(self, name, tuple(values))
 
     @classmethod
@@ -43,41 +46,16 @@ class Pixels:
         return cls("RGB", rules.mean, rules.std)
 
 
-def _is_three_numbers(values):
-    return (
-        isinstance(values, list | tuple)
-        and len(values) == 3
-        and all(isinstance(x, int | float) and math.isfinite(x) for x in values)
-    )
-
-
 IMAGENET = Pixels("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
 def input_shape_of(stem, clip=None):
-    """`(frames, height, width, channels)`; `clip` is what was requested, or None.
-
-    Example:
-    >>> input_shape_of("32x2")
-    (32, 224, 224, 3)
-    """
+    """`(frames, height, width, channels)`; `clip` is what was requested, or None."""
     return (*(clip or (CLIPS[stem][0], SIDE, SIDE)), 3)
 
 
 def describe_clips(stem, input_shape, pixels):
-    """How to cut and normalise a clip, for JSON.
-
-    The keys are those of the trainers' `preprocessing.json`.
-
-    Args:
-        stem: `"8x8"` or `"32x2"`.
-        input_shape: `(frames, height, width, channels)`.
-        pixels: `Pixels`.
-
-    Example:
-    >>> describe_clips("8x8", (8, 224, 224, 3), IMAGENET)["temporal_stride"]
-    8
-    """
+    """How to cut and normalise a clip, as the trainers' `preprocessing.json`."""
     frames, height, width, _ = input_shape
     return {
         "num_frames": frames,

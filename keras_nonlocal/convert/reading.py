@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_nonlocal.convert.architecture import Architecture
 from keras_nonlocal.convert.arrays import to_arrays
+from keras_nonlocal.convert.differences import OF_CONVENTION
 from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.inference import (
     architecture_of_configs,
@@ -69,18 +70,9 @@ class Weights:
 def read_content(content, source="auto", convention=None):
     """Finds the source of what a file holds, and translates its weights.
 
-    Args:
-        content: A dict, as a training program saves it.
-        source: Name of a source, or `"auto"`: the one whose names fit best.
-        convention: Decides between sources of the same names.
-
-    Returns:
-        `Weights`.
-
-    Raises:
-        ValueError: An unknown `source`.
-        CheckpointError: Names that no source uses; weights of another network than
-            C2D and I3D; a damaged config beside them.
+    `source` is a name or `"auto"`, the one whose names fit best; `convention` decides
+    between sources of the same names. Raises a `CheckpointError` for names that no
+    source uses and weights of other networks, a `ValueError` for an unknown source.
 
     Example:
     >>> state = {"s1.pathway0_stem.conv.weight": np.ones((64, 3, 5, 7, 7))}
@@ -165,30 +157,28 @@ def _check_arrays(state, paths):
 
 def _with_architecture(weights, state, content):
     source = weights.source
-    is_image = bool(source.is_image_network(state))
     found = architecture_of_weights(weights.sizes)
     found = dataclasses.replace(found, stride_in_1x1=source.stride_in_1x1)
-    pixels, class_names = source.pixels, None
+    is_image, pixels, names = bool(source.is_image_network(state)), source.pixels, None
     if is_image:
         found = dataclasses.replace(found, model=None, temporal_kernel=None)
     elif source.convention:
         found = _of_project(found, source, source.block_options(state, content))
     else:
-        config = content.get("config")
-        found, pixels, class_names = _of_keras(found, config)
+        found, pixels, names = _of_keras(found, content.get("config"))
     return dataclasses.replace(
         weights,
         architecture=found,
         is_image_network=is_image,
         pixels=pixels,
-        class_names=class_names,
+        class_names=names,
     )
 
 
 def _of_project(found, source, options):
     """The common architecture of a project's networks, with these `options`."""
     rules = CONVENTIONS[source.convention]
-    usual = {x: getattr(rules, x) for x in ("sub_sample", "pool_position", "use_scale")}
+    usual = {x: getattr(rules, x) for x in OF_CONVENTION}
     usual |= {"scope": "spacetime", "group_size": None}
     general = {x: value for x, value in options.items() if not x.startswith("res")}
     blocks = {

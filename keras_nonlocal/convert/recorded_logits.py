@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_nonlocal.convert.errors import CONVERTING, CheckpointError
+from keras_nonlocal.convert.errors import CONVERTING, CheckpointError, located
 
 TOLERANCE = 1e-4
 
@@ -21,9 +21,6 @@ def read_recorded_logits(path):
 
     Returns:
         `(clips, logits)` as float32: `(B, T, H, W, 3)` and `(B, num_classes)`.
-
-    Raises:
-        CheckpointError: It cannot be read, or holds something else.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -32,10 +29,8 @@ def read_recorded_logits(path):
         raise CheckpointError(f"Cannot read {str(path)!r}: {error}.") from error
     except (AttributeError, TypeError):  # a single array, of a .npy file
         found = {}
-    try:
+    with located(f"Cannot compare with {str(path)!r}."):
         return _checked(found)
-    except CheckpointError as error:
-        raise error.within(f"Cannot compare with {str(path)!r}.") from error
 
 
 def _checked(found):
@@ -73,19 +68,10 @@ def _checked(found):
 
 
 def compare(written, path, clips, logits):
-    """Runs a written network on recorded clips.
+    """Runs a written `.keras` file on clips, of the recorded logits at `path`.
 
-    Args:
-        written: Its `.keras` file.
-        path: Of the recorded logits, for messages.
-        clips, logits: See `read_recorded_logits`.
-
-    Returns:
-        The largest difference, relative to the largest logit.
-
-    Raises:
-        CheckpointError: Clips or classes that are not the network's; a difference
-            above `TOLERANCE`.
+    Returns the largest difference, relative to the largest logit; one above
+    `TOLERANCE` is a `CheckpointError`.
     """
     model = keras.models.load_model(written, compile=False)
     taken, num_classes = model.input_shape[1:], model.output_shape[-1]

@@ -10,29 +10,18 @@ from keras_nonlocal.layers import BatchNormalization
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """One weight of ours.
-
-    Attributes:
-        variable: `keras.Variable`.
-        epsilon: Of the batch normalisation whose variance this is, else None.
-    """
+    """One weight of ours, and the epsilon of the normalisation whose variance it is."""
 
     variable: keras.Variable
     epsilon: float | None = None
 
     @property
     def shape(self):
-        """Tuple of ints."""
         return tuple(self.variable.shape)
 
 
 def find_targets(model):
-    """`Target`s of a built model by path; those of a layer without its own name.
-
-    Example:
-    >>> list(find_targets(C2D(14, 10, (4, 64, 64, 3), width=8)))[:2]
-    ['conv1/kernel', 'conv1_bn/gamma']
-    """
+    """`Target`s of a built model by path; those of a layer without its own name."""
     if not isinstance(model, keras.Layer) or not model.weights:
         raise ValueError(
             f"load_weights needs a model, or a layer, that has been built: call it "
@@ -55,10 +44,9 @@ def find_targets(model):
 def check_paths(model):
     """Raises a `ValueError` for two networks in one model: their names are the same."""
     paths = [variable.path for variable in model.weights]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise ValueError(
-                f"load_weights needs a model of one network, and {model.name!r} has "
-                f"{paths.count(path)} weights of the name {path!r}: load each network "
-                "by itself, before or after they are joined."
-            )
+    for path in (x for x in paths if paths.count(x) > 1):
+        raise ValueError(
+            f"load_weights needs a model of one network, and {model.name!r} has "
+            f"{paths.count(path)} weights of the name {path!r}: load each network "
+            "by itself, before or after they are joined."
+        )

@@ -5,7 +5,7 @@ import pytest
 
 from keras_nonlocal.convert import CheckpointError
 from keras_nonlocal.convert.architecture import EMBEDDED, Architecture
-from keras_nonlocal.convert.completion import Request, complete
+from keras_nonlocal.convert.completion import check_request, complete
 from keras_nonlocal.convert.inference import check_is_network
 from keras_nonlocal.convert.reading import read_content
 from keras_nonlocal.models import C2D
@@ -116,7 +116,7 @@ def test_other_widths_of_blocks():
     model = build(non_local_options={"intermediate_channels": 4})
     found = architecture_of(draw_state(model, spelling.pyslowfast))
     assert [found.blocks[x]["intermediate_channels"] for x in PLACES] == [4, 4]
-    built, _ = complete(found, Request())
+    built, _ = complete(found, {})
     assert built.arguments()["non_local_options"] == {"intermediate_channels": 4}
 
 
@@ -157,8 +157,8 @@ def test_without_a_classifier_the_number_of_classes_is_needed(files):
     found = architecture_of(state)
     assert found.num_classes is None
     with pytest.raises(CheckpointError, match="no classifier. Pass num_classes=N."):
-        complete(found, Request())
-    assert complete(found, Request(num_classes=3))[0].num_classes == 3
+        complete(found, {})
+    assert complete(found, {"num_classes": 3})[0].num_classes == 3
 
 
 # === What is requested ===
@@ -175,7 +175,7 @@ WEIGHTS = Architecture(
 
 
 def completed(weights, skip_classifier=False, **arguments):
-    architecture, notes = complete(weights, Request(**arguments), skip_classifier)
+    architecture, notes = complete(weights, arguments, skip_classifier)
     return architecture.arguments(), [str(note) for note in notes]
 
 
@@ -237,7 +237,7 @@ def test_contradictions_name_both(wanted, message):
 )
 def test_arguments_outside_their_choices_are_value_errors(wanted, message):
     with pytest.raises(ValueError, match=message) as error:
-        Request(**wanted)
+        check_request(wanted)
     assert not isinstance(error.value, CheckpointError)
 
 

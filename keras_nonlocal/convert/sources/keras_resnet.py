@@ -9,7 +9,7 @@ from keras_nonlocal.convert.arrays import keras_to_keras, to_float32
 from keras_nonlocal.convert.errors import CheckpointError, Problem
 from keras_nonlocal.convert.preprocessing import IMAGENET, Pixels
 from keras_nonlocal.convert.sources.keras_names import BN, DENSE, by_layer
-from keras_nonlocal.convert.sources.names import BRANCHES
+from keras_nonlocal.convert.sources.names import branches
 from keras_nonlocal.convert.sources.refusal import not_plain
 from keras_nonlocal.convert.sources.source import Source
 
@@ -67,7 +67,7 @@ def _names(stage):
     }
 
 
-_FIELDS = {"c": dict(zip("0123", BRANCHES, strict=True)), "bn": BN, "w": DENSE}
+_FIELDS = {"c": branches(*"0123"), "bn": BN, "w": DENSE}
 _IMAGES = {
     "ignored": (),
     "others": _VARIANTS,

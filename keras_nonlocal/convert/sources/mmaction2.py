@@ -3,7 +3,7 @@
 import re
 
 from keras_nonlocal.convert.arrays import identity_norm
-from keras_nonlocal.convert.sources.names import LAYERS
+from keras_nonlocal.convert.sources.names import LAYERS, branches
 from keras_nonlocal.convert.sources.source import Source
 
 # Networks that have these in the names of their weights.
@@ -30,17 +30,11 @@ def _block_options(state, content):
     With sub-sampling g and its pooling are a pair: `g.0` and `g.1`.
     """
     options = {"sub_sample": any(".non_local_block.g.0." in name for name in state)}
-    stated = _OPTIONS.search(_config(content))
-    return options | (_stated(stated[1]) if stated else {})
-
-
-def _stated(options):
-    """The options that a config gives, and the defaults of those that it leaves out."""
-    mode = _MODE.search(options)
-    return {
-        "modes": (mode[1] if mode else "embedded_gaussian",),
-        "use_scale": "use_scale=False" not in options,
-    }
+    if stated := _OPTIONS.search(_config(content)):
+        mode = _MODE.search(stated[1])
+        options["modes"] = (mode[1] if mode else "embedded_gaussian",)
+        options["use_scale"] = "use_scale=False" not in stated[1]
+    return options
 
 
 # Possessive: no backtracking where the text does not match.
@@ -51,9 +45,7 @@ _MODE = re.compile(r"\bmode='(\w+)'")
 
 def _config(content):
     meta = content.get("meta")
-    texts = (
-        [meta.get(key) for key in ("cfg", "config")] if isinstance(meta, dict) else []
-    )
+    texts = [meta.get(x) for x in ("cfg", "config")] if isinstance(meta, dict) else []
     return next((text for text in texts if isinstance(text, str)), "")[:_LONGEST]
 
 
@@ -76,18 +68,11 @@ SOURCE = Source(
     },
     fields={
         "res": LAYERS,
-        "conv": {
-            "downsample": "branch1",
-            "conv1": "branch2a",
-            "conv2": "branch2b",
-            "conv3": "branch2c",
-        },
+        "conv": branches("downsample", "conv1", "conv2", "conv3"),
         "one": {
             "theta.conv": "theta",
-            "phi.conv": "phi",
-            "phi.0.conv": "phi",  # followed by sub-sampling
-            "g.conv": "g",
-            "g.0.conv": "g",
+            **dict.fromkeys(["phi.conv", "phi.0.conv"], "phi"),  # .0: sub-sampled
+            **dict.fromkeys(["g.conv", "g.0.conv"], "g"),
             "conv_out.conv": "w_z",
         },
     },

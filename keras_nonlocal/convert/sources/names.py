@@ -4,7 +4,7 @@ import re
 
 # What stands in a field of a source's template, and in ours.
 STAGES = {digit: digit for digit in "2345"}
-BRANCHES = {x: x for x in ("branch1", "branch2a", "branch2b", "branch2c")}
+BRANCHES = ("branch1", "branch2a", "branch2b", "branch2c")
 CONVS = {"1": "a", "2": "b", "3": "c"}
 LAYERS = {f"layer{k}": f"res{k + 1}" for k in (1, 2, 3, 4)}
 BN = {
@@ -14,7 +14,14 @@ BN = {
     "running_var": "moving_variance",
 }
 DENSE = {"weight": "kernel", "bias": "bias"}
-USUAL = {"s": STAGES, "branch": BRANCHES, "c": CONVS, "bn": BN, "w": DENSE}
+
+
+def branches(*names):
+    """A source's names of a residual block's convolutions, shortcut first."""
+    return dict(zip(names, BRANCHES, strict=True))
+
+
+USUAL = {"s": STAGES, "branch": branches(*BRANCHES), "c": CONVS, "bn": BN, "w": DENSE}
 
 
 def translator(names, fields):

@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.sources.names import branches
 from keras_nonlocal.convert.sources.source import Source
 
 _STATISTIC = re.compile(r"(?P<layer>.*bn)\.(?P<of>bn|split_bn)\.running_(mean|var)")
@@ -53,10 +54,9 @@ _MODES = {"softmax": "embedded_gaussian", "dot_product": "dot_product"}
 def _block_options(state, content):
     """The mode, from the config that training saves beside the weights."""
     config = content.get("cfg")
-    found = re.search(
-        r"\bINSTANTIATION: (\w+)", config if isinstance(config, str) else ""
-    )
-    return {"modes": (_MODES[found[1]],)} if found and found[1] in _MODES else {}
+    config = config if isinstance(config, str) else ""
+    found = re.search(rf"\bINSTANTIATION: ({'|'.join(_MODES)})\b", config)
+    return {"modes": (_MODES[found[1]],)} if found else {}
 
 
 SOURCE = Source(
@@ -72,12 +72,7 @@ SOURCE = Source(
         "head.projection.{w}": "pred/{w}",
     },
     fields={
-        "branch": {
-            "branch1": "branch1",
-            "branch2.a": "branch2a",
-            "branch2.b": "branch2b",
-            "branch2.c": "branch2c",
-        },
+        "branch": branches("branch1", "branch2.a", "branch2.b", "branch2.c"),
         "one": {"theta": "theta", "phi": "phi", "g": "g", "out": "w_z"},
     },
     others={r"\.pathway1_": "a SlowFast network of two pathways"},
