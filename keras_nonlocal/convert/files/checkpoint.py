@@ -1,5 +1,6 @@
 """`read_checkpoint`: one function for every file that weights come in."""
 
+import glob
 import os
 import pathlib
 import re
@@ -7,9 +8,8 @@ import stat
 import typing
 
 from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.files.child.sniff import TABLE_END
 from keras_nonlocal.convert.files.process import read_in_child
-
-TABLE_END = bytes.fromhex("57fb808b247547db")  # of a tf.train checkpoint's index
 
 
 class Checkpoint(typing.NamedTuple):
@@ -20,8 +20,8 @@ class Checkpoint(typing.NamedTuple):
             `"hdf5"`, `"keras"` or `"tf_checkpoint"`; of what lies inside, if the
             file is an archive.
         content: Nested dicts, lists and tuples of NumPy arrays, texts and numbers.
-            `{path of variable: array}` of a `tf.train` checkpoint; `"model"` (arrays
-            by the names of layers), `"config"` and `"metadata"` of a `.keras` file.
+            Of a `.keras` file `"model"` (by the names of layers), `"config"` and
+            `"metadata"`.
     """
 
     format: str
@@ -59,8 +59,7 @@ def read_checkpoint(path):
         prefix = tf_checkpoint_prefix(path)
         if prefix:
             prefix = pathlib.Path(prefix).absolute()
-            files = prefix.parent.iterdir()
-            files = [file for file in files if file.name.startswith(f"{prefix.name}.")]
+            files = prefix.parent.glob(f"{glob.escape(prefix.name)}.*")
             size = sum(file.stat().st_size for file in files)
             return Checkpoint(*read_in_child(None, size, str(prefix)))
         with open_regular(path) as file:

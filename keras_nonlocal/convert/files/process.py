@@ -4,7 +4,6 @@ The libraries that read files may crash, hang or exhaust memory on damaged ones:
 process can be ended, and limited beforehand.
 """
 
-import base64
 import json
 import os
 import pathlib
@@ -13,13 +12,12 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-
 from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.files.child.tree import read_tree
 
 BASE = 256 * 2**20
 PER_BYTE = 20  # a file may unpack to BASE and 20 times its size
-SECONDS = 8  # of computing, beyond the imports
+SECONDS = 6  # of computing, beyond the imports
 BYTES_PER_SECOND = 2 * 10**7
 WAIT = 300  # seconds, for a machine that is busy with other things
 START = """
@@ -39,22 +37,11 @@ ENVIRONMENT = {  # few threads, which take memory; no GPU, no plugins
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 REFUSED = 2  # the exit code with which an `error` is in the scratch folder
-TREE = 2**24  # bytes of names and texts
-TREE_PER_BYTE = 4
 BUSY = "it keeps its reader busy for over {} seconds: it is damaged or made to do so."
 
 
 def read_in_child(file, size, prefix=None):
-    """`(format, content)`, as `child` reads them.
-
-    Args:
-        file: The open file; None for a tf.train checkpoint.
-        size: Bytes.
-        prefix: Of a tf.train checkpoint.
-
-    Raises:
-        CheckpointError: As the process has it, or says how the process ended.
-    """
+    """`(format, content)` of an open file, or of a tf.train checkpoint's prefix."""
     limit = BASE + PER_BYTE * size
     request = {
         "prefix": prefix,
@@ -67,7 +54,7 @@ def read_in_child(file, size, prefix=None):
         code = run_child(request | {"scratch": scratch}, file)
         if code:
             raise CheckpointError(explain(code, pathlib.Path(scratch), request))
-        return load(pathlib.Path(scratch), size)
+        return read_tree(pathlib.Path(scratch))
 
 
 def run_child(request, file):
@@ -116,46 +103,3 @@ def read_end(path, count=2000):
     with open(path, "rb") as file:
         file.seek(max(os.path.getsize(path) - count, 0))
         return file.read().decode(errors="replace").strip()
-
-
-def load(scratch, size):
-    """`(format, content)` from `numbers` and `tree`."""
-    numbers, tree = scratch / "numbers", scratch / "tree"
-    if os.path.getsize(tree) > TREE + TREE_PER_BYTE * size:
-        raise CheckpointError(
-            f"it claims texts and names of {os.path.getsize(tree)} bytes, more than a "
-            f"file of {size} bytes can honestly hold. It is made to exhaust memory."
-        )
-    text = tree.read_text("utf-8", "surrogatepass")
-    return Decoder(np.fromfile(numbers, np.uint8)).decode(json.loads(text))
-
-
-class Decoder:
-    """Makes values of what `child.tree` wrote; arrays are views of `numbers`."""
-
-    def __init__(self, numbers):
-        self.numbers = numbers
-        self.arrays = {}
-        self.kinds = {
-            "array": self.array,
-            "bytes": base64.b64decode,
-            "complex": complex,
-            "dict": lambda *parts: dict(zip(parts[::2], parts[1::2], strict=True)),
-            "frozenset": lambda *parts: frozenset(parts),
-            "list": lambda *parts: list(parts),
-            "set": lambda *parts: set(parts),
-            "tuple": lambda *parts: parts,
-        }
-
-    def decode(self, value):
-        if not isinstance(value, list):
-            return value
-        kind, *parts = value
-        return self.kinds[kind](*map(self.decode, parts))
-
-    def array(self, *key):
-        """The same object each time; NumPy checks that it lies within `numbers`."""
-        if key not in self.arrays:
-            dtype, start, *shape = key
-            self.arrays[key] = np.ndarray(shape, dtype, self.numbers, start)
-        return self.arrays[key]

@@ -33,13 +33,22 @@ FILES = {
     "array": (b"\x93NUMPY\x01\0", "a single NumPy array"),
     "pickle": (BLOB[:-300], "truncated.*Download it again"),
     "text pickle": (samples.python2_protocol0(samples.weights())[:-90], "truncated"),
-    "torch": (samples.torch_zip(samples.weights())[:-90], "zip is damaged or trunc"),
+    "torch": (
+        samples.torch_zip(samples.weights())[:-90],
+        r"damaged or truncated \(BadZipFile.*Download it again",
+    ),
     "legacy": (samples.torch_legacy(samples.weights())[:-9], "truncated"),
     "safetensors": (samples.safetensors(samples.weights())[:-9], "truncated"),
     "safetensors header": (samples.safetensors(samples.weights())[:90], "truncated"),
     "gzip": (samples.tarred({"x.pkl": BLOB}, "w:gz")[:-90], "truncated"),
-    "tar": (samples.tarred({"x.pkl": BLOB})[:1024], "tar is truncated"),
-    "hdf5": (samples.hdf5(samples.weights())[:-90], "HDF5 is damaged.*truncated file"),
+    "tar": (
+        samples.tarred({"x.pkl": BLOB})[:1024],
+        "damaged or truncated .ReadError: unexpected end",
+    ),
+    "hdf5": (
+        samples.hdf5(samples.weights())[:-90],
+        "damaged or truncated .*truncated file",
+    ),
     "trailing": (BLOB + BLOB, "holds several, or is damaged"),
     "protocol": (b"\x80\x05" + b"\x80\x09.", "unsupported pickle protocol: 9"),
     "model": (
@@ -139,12 +148,12 @@ def test_a_flipped_bit_in_a_torch_zip_is_found(tmp_path):
     data = bytearray(samples.torch_zip(arrays))
     data[data.find(arrays["conv.weight"].tobytes()) + 40] ^= 1
     (tmp_path / "x").write_bytes(data)
-    with pytest.raises(CheckpointError, match="'archive/data/0' .* checksum"):
+    with pytest.raises(CheckpointError, match="Bad CRC-32 for file .archive/data/0"):
         read_checkpoint(tmp_path / "x")
 
 
 def test_safetensors_must_be_gapless(tmp_path):
     data = samples.safetensors(samples.weights(), data_offsets=[0, 32])
     (tmp_path / "x").write_bytes(data)
-    with pytest.raises(CheckpointError, match="overlap or leave gaps"):
+    with pytest.raises(CheckpointError, match="damaged .*(?i:offset)"):
         read_checkpoint(tmp_path / "x")

@@ -280,8 +280,12 @@ REFUSED = {
     "mark underflow": Raw(b"t"),
     "memo": Raw(b"h\x07"),
     "itself": Raw(b"]q\x00h\x00a"),
-    "leaves a storage": Call(
-        "torch.storage._load_from_bytes", (samples.torch_legacy({}, {}),)
+    "tensor of what is no storage": Call(
+        "torch._utils._rebuild_tensor_v2",
+        (
+            Call("torch.storage._load_from_bytes", (samples.torch_legacy({}, {}),)),
+            *(0, (1,), (1,)),
+        ),
     ),
 }
 

@@ -12,7 +12,6 @@ except ImportError:  # Windows: the parent's time limit remains
     resource = None
 
 BASE = 2**31  # address space of Python and NumPy where it cannot be measured
-OPEN_FILES = 256
 FORBIDDEN = (
     *("ctypes.", "pty.", "shutil.", "socket.", "subprocess.", "urllib."),
     *("os.chmod", "os.chown", "os.exec", "os.fork", "os.kill", "os.link", "os.mkdir"),
@@ -31,23 +30,15 @@ def leave_network():
 
 
 def restrict(scratch, memory, seconds, file_size):
-    """Limits what follows; called once everything is imported.
-
-    Args:
-        scratch: Folder, the only one to write to.
-        memory: Bytes of address space beyond what is in use.
-        seconds: Of computing, from now on.
-        file_size: Bytes that a file may grow to.
-    """
+    """Limits what follows: bytes and seconds beyond those used for the imports."""
     if resource:
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds += math.ceil(used.ru_utime + used.ru_stime)
         set_limit(resource.RLIMIT_CPU, seconds)
         set_limit(resource.RLIMIT_FSIZE, file_size)
-        set_limit(resource.RLIMIT_NOFILE, OPEN_FILES)
+        set_limit(resource.RLIMIT_NOFILE, 256)
         set_limit(resource.RLIMIT_CORE, 0)
         set_limit(resource.RLIMIT_AS, address_space() + memory)
-    sys.dont_write_bytecode = True
     sys.addaudithook(guard(os.path.join(os.path.realpath(scratch), "")))
 
 
@@ -70,10 +61,8 @@ def guard(scratch):
     def hook(event, arguments):
         if event.startswith(FORBIDDEN):
             raise PermissionError(f"{event} is not permitted")
-        if event == "open":
-            path, mode, flags = arguments
-            writes = set(mode or "") & set("wax+") or (flags or 0) & WRITING
-            if writes and not os.path.realpath(path).startswith(scratch):
-                raise PermissionError(f"writing {path!r} is not permitted")
+        if event == "open" and (arguments[2] or 0) & WRITING:
+            if not os.path.realpath(arguments[0]).startswith(scratch):
+                raise PermissionError(f"writing {arguments[0]!r} is not permitted")
 
     return hook

@@ -6,153 +6,95 @@ import json
 import os
 import pathlib
 import re
-import struct
 import sys
 
 from . import limits
-from .archives import Zip, read_gzip, read_tar
-from .errors import Allowance, ReadError
+from .archives import only_checkpoint, read_gzip, read_tar, read_zip
+from .errors import ReadError, require
 from .hdf5 import read_hdf5
 from .safetensors_files import read_safetensors
 from .sniff import describe, sniff
-from .tf_checkpoint import import_tensorflow, read_tf_checkpoint
+from .tf_checkpoint import read_tf_checkpoint
 from .torch_files import read_pickle, read_torch_legacy, read_torch_zip
 from .tree import write_tree
 
 MAX_NESTING = 4  # a gzip of a tar of a gzip of a pickle
-JSON = 30  # bytes of memory that a byte of JSON, such as `[],[],[]`, can take
 READERS = {
     "pickle": read_pickle,
     "torch_legacy": read_torch_legacy,
     "safetensors": read_safetensors,
     "hdf5": read_hdf5,
 }
-# What damaged bytes make NumPy, pickle, zipfile and json raise.
-DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    struct.error,
+TOO_LARGE = (
+    "it unfolds to more than a file of its size can honestly hold, is nested too "
+    "deeply, or contains itself. It is damaged or made to exhaust memory."
 )
 
 
 def main(request):
-    """Exits with 0 and a `tree`, or with 2 and an `error` in the scratch folder.
-
-    Args:
-        request: Dict of `scratch`; `size` of the file and the `limit` that it may
-            unpack to, `memory` and `seconds`; `prefix` of a tf.train checkpoint, None
-            for all other files.
-    """
+    """Exits with 0 and what it read, or with 2 and an `error` in the scratch folder."""
     scratch = pathlib.Path(request["scratch"])
     try:
-        read(request, scratch)
-    except Exception as error:
-        (scratch / "error").write_text(explain(error), "utf-8", "replace")
-        os._exit(2)
-    os._exit(0)  # without the libraries' own ends
+        content = read(request, scratch)
+        write_tree(content, scratch, request["size"], request["limit"])
+        os._exit(0)  # without the libraries' own ends
+    except ReadError as error:
+        text = str(error)
+    except (MemoryError, RecursionError):
+        text = TOO_LARGE
+    except Exception as error:  # each library has its own
+        text = (
+            f"it is damaged or truncated ({type(error).__name__}: {str(error)[:300]}). "
+            "Download it again."
+        )
+    (scratch / "error").write_text(text, "utf-8", "replace")
+    os._exit(2)
 
 
 def read(request, scratch):
+    """`(format, content)`, under the limits of the request."""
     limits.leave_network()
-    prefix, size, limit = request["prefix"], request["size"], request["limit"]
-    for name in ("h5py", "safetensors"):
-        with contextlib.suppress(ImportError):  # its reader explains
-            importlib.import_module(name)
-    tf = import_tensorflow() if prefix else None
-    limits.restrict(scratch, request["memory"], request["seconds"], limit)
-    allowance = Allowance(size, limit)
+    with contextlib.suppress(ImportError):  # its reader explains
+        importlib.import_module("safetensors")
+    prefix = request["prefix"]
+    tensorflow = require("tensorflow", "tensorflow") if prefix else None
+    limits.restrict(scratch, request["memory"], request["seconds"], request["limit"])
     if prefix:
-        found = "tf_checkpoint", read_tf_checkpoint(tf, prefix, allowance)
-    else:
-        found = read_data(sys.stdin.buffer.read(), allowance)
-    write_tree(found, scratch, allowance)
+        return "tf_checkpoint", read_tf_checkpoint(tensorflow, prefix)
+    return read_data(sys.stdin.buffer.read())
 
 
-def explain(error):
-    if isinstance(error, ReadError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return (
-            "it takes more memory than a file of its size can honestly need. It is "
-            "damaged or made to exhaust memory."
-        )
-    if isinstance(error, OSError):
-        return f"{error}."
-    if isinstance(error, DAMAGE):
-        return (
-            f"it is damaged ({type(error).__name__}: {str(error)[:200]}). Download it "
-            "again."
-        )
-    raise error
-
-
-def read_data(data, allowance, depth=0):
+def read_data(data, depth=0):
     """`(format, content)`, unpacked as often as it takes."""
     name = sniff(data)
-    if name in READERS:
-        return name, READERS[name](data, allowance)
-    if depth == MAX_NESTING:
+    if name is None:
+        raise ReadError(f"it is {describe(data)}.")
+    if depth > MAX_NESTING:
         raise ReadError("it is an archive in an archive without end.")
+    if name in READERS:
+        return name, READERS[name](data)
     if name == "gzip":
-        return read_data(read_gzip(data, allowance), allowance, depth + 1)
+        return read_data(read_gzip(data), depth + 1)
     if name == "tar":
-        return read_only_checkpoint(read_tar(data), "tar", allowance, depth)
-    if name == "zip":
-        return read_zip(Zip(data, allowance), allowance, depth)
-    if name == "tf_index":
-        raise ReadError(
-            "it is the index of a tf.train checkpoint. Unpack or rename it, so that "
-            "'x.index' and 'x.data-...' lie together, and give their prefix 'x'."
-        )
-    raise ReadError(f"it is {describe(data)}.")
-
-
-def read_zip(archive, allowance, depth):
-    names = archive.names
-    if {"config.json", "model.weights.h5"} <= set(names):
-        return "keras", read_keras(archive, allowance)
-    if any(re.fullmatch(r"[^/]*/constants.pkl", name) for name in names):
+        return read_data(only_checkpoint(read_tar(data), "tar"), depth + 1)
+    files = read_zip(data)
+    if {"config.json", "model.weights.h5"} <= set(files):
+        return "keras", read_keras(files)
+    if any(re.fullmatch(r"[^/]*/constants.pkl", name) for name in files):
         raise ReadError(
             "it is a TorchScript program, not weights. Load it with PyTorch and save "
             "`model.state_dict()`."
         )
-    if any(re.fullmatch(r"([^/]*/)?data.pkl", name) for name in names):
-        return "torch_zip", read_torch_zip(archive)
-    files = {name: archive.read(name) for name in names}
-    return read_only_checkpoint(files, "zip", allowance, depth)
+    pickles = [name for name in files if re.fullmatch(r"([^/]*/)?data.pkl", name)]
+    if len(pickles) == 1:
+        return "torch_zip", read_torch_zip(files, pickles[0].removesuffix("data.pkl"))
+    return read_data(only_checkpoint(files, "zip"), depth + 1)
 
 
-def read_keras(archive, allowance):
+def read_keras(files):
     """The weights by the names of the layers, the config, and the metadata."""
-    parts = {"config": "config.json", "metadata": "metadata.json"}
-    return {"model": read_hdf5(archive.read("model.weights.h5"), allowance)} | {
-        key: read_json(archive.read(name), allowance) if name in archive.names else {}
-        for key, name in parts.items()
+    return {
+        "model": read_hdf5(files["model.weights.h5"]),
+        "config": json.loads(files["config.json"]),
+        "metadata": json.loads(files.get("metadata.json", b"{}")),
     }
-
-
-def read_json(data, allowance):
-    allowance.charge(JSON * len(data), "JSON")
-    return json.loads(data)
-
-
-def read_only_checkpoint(files, archive, allowance, depth):
-    """The one checkpoint among an archive's files; macOS adds `._x` for each."""
-    found = [
-        name
-        for name, data in files.items()
-        if sniff(data) and not pathlib.PurePosixPath(name).name.startswith("._")
-    ]
-    if len(found) != 1:
-        what = "no checkpoint among its files" if not found else "several checkpoints"
-        names = ", ".join(map(repr, (found or list(files))[:10])) or "none at all"
-        raise ReadError(
-            f"it is a {archive} with {what}: {names}. Unpack it and give the one to "
-            "load."
-        )
-    return read_data(files[found[0]], allowance, depth + 1)

@@ -1,30 +1,27 @@
 """Pickles that run no code: each name in them stands for something of this package.
 
-Python's own machine reads them. What it asks for by name comes from a table of inert
-stand-ins, whose results `tree` turns into arrays, texts and numbers.
+Python's own machine reads them. What it asks for by name comes from a table of types
+that only hold values, and of stand-ins, whose `content` `tree` writes. NumPy's own
+functions are not among them: they can be made to take bytes for pointers.
 """
 
 import pickle
+import re
+
+import ml_dtypes  # noqa: F401  gives NumPy the dtype bfloat16
+import numpy as np
 
 from .errors import ReadError
 
-MAX_ARGUMENTS = 100
+MAX_PARTS = 100
 
 
 class Unpickler(pickle.Unpickler):
-    """Reads one pickle.
-
-    Args:
-        file: Binary file, at the start of the pickle.
-        names: `{"module.name": stand-in}`: a function, a class or None, which may be
-            named but not called.
-        find_storage: `persistent id -> value`, for the storages of torch.
-    """
+    """Reads one pickle, and what is kept beside it by `find_storage(identity)`."""
 
     def __init__(self, file, names, find_storage=None):
         super().__init__(file, encoding="latin1")  # keeps the bytes of Python 2's str
-        self.names = names
-        self.find_storage = find_storage
+        self.names, self.find_storage = names, find_storage
 
     def find_class(self, module, name):
         full_name = f"{module}.{name}"
@@ -37,8 +34,8 @@ class Unpickler(pickle.Unpickler):
             )
         found = self.names[full_name]
         if found is Record:
-            return type(full_name, (Record,), {})
-        return found if found is Text else Function(full_name, found)
+            return type(full_name, (Record,), {"path": full_name})
+        return found if isinstance(found, type) else Name(full_name, found)
 
     def persistent_load(self, identity):
         if self.find_storage is None:
@@ -48,38 +45,23 @@ class Unpickler(pickle.Unpickler):
             )
         return self.find_storage(identity)
 
-    def load(self):
-        try:
-            return super().load()
-        except (EOFError, pickle.UnpicklingError, ValueError) as error:
-            what = "truncated" if "truncated" in str(error) else "damaged"
-            what = "truncated" if isinstance(error, EOFError) else what
-            raise ReadError(
-                f"its pickle is {what} ({str(error)[:200]}). Download it again."
-            ) from error
+
+# Each stand-in has a `__setstate__`: without one, a pickle could set its attributes.
 
 
-class Function:
-    """Stands for a function, or for a class that is not pickled by its state."""
-
-    __slots__ = ("call", "name")
+class Name:
+    """Stands for a function, or for what may be named, but not called."""
 
     def __init__(self, name, call=None):
-        self.name = name
-        self.call = call
+        self.content, self.call = name, call
 
     def __call__(self, *arguments):
         if self.call is None:
-            raise ReadError(f"its pickle wants to call {self.name!r}: refused.")
-        if len(arguments) > MAX_ARGUMENTS:
-            raise ReadError(f"its pickle calls {self.name!r} with too many arguments.")
+            raise ReadError(f"its pickle wants to call {self.content!r}: refused.")
         return self.call(*arguments)
 
     def __setstate__(self, state):
-        raise ReadError(f"its pickle wants to change {self.name!r}: refused.")
-
-    def resolve(self, allowance):
-        return self.name
+        raise ReadError(f"its pickle wants to change {self.content!r}: refused.")
 
 
 class Items(dict):
@@ -102,65 +84,60 @@ class Record(dict):
 
     def __setstate__(self, state):
         parts = state if isinstance(state, tuple) else (state,)
-        if len(parts) > MAX_ARGUMENTS:
-            raise ReadError("its pickle has a state of too many parts.")
+        if len(parts) > MAX_PARTS:
+            raise ReadError("its pickle has an object of too many parts.")
         for part in parts:
             self.update(part if isinstance(part, dict) else {})
 
 
-class Text(str):
-    """`TorchVersion`, a str with methods."""
+class Dtype:
+    """`numpy.dtype(code)`, then its state, which has the byte order."""
 
-    def __new__(cls, text=""):
-        return super().__new__(cls, text if isinstance(text, str) else "")
+    CODES = re.compile(r"\?|b1|[iu][1248]|f[248]|c8|c16|bfloat16|[SU][1-9]\d*|O\d?")
 
+    def __init__(self, code, *_):
+        code = getattr(code, "content", code).removeprefix("ml_dtypes.")
+        if not self.CODES.fullmatch(code):
+            raise ReadError(
+                f"it holds an array of dtype {code[:40]!r}; only numbers, booleans and "
+                "texts are read."
+            )
+        self.content, self.dtype = code, np.dtype(code)
 
-def encode(text, encoding="latin1"):
-    """`_codecs.encode`: how protocols 0-2 of Python 3 write bytes."""
-    if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
-        raise ReadError("its pickle encodes a text other than as bytes.")
-    return text.encode("latin-1")
-
-
-def make_bytes(content=b"", encoding="latin1"):
-    return content if isinstance(content, bytes) else encode(content, encoding)
-
-
-def make_path(*parts):
-    return "/".join(part for part in parts if isinstance(part, str))
+    def __setstate__(self, state):
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
 
 
-def reconstruct(kind, base=None, state=None):
-    """`copyreg._reconstructor`: how protocols 0 and 1 make an object."""
-    if not is_record(kind):
-        name = kind.name if isinstance(kind, Function) else type(kind).__name__
-        raise ReadError(f"its pickle wants to make {name!r}: refused.")
-    return kind(state)
+class Array:
+    """`_reconstruct(...)`, then its state: without it there is no `content`."""
+
+    def __init__(self, *_):
+        pass
+
+    def __setstate__(self, state):
+        shape, dtype, is_fortran, data = state[-4:]  # first a version, if any
+        self.content = make_array(data, dtype, shape, "F" if is_fortran else "C")
 
 
-def name_of_method(owner, name):
-    """`getattr(class, "method")`: mmengine's history names its statistics so."""
-    if not (is_record(owner) and isinstance(name, str)):
-        raise ReadError("its pickle asks for `getattr`: refused.")
-    return f"{owner.__name__}.{name}"
+def make_array(data, dtype, shape, order="C"):
+    """`numpy.core.numeric._frombuffer`; objects are a list, as they are pickled."""
+    if dtype.dtype.kind == "O":
+        return data if isinstance(data, list) else []
+    if isinstance(data, str):  # Python 2: a character for each byte
+        data = data.encode("latin-1")
+    return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
 
 
-def is_record(kind):
-    return isinstance(kind, type) and issubclass(kind, Record)
+def make_scalar(dtype, data):
+    return make_array(data, dtype, ()).item()
 
 
-BUILTINS = {
-    "bytes": make_bytes,
-    "bytearray": make_bytes,
-    "list": list,
-    "tuple": tuple,
-    "set": set,
-    "frozenset": frozenset,
+TYPES = (bytearray, bytes, float, frozenset, int, list, object, set, tuple)
+BUILTINS = {kind.__name__: kind for kind in TYPES} | {
     "dict": Items,
-    "int": None,
-    "float": None,
-    "object": None,
-    "getattr": name_of_method,
+    # Of a class and its method: mmengine's history names its statistics so.
+    "getattr": lambda record, name: record.path + "." + name,
 }
 # Settings and logs that real checkpoints carry beside the weights.
 RECORDS = (
@@ -175,18 +152,23 @@ RECORDS = (
     "yacs.config.CfgNode",
 )
 NAMES = {
-    **{f"builtins.{name}": call for name, call in BUILTINS.items()},
-    **{f"__builtin__.{name}": call for name, call in BUILTINS.items()},  # Python 2
     **dict.fromkeys(RECORDS, Record),
-    "copyreg._reconstructor": reconstruct,
-    "copy_reg._reconstructor": reconstruct,
-    "_codecs.encode": encode,
+    "_codecs.encode": bytes,  # of a text: how protocols 0-2 of Python 3 write bytes
     "collections.OrderedDict": Items,
     "collections.Counter": Items,
     "collections.defaultdict": lambda factory=None, items=(): Items(items),
-    **{
-        f"{module}.{name}": make_path
-        for module in ("pathlib", "pathlib._local")  # Python 3.13
-        for name in ("PosixPath", "WindowsPath")
-    },
+    "numpy.ndarray": None,
+    "numpy.dtype": Dtype,
+    "ml_dtypes.bfloat16": None,
 }
+for python in ("builtins", "__builtin__"):  # Python 3 and 2
+    NAMES |= {f"{python}.{name}": found for name, found in BUILTINS.items()}
+for copyreg in ("copyreg", "copy_reg"):  # of protocols 0 and 1
+    NAMES[f"{copyreg}._reconstructor"] = lambda kind, base, state: kind(state)
+for pathlib in ("pathlib", "pathlib._local"):  # Python 3.13
+    for path in ("PosixPath", "WindowsPath"):
+        NAMES[f"{pathlib}.{path}"] = lambda *parts: "/".join(parts)
+for core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
+    NAMES[f"{core}.multiarray._reconstruct"] = Array
+    NAMES[f"{core}.multiarray.scalar"] = make_scalar
+    NAMES[f"{core}.numeric._frombuffer"] = make_array

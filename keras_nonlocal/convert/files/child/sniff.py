@@ -6,7 +6,6 @@ import tarfile
 TORCH_LEGACY = b"\x80\x02\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 TABLE_END = bytes.fromhex("57fb808b247547db")  # of a tf.train checkpoint's index
 MAX_HEADER = 100 * 10**6  # of safetensors: the format's own limit
-TAR_BLOCK = 512
 TEXT_PICKLE = re.compile(
     rb"\([dl]p\d+\n|[}\]]q.|[}\]]\(|\([dl][.SVIF(]|c[A-Za-z_][\w.]*\n[\w.]+\n",
     re.DOTALL,
@@ -17,6 +16,7 @@ STARTS = {
     b"\x1f\x8b": "gzip",
     b"PK\3\4": "zip",
     b"PK\5\6": "zip",
+    **{b"\x80" + bytes([protocol]): "pickle" for protocol in (2, 3, 4, 5)},
 }
 OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself: run `git "
@@ -44,19 +44,15 @@ def sniff(data):
     for start, name in STARTS.items():
         if data.startswith(start):
             return name
-    if data[:1] == b"\x80" and data[1:2] in b"\2\3\4\5":
-        return "pickle"
     if is_tar(data):
         return "tar"
-    if data.endswith(TABLE_END):
-        return "tf_index"
     return "pickle" if TEXT_PICKLE.match(data) else None
 
 
 def is_tar(data):
     """Whether `data` begins with a tar header: one whose checksum is right."""
     try:
-        tarfile.TarInfo.frombuf(data[:TAR_BLOCK], "utf-8", "replace")
+        tarfile.TarInfo.frombuf(data[: tarfile.BLOCKSIZE], "utf-8", "replace")
     except (tarfile.HeaderError, ValueError):
         return False
     return True
@@ -69,6 +65,11 @@ def describe(data):
     for start, what in OTHERS.items():
         if data.startswith(start):
             return what
+    if data.endswith(TABLE_END):
+        return (
+            "the index of a tf.train checkpoint. Unpack or rename it, so that "
+            "'x.index' and 'x.data-...' lie together, and give their prefix 'x'"
+        )
     head = data[:1024].lstrip(b"\xef\xbb\xbf \r\n\t")
     if re.match(rb"<(!doctype|html|head|\?xml|!--)", head, re.IGNORECASE):
         return (

@@ -1,112 +1,131 @@
-"""What a file holds as two files: numbers, and a tree in JSON that refers to them.
+"""What a file holds, on its way out of the process: as `arrays` and as a `tree`.
 
-In the tree, every list is `[kind, ...]`: `["dict", key, value, key, value]`,
-`["array", dtype, first byte, *shape]`; texts, numbers and None are themselves.
+`arrays` is one `.npy` after another. In the JSON of the tree, a list is `[kind, ...]`:
+`["dict", key, value, key, value]`, `["array", place]`; all else is itself.
 """
 
 import base64
 import json
+import os
 
 import numpy as np
 
 from .errors import ReadError
 
-ALIGNMENT = 64
+NUMBERS = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"),
+    *("uint64", "float16", "float32", "float64", "complex64", "complex128"),
+    "bfloat16",  # NumPy has none: written as float32, which holds it exactly
+)
 MAX_DEPTH = 100
 MAX_VALUES = 250_000
+MAX_TEXT, TEXT_PER_BYTE = 2**24, 4
 BYTES_PER_VALUE = 4  # a file of many values has at least these bytes for each
-SCALARS = (bool, int, float, type(None))
 
 
-def write_tree(content, folder, allowance):
-    """Writes `content` as the files `numbers` and `tree` of a folder."""
-    with open(folder / "numbers", "wb") as file:
-        tree, _ = Encoder(file, allowance).encode(content)
+def write_tree(content, folder, size, limit):
+    """Writes what a file of `size` bytes holds; raises MemoryError beyond `limit`."""
+    with open(folder / "arrays", "wb") as file:
+        tree = Encoder(file, size, limit).encode(content)
     text = json.dumps(tree, ensure_ascii=False)
+    if len(text) > MAX_TEXT + TEXT_PER_BYTE * size:
+        raise MemoryError
     (folder / "tree").write_text(text, "utf-8", "surrogatepass")
 
 
 class Encoder:
-    """Encodes values that may share parts, but not contain themselves."""
+    """Makes JSON of values; what is shared among them is written each time."""
 
-    def __init__(self, file, allowance):
-        self.file = file
-        self.allowance = allowance
-        self.max_values = MAX_VALUES + allowance.size // BYTES_PER_VALUE
-        self.done = {}  # id: (the object, kept alive; encoded; number of its values)
-        self.depth = 0
+    def __init__(self, file, size, limit):
+        self.file, self.limit = file, limit
+        self.values_left = MAX_VALUES + size // BYTES_PER_VALUE
+        self.places = {}  # id: (place among the arrays, the array, which keeps its id)
 
-    def encode(self, value):
-        """`(encoded, number of values in it)`; what is shared is counted each time."""
-        if isinstance(value, SCALARS):
-            return value, 1
-        if id(value) not in self.done:
-            self.done[id(value)] = value, None, 0
-            self.depth += 1
-            if self.depth > MAX_DEPTH:
-                raise ReadError("its content is nested too deeply.")
-            self.done[id(value)] = value, *self.encode_new(value)
-            self.depth -= 1
-        _, encoded, count = self.done[id(value)]
-        if encoded is None:
-            raise ReadError("its content contains itself without end.")
-        return encoded, count
-
-    def encode_new(self, value):
-        if isinstance(value, str):
-            return str(value), 1
+    def encode(self, value, depth=0):
+        self.values_left -= 1
+        if self.values_left < 0 or depth > MAX_DEPTH:
+            raise MemoryError
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
         if isinstance(value, bytes | bytearray):
-            return ["bytes", base64.b64encode(value).decode()], 1
+            return ["bytes", base64.b64encode(value).decode()]
         if isinstance(value, complex):
-            return ["complex", value.real, value.imag], 1
+            return ["complex", value.real, value.imag]
+        if isinstance(value, np.ndarray) and value.dtype.kind in "SU":
+            return self.encode(value.tolist() if value.size else [], depth)
         if isinstance(value, np.ndarray):
-            return self.encode_array(value), 1
-        if isinstance(value, dict):
-            parts = [part for key in value for part in (check_key(key), value[key])]
-            return self.encode_all("dict", parts)
-        if isinstance(value, set | frozenset):
-            return self.encode_all(type(value).__name__, map(check_key, value))
-        if isinstance(value, list | tuple):
-            return self.encode_all(type(value).__name__, value)
+            return ["array", self.place_of(value)]
         if isinstance(value, type):  # that a pickle names
-            return value.__name__, 1
-        if not hasattr(value, "resolve"):
-            raise ReadError(f"it holds a {type(value).__name__}, which is not read.")
-        return self.encode(value.resolve(self.allowance))
+            return value.__name__
+        if hasattr(value, "content"):  # a stand-in of a pickle
+            return self.encode(value.content, depth + 1)
+        return self.encode_all(value, depth + 1)
 
-    def encode_all(self, kind, values):
-        encoded, total = [kind], 1
-        for value in values:
-            part, count = self.encode(value)
-            encoded.append(part)
-            total += count
-            if total > self.max_values:
-                raise ReadError(
-                    f"its content unfolds to more than {self.max_values} values: it "
-                    "is made to exhaust memory."
-                )
-        return encoded, total
+    def encode_all(self, values, depth):
+        kinds = (dict, list, tuple, set, frozenset)
+        kind = next((kind for kind in kinds if isinstance(values, kind)), None)
+        if kind is None:
+            raise ReadError(f"it holds a {type(values).__name__}, which is not read.")
+        if kind in (dict, set, frozenset):
+            for key in values:
+                check_key(key)
+        if kind is dict:
+            values = [part for item in values.items() for part in item]
+        return [kind.__name__, *(self.encode(value, depth) for value in values)]
 
-    def encode_array(self, array):
-        self.allowance.charge(array.nbytes, "an array")
-        self.file.write(bytes(-self.file.tell() % ALIGNMENT))
-        start = self.file.tell()
-        self.file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-        return ["array", array.dtype.str, start, *array.shape]
+    def place_of(self, array):
+        if id(array) not in self.places:
+            self.places[id(array)] = len(self.places), array
+            self.write(array)
+        return self.places[id(array)][0]
+
+    def write(self, array):
+        if array.dtype.name not in NUMBERS:
+            raise ReadError(
+                f"it holds an array of dtype {array.dtype.name!r}; only numbers, "
+                "booleans and texts are read."
+            )
+        if self.file.tell() + array.nbytes > self.limit:
+            raise MemoryError
+        if array.dtype.name == "bfloat16":
+            array = array.astype(np.float32)
+        native = array.dtype.newbyteorder("=")
+        np.save(self.file, array.astype(native, copy=False), allow_pickle=False)
+
+
+def is_small(number):
+    return isinstance(number, int) and abs(number) < 2**60
 
 
 def check_key(key):
-    """`key` if its hash is quick and cannot be made to collide with many others."""
-    if isinstance(key, str | bytes | float | type(None)) or (
-        isinstance(key, int) and abs(key) < 2**60
-    ):
-        return key
-    if isinstance(key, tuple) and len(key) <= 8:
-        numbers = sum(isinstance(part, int | float) for part in key)
-        # Two numbers can be chosen for any hash; those of texts are secret.
-        if numbers <= 1 and not any(isinstance(part, tuple) for part in key):
-            return tuple(map(check_key, key))
-    raise ReadError(
-        f"it has a {type(key).__name__} as the key of a dict or the member of a set; "
-        "only texts, numbers and short tuples of texts and at most one number are read."
-    )
+    """Refuses keys of which many can be made that have the same hash."""
+    parts = key if isinstance(key, tuple) else [key]
+    others = [part for part in parts if not isinstance(part, str | bytes)]
+    safe = [part for part in others if isinstance(part, float | None) or is_small(part)]
+    if len(others) > 1 or others != safe:
+        raise ReadError(
+            f"it has a {type(key).__name__} as the key of a dict or the member of a "
+            "set; only texts, numbers and tuples of texts and one number are read."
+        )
+
+
+def read_tree(folder):
+    """What `write_tree` wrote; the same array is the same object."""
+    arrays = []
+    with open(folder / "arrays", "rb") as file:
+        while file.tell() < os.fstat(file.fileno()).st_size:
+            arrays.append(np.load(file, allow_pickle=False))
+    kinds = {
+        "array": lambda parts: arrays[parts[0]],
+        "bytes": lambda parts: base64.b64decode(parts[0]),
+        "complex": lambda parts: complex(*parts),
+        "dict": lambda parts: dict(zip(parts[::2], parts[1::2], strict=True)),
+        **{kind.__name__: kind for kind in (list, tuple, set, frozenset)},
+    }
+
+    def decode(value):
+        if not isinstance(value, list):
+            return value
+        return kinds[value[0]]([decode(part) for part in value[1:]])
+
+    return decode(json.loads((folder / "tree").read_text("utf-8", "surrogatepass")))
