@@ -72,8 +72,7 @@ class Spelling:
     Attributes:
         template: Of an argument and its value.
         write: A value as text.
-        special: Of some arguments a template of their own; None: there is no such
-            argument.
+        special: Templates of single arguments; None: there is no such argument.
         verb: What a user does with arguments of the network.
     """
 
@@ -89,11 +88,11 @@ class Spelling:
         >>> Spelling("--{argument} {value}", str).spell({"depth": 50, "stem": "8x8"})
         '--depth 50, --stem 8x8'
         """
-        templates = {x: self.special.get(x, self.template) for x in arguments}
+        forms = {x: self.special.get(x, self.template) for x in arguments}
         return ", ".join(
-            template.format(argument=argument, value=self._write(arguments[argument]))
-            for argument, template in templates.items()
-            if template is not None
+            form.format(argument=x, value=self._write(arguments[x]))
+            for x, form in forms.items()
+            if form is not None
         )
 
     def _write(self, value):
@@ -104,14 +103,11 @@ class Spelling:
     def advise(self, fix):
         """What to do about problems, in a sentence for each effect."""
         of_network = {x: value for x, value in fix.items() if x not in _EFFECTS}
-        sentences = [(of_network, f"{self.verb} {{}}.")]
-        sentences += [
-            ({argument: fix[argument]}, f"{{}} {effect}.")
-            for argument, effect in _EFFECTS.items()
-            if argument in fix
-        ]
-        texts = [(self.spell(arguments), form) for arguments, form in sentences]
-        return " ".join(form.format(text) for text, form in texts if text)
+        sentences = [(self.spell(of_network), f"{self.verb} {{}}.")]
+        for argument in filter(fix.__contains__, _EFFECTS):
+            text = self.spell({argument: fix[argument]})
+            sentences.append((text, f"{{}} {_EFFECTS[argument]}."))
+        return " ".join(form.format(text) for text, form in sentences if text)
 
 
 LOADING = Spelling()
@@ -125,12 +121,10 @@ class Problem:
     Attributes:
         kind: Such as `"missing"`, `"shape"`, `"argument"`.
         found: In the model, in the file, or in what was requested.
-        expected: What the weights, or our weight, need. For some kinds `found` and
-            `expected` are arguments, as `fix`.
-        fix: `{argument: value}` that mends it; a list of values is a choice, and
-            `...` any.
-        weight: Path of our weight, or name of our layer.
-        name: In the file.
+        expected: What the weights, or our weight, need. Of some kinds both are
+            arguments, as `fix`.
+        fix: `{argument: value}` that mends it; a list is a choice, and `...` any.
+        weight, name: Of our weight (or layer), and in the file.
     """
 
     kind: str
@@ -142,10 +136,10 @@ class Problem:
 
     def describe(self, spelling=LOADING):
         """A line, with arguments as a front end spells them."""
-        parts = {x.name: getattr(self, x.name) for x in dataclasses.fields(self)}
-        for part, value in parts.items():
-            if isinstance(value, Mapping):
-                parts[part] = spelling.spell(value)
+        parts = {
+            part: spelling.spell(value) if isinstance(value, Mapping) else value
+            for part, value in vars(self).items()
+        }
         return _WORDS[self.kind].format(**parts)
 
     def __str__(self):
@@ -168,7 +162,7 @@ class CheckpointError(ValueError):
     Attributes:
         message: What happened, without the names of arguments.
         problems: Tuple of `Problem`.
-        report: `Report` with the problems, of weights that were compared.
+        report: `Report` with them, if weights were compared.
         fix: `{argument: value}` that mends them.
         spelling: Of the function that raised it.
     """
@@ -200,7 +194,6 @@ def located(message, spelling=None):
     try:
         yield
     except CheckpointError as error:
-        text, spelling = f"{message} {error.message}", spelling or error.spelling
-        raise CheckpointError(
-            text, error.problems, error.report, error.fix, spelling
-        ) from error
+        error.message = f"{message} {error.message}"
+        error.spelling = spelling or error.spelling
+        raise

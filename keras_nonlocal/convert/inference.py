@@ -13,6 +13,7 @@ import keras
 from keras_nonlocal.convert.architecture import EMBEDDED, Architecture
 from keras_nonlocal.convert.differences import COMPARED, pools
 from keras_nonlocal.convert.errors import CheckpointError
+from keras_nonlocal.convert.keras_file import model_config
 from keras_nonlocal.layers import (
     BaseNonLocal,
     NonLocal3D,
@@ -137,9 +138,8 @@ def layers_of(model):
 
 
 def saved_configs(config):
-    """The configs of layers in that of a `.keras` file, which may be anything."""
-    layers = config.get("config") if isinstance(config, Mapping) else None
-    layers = layers.get("layers") if isinstance(layers, Mapping) else None
+    """The configs of layers in a `.keras` file's `config.json`."""
+    layers = model_config(config).get("layers")
     layers = layers if isinstance(layers, list) else []
     configs = [x.get("config") for x in layers if isinstance(x, Mapping)]
     return [x for x in configs if isinstance(x, Mapping) and "name" in x]

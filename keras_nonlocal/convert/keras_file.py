@@ -130,7 +130,7 @@ def read_metadata(path):
     content = read_checkpoint(path).content
     if not isinstance(content, Mapping) or not {"model", "config"} <= content.keys():
         raise CheckpointError(f"Cannot read {str(path)!r}: not a .keras file.")
-    return _metadata_in(content["config"])
+    return model_config(content["config"]).get("metadata") or {}
 
 
 def saved_metadata(config, conventions):
@@ -138,7 +138,7 @@ def saved_metadata(config, conventions):
 
     By the `config.json` of a `.keras` file, which may hold anything.
     """
-    metadata = _metadata_in(config)
+    metadata = model_config(config).get("metadata")
     if not metadata:
         return None, None, None
     try:
@@ -157,6 +157,7 @@ def saved_metadata(config, conventions):
         ) from error
 
 
-def _metadata_in(config):
+def model_config(config):
+    """The model's part of a `.keras` file's `config.json`, which may hold anything."""
     inner = config.get("config") if isinstance(config, Mapping) else None
-    return (inner.get("metadata") if isinstance(inner, Mapping) else None) or {}
+    return inner if isinstance(inner, Mapping) else {}

@@ -46,16 +46,13 @@ def match(model, weights, skip_classifier=False):
     surplus = [name for path, name in weights.names.items() if path not in targets]
     names = (*weights.unexpected, *surplus)
     problems += [Problem("unexpected", name=name) for name in names]
+    loaded = [path for path in values if path not in filled]
     sizes = {path: math.prod(target.shape) for path, target in targets.items()}
     ours = architecture_of_model(model, sizes)
     report = Report(
         source=weights.source.name,
-        matched={path: weights.names[path] for path in values if path not in filled},
-        inflated=tuple(
-            x
-            for x in values
-            if x not in filled and _is_inflated(values[x], weights.arrays[x])
-        ),
+        matched={path: weights.names[path] for path in loaded},
+        inflated=tuple(x for x in loaded if _is_inflated(values[x], weights.arrays[x])),
         filled=filled,
         new=tuple(new),
         ignored=weights.ignored,

@@ -71,8 +71,7 @@ def read_content(content, source="auto", convention=None):
     """Finds the source of what a file holds, and translates its weights.
 
     `source` is a name or `"auto"`, the one whose names fit best; `convention` decides
-    between sources of the same names. Raises a `CheckpointError` for names that no
-    source uses and weights of other networks, a `ValueError` for an unknown source.
+    between sources of the same names.
 
     Example:
     >>> state = {"s1.pathway0_stem.conv.weight": np.ones((64, 3, 5, 7, 7))}
