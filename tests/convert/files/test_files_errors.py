@@ -35,7 +35,7 @@ FILES = {
     "text pickle": (samples.python2_protocol0(samples.weights())[:-90], "truncated"),
     "torch": (
         samples.torch_zip(samples.weights())[:-90],
-        r"damaged or truncated \(BadZipFile.*Download it again",
+        r"its zip data is damaged or truncated \(BadZipFile.*Download it again",
     ),
     "legacy": (samples.torch_legacy(samples.weights())[:-9], "truncated"),
     "safetensors": (samples.safetensors(samples.weights())[:-9], "truncated"),
@@ -43,11 +43,11 @@ FILES = {
     "gzip": (samples.tarred({"x.pkl": BLOB}, "w:gz")[:-90], "truncated"),
     "tar": (
         samples.tarred({"x.pkl": BLOB})[:1024],
-        "damaged or truncated .ReadError: unexpected end",
+        "its tar data is damaged or truncated .ReadError: unexpected end",
     ),
     "hdf5": (
         samples.hdf5(samples.weights())[:-90],
-        "damaged or truncated .*truncated file",
+        "its HDF5 data is damaged or truncated .*truncated file",
     ),
     "trailing": (BLOB + BLOB, "holds several, or is damaged"),
     "protocol": (b"\x80\x05" + b"\x80\x09.", "unsupported pickle protocol: 9"),
@@ -155,5 +155,7 @@ def test_a_flipped_bit_in_a_torch_zip_is_found(tmp_path):
 def test_safetensors_must_be_gapless(tmp_path):
     data = samples.safetensors(samples.weights(), data_offsets=[0, 32])
     (tmp_path / "x").write_bytes(data)
-    with pytest.raises(CheckpointError, match="damaged .*(?i:offset)"):
+    with pytest.raises(
+        CheckpointError, match="its safetensors data is damaged .*(?i:offset)"
+    ):
         read_checkpoint(tmp_path / "x")

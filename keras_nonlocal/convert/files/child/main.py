@@ -25,6 +25,7 @@ READERS = {
     "safetensors": read_safetensors,
     "hdf5": read_hdf5,
 }
+FORMATS = {"hdf5": "HDF5", "torch_legacy": "torch"}  # in messages
 TOO_LARGE = (
     "it unfolds to more than a file of its size can honestly hold, is nested too "
     "deeply, or contains itself. It is damaged or made to exhaust memory."
@@ -44,8 +45,8 @@ def main(request):
         text = TOO_LARGE
     except Exception as error:  # each library has its own
         text = (
-            f"it is damaged or truncated ({type(error).__name__}: {str(error)[:300]}). "
-            "Download it again."
+            f"its {request.get('format', 'tf.train')} data is damaged or truncated "
+            f"({type(error).__name__}: {str(error)[:300]}). Download it again."
         )
     (scratch / "error").write_text(text, "utf-8", "replace")
     os._exit(2)
@@ -61,7 +62,9 @@ def read(request, scratch):
     limits.restrict(scratch, request["memory"], request["seconds"], request["limit"])
     if prefix:
         return "tf_checkpoint", read_tf_checkpoint(tensorflow, prefix)
-    return read_data(sys.stdin.buffer.read())
+    data = sys.stdin.buffer.read()
+    request["format"] = FORMATS.get(sniff(data), sniff(data))
+    return read_data(data)
 
 
 def read_data(data, depth=0):
