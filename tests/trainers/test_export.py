@@ -407,7 +407,7 @@ def test_weights_that_are_not_finite_are_not_exported(tmp_path):
 
 
 def test_another_class_list_is_refused(tmp_path):
-    with pytest.raises(UserError, match="gives 4 logits but the class list has 3"):
+    with pytest.raises(UserError, match="has 4 logits but the class list has 3"):
         export.export_saved_model(make_task(), make_small_model(4), tmp_path)
 
 

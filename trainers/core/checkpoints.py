@@ -12,12 +12,17 @@ from collections.abc import Iterable, Mapping
 
 import tensorflow as tf
 
-from keras_nonlocal.convert import CheckpointError, load_weights
+from keras_nonlocal.convert import CheckpointError, Spelling, load_weights
 from trainers.core.errors import UserError
 from trainers.core.yaml_io import write_json
 
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _BEST_INFO = "info.json"
+_SAME_CONFIG = (
+    "Build the model with the config that it was trained with (its params.yaml)."
+)
+# Of `load_weights`: its arguments cannot be set where a model is restored.
+_RESTORING = Spelling(special=dict.fromkeys(["skip_classifier", "strict", "source"]))
 # Keras appends a number that depends on how many the process has created; the rest
 # of the path identifies them.
 _NUMBERED = re.compile(r"\bseed_generator_\d+\b")
@@ -122,12 +127,12 @@ def _restore_file(model, source: str):
     try:
         report = load_weights(model, source, source="keras_nonlocal")
     except CheckpointError as error:
-        raise UserError(str(error)) from error
+        advice = f"\n{_SAME_CONFIG}" if error.problems else ""
+        raise UserError(f"{error.describe(_RESTORING)}{advice}") from error
     if report.new:
         raise UserError(
             f"The checkpoint {source} is of another model: it has no weights for "
-            f"{', '.join(report.new[:8])}. Build the model with the config that it "
-            "was trained with (its params.yaml)."
+            f"{', '.join(report.new[:8])}. {_SAME_CONFIG}"
         )
 
 
@@ -210,8 +215,8 @@ def _check_shapes(expected: Mapping, found: Mapping, source: str):
         more = f"\n  ... and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise UserError(
             f"The checkpoint {source} is of another model: {len(problems)} of "
-            f"{len(expected)} variables do not fit.\n{shown}{more}\nBuild the model "
-            "with the config that it was trained with (its params.yaml)."
+            f"{len(expected)} variables do not fit.\n{shown}{more}\n"
+            f"{_SAME_CONFIG}"
         )
 
 

@@ -82,6 +82,8 @@ def memory_of_children(thread):
     children = pathlib.Path(f"/proc/self/task/{thread}/children")
     for child in children.read_text().split() if children.exists() else ():
         with contextlib.suppress(OSError):
+            # Until it runs its own program, it has the memory of this process.
+            command = pathlib.Path(f"/proc/{child}/cmdline").read_bytes()
             status = pathlib.Path(f"/proc/{child}/status").read_text()
-            if "\nName:\tpython" in f"\n{status}" and "VmHWM" in status:
+            if b"child.main" in command and "VmHWM" in status:
                 yield int(status.split("VmHWM:")[1].split()[0]) * 2**10

@@ -92,7 +92,7 @@ def test_keras_files_restore_a_network(tmp_path, suffix):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"num_classes": 5}, "3 classes, not 5"),
+        ({"num_classes": 5}, "need num_classes=3\\nBuild the model with the config"),
         ({"non_local": {"res3": [0]}}, "is of another model: .*res3_0_nonlocal"),
     ],
 )
