@@ -14,6 +14,8 @@ PYTHON3 ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 #   make test           in minutes, on TensorFlow alone: what a developer runs
 #   make test-slow      marked `slow`: takes long, or repeats on a larger scale what
 #                       the first tier tests
+#   make test-hostile   marked `hostile`: hundreds of damaged files, 20 minutes; CI
+#                       leaves it out
 #   make test-backends  marked `backends`: needs JAX or PyTorch; and the portable
 #                       tests of the first tier once more on each of the two
 # The tier `tfio` needs an environment of its own (tests/trainers/data/test_tfio.py).
@@ -29,7 +31,7 @@ PORTABLE = tests/ops tests/layers tests/models tests/convert/test_load.py \
 	tests/parity tests/test_receptive_field.py tests/test_visualize.py
 DEMO_OPTIONS ?=
 
-.PHONY: install demo test test-backends test-slow bench docs lint clean
+.PHONY: install demo test test-backends test-hostile test-slow bench docs lint clean
 
 install: $(VENV)/.installed
 
@@ -58,8 +60,11 @@ test: install
 
 test-backends: $(VENV)/.installed-backends
 	$(PYTEST) -m backends
-	KERAS_BACKEND=jax $(PYTEST) -m 'not slow' $(PORTABLE)
-	KERAS_BACKEND=torch $(PYTEST) -m 'not slow' $(PORTABLE)
+	KERAS_BACKEND=jax $(PYTEST) -m 'not slow and not hostile' $(PORTABLE)
+	KERAS_BACKEND=torch $(PYTEST) -m 'not slow and not hostile' $(PORTABLE)
+
+test-hostile: install
+	$(PYTEST) --dist load -m hostile $(TESTS)
 
 test-slow: install
 	$(PYTEST) -m slow $(TESTS)
