@@ -163,7 +163,7 @@ def help_of(script):
                 importlib.import_module(name).main(["--help"])
         return text.getvalue()
     command = [sys.executable, ROOT / script, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     return done.stdout.replace("--[no]", "--")
 
 

@@ -129,7 +129,14 @@ def loaded(resnet50):
     return weights(model)
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".h5"])
+@pytest.mark.parametrize(
+    "suffix",
+    # All are HDF5 inside, of which tests/convert/files has every layout.
+    [
+        ".h5",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in (".keras", ".weights.h5")),
+    ],
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_files_of_keras_hold_the_same(resnet50, loaded, suffix, tmp_path, caplog):
     path = tmp_path / f"resnet{suffix}"

@@ -26,7 +26,7 @@ class Command:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=180,  # a run that does not end is a failure
+            timeout=400,  # a run that does not end is a failure
         )
         self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
         return self

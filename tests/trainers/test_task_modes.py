@@ -448,7 +448,7 @@ def test_a_missing_flag_is_one_line_and_exit_code_1(config):
         [sys.executable, SCRIPT, "--config", config, "--mode", "train"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     assert process.returncode == 1
     assert process.stderr.startswith("error: --model_dir is required")

@@ -49,7 +49,7 @@ def check_variant(sample, seed, path):
     variant, cut = damaged(data, seed)
     path.write_bytes(variant)
     try:
-        with limited(seconds=30), measured_child() as child, measured_peak() as parent:
+        with limited(seconds=60), measured_child() as child, measured_peak() as parent:
             content = read_checkpoint(path).content
     except CheckpointError as error:
         assert str(error).startswith(f"Cannot read {str(path)!r}: "), seed

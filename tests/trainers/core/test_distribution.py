@@ -92,7 +92,7 @@ def test_one_worker_trains_as_one_device(tmp_path):
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     assert process.returncode == 0, process.stderr[-3000:]
     assert process.stdout.startswith("CollectiveAllReduceStrategy")

@@ -68,7 +68,7 @@ def results(tmp_path_factory):
         for n in ("1", "2")
     ]
     for process in processes:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=900)
         assert process.returncode == 0, errors.decode()[-3000:]
     return lambda name: np.load(out / f"{name}.npz")
 

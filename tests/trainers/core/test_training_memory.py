@@ -17,7 +17,7 @@ def test_memory_is_that_of_one_block_and_of_one_part():
         env=environment,
         check=True,
         capture_output=True,
-        timeout=240,
+        timeout=600,
     ).stdout
     recomputed, in_parts, plain, at_once = map(float, output.split())
     assert recomputed < plain / 3  # the ends and one block of eight: a fourth
