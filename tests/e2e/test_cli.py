@@ -134,7 +134,7 @@ def test_a_label_out_of_range_is_named_by_line(trained, config):
         (["task.init_checkpoint=gone"], ["No checkpoint at gone"]),
         (
             ["task.init_checkpoint=model", "task.model.width=8"],
-            ["task.init_checkpoint: model", "conv1/kernel", "see task.model.width"],
+            ["task.init_checkpoint: model", "conv1/kernel", "Set task.model.width=4."],
         ),
     ],
 )
