@@ -69,6 +69,8 @@ def write_keras_file(model, path, metadata, overwrite=False, check=None):
         if check is not None:
             check(saved)
         check_destination(path, overwrite)  # some time has gone by
+        with _explained(path), open(saved, "rb+") as file:
+            os.fsync(file.fileno())
         with _explained(path):
             os.replace(saved, path)
     return converted
