@@ -96,7 +96,7 @@ TINY = "--quick --no-memory --models NL-I3D --dtypes float32 --peers channels_la
 def test_networks_have_the_values_of_the_peer(script):
     done = run(script, *TINY.split())  # exit status 1 if values differ
     assert done.returncode == 0, done.stderr
-    assert "Figures show that it runs, no more" in done.stdout
+    assert "--quick is a smoke test" in done.stdout
     rows = [line for line in done.stdout.splitlines() if "| NL-I3D | " in line]
     assert len(rows) == {"video_model.py": 5, "train_step.py": 3}[script]
     errors = [float(row.split("|")[-2]) for row in rows[:-1]]
@@ -246,7 +246,8 @@ def test_peak_memory_is_that_of_the_maps(harness):
     peak = harness("op_memory").peaks("published", "dot_product", "float32", shape)
     if peak[0] is None:
         pytest.skip("this system keeps no resettable peak of memory")
-    assert peak == pytest.approx([32, 32], abs=3)
+    # Half a map of tolerance: the libraries' own buffers differ between machines.
+    assert peak == pytest.approx([32, 32], abs=8)
 
 
 def test_an_aborted_process_has_no_peak(harness, monkeypatch, tmp_path):

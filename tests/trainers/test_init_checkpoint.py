@@ -15,7 +15,7 @@ from tests.convert.networks import draw_state
 from tests.convert.test_keras_resnet import randomize, weights
 from trainers.core import checkpoints
 from trainers.core.errors import UserError
-from trainers.core.yaml_io import write_text
+from trainers.core.files import write_text
 from trainers.video_classification.configs import VideoClassificationConfig
 from trainers.video_classification.task import VideoClassificationTask
 

@@ -2,7 +2,7 @@
 
 - `config_definitions.py`: trainer and runtime settings, with their checks.
 - `config.py`: builds a config from factory, YAML and overrides; saves and compares it.
-  `yaml_io.py` reads and writes the files, `model_garden.py` explains unused keys.
+  `yaml_io.py` reads the files, `model_garden.py` explains unused keys.
 - `task.py`: the interface of a task.
 - `runner.py`: a whole training or evaluation, with checkpoints and curves.
 - `trainer.py`: its steps. `accumulation.py` and `recomputation.py` save memory.

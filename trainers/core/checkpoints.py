@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 import tensorflow as tf
 
 from keras_nonlocal.convert import CheckpointError, Spelling, load_weights
+from trainers.core import files
 from trainers.core.errors import UserError
-from trainers.core.yaml_io import write_json
 
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _BEST_INFO = "info.json"
@@ -274,7 +274,7 @@ class Saver:
         if not self._sign * value > self._sign * self._best_value():
             return False
         _write(self._best, step)
-        write_json(self._info, {"step": step, **_numbers(metrics)})
+        files.write_json(self._info, {"step": step, **_numbers(metrics)})
         return True
 
     def _best_value(self) -> float:

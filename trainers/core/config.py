@@ -7,7 +7,6 @@ Every key and every type is checked against the dataclasses before anything
 runs. The error names the file, the key and the nearest valid one.
 """
 
-import pathlib
 import re
 import types
 import typing
@@ -16,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 import yaml
 from official.modeling import hyperparams
 
-from trainers.core import model_garden
+from trainers.core import files, model_garden
 from trainers.core.errors import UserError, check_key, did_you_mean
-from trainers.core.yaml_io import parse_yaml, read_yaml, write_text
+from trainers.core.yaml_io import parse_yaml, read_yaml
 
 PARAMS_FILE = "params.yaml"
 _FACTORY_KEY = "experiment"
@@ -243,7 +242,7 @@ def to_yaml(config, experiment: str) -> str:
 
 def save_params(config, experiment: str, model_dir):
     """Writes the resolved config to `MODEL_DIR/params.yaml`."""
-    write_text(pathlib.Path(model_dir) / PARAMS_FILE, to_yaml(config, experiment))
+    files.write_text(files.join(model_dir, PARAMS_FILE), to_yaml(config, experiment))
 
 
 def differences(config, experiment: str, model_dir) -> list[str]:
@@ -252,8 +251,8 @@ def differences(config, experiment: str, model_dir) -> list[str]:
     Returns:
         Lines `a.b: old -> new`; none if they are equal or nothing is saved.
     """
-    path = pathlib.Path(model_dir) / PARAMS_FILE
-    if not path.is_file():
+    path = files.join(model_dir, PARAMS_FILE)
+    if not files.is_file(path):
         return []
     old = _flatten(read_yaml(path))
     new = _flatten({_FACTORY_KEY: experiment, **to_dict(config)})

@@ -8,12 +8,11 @@ import sys
 import orbit
 import tensorflow as tf
 
-from trainers.core import checkpoints, distribution, optimization
+from trainers.core import checkpoints, distribution, files, optimization
 from trainers.core.errors import Interrupted, UserError
 from trainers.core.progress import ProgressBar
 from trainers.core.signals import StopRequest
 from trainers.core.trainer import Trainer
-from trainers.core.yaml_io import write_json
 
 RESULTS_FILE = "eval_results.json"
 
@@ -131,7 +130,7 @@ class Runner:
         self._write_summary(self._config.trainer.validation_summary_subdir, metrics)
         if self._chief:
             results = {"step": self.step, "in_training": in_training, **metrics}
-            write_json(self._model_dir / RESULTS_FILE, results)
+            files.write_json(self._model_dir / RESULTS_FILE, results)
             bar.write(f"Step {self.step}\n{self._task.format_metrics(metrics)}")
         return metrics
 

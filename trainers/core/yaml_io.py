@@ -1,15 +1,13 @@
-"""YAML without PyYAML's surprises, and files that are never half-written.
+"""YAML without PyYAML's surprises.
 
 PyYAML reads `1e-4` as a string, and of two equal keys silently keeps the last.
 """
 
-import json
-import os
-import pathlib
 import re
 
 import yaml
 
+from trainers.core import files
 from trainers.core.errors import UserError
 
 # YAML 1.2's floats: `1e-4` and `1.e5` are numbers too.
@@ -73,26 +71,8 @@ def read_yaml(path) -> dict:
     Raises:
         UserError: No such file, invalid YAML, or not a mapping.
     """
-    try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"Cannot read the config file {path}: {reason}.") from error
+    text = files.read_text(path)
     value = parse_yaml(text, str(path))
     if not isinstance(value, dict | None):
         raise UserError(f"{path}: expected `key: value` lines, found {value!r}.")
     return value or {}
-
-
-def write_text(path, text: str):
-    """Replaces a file in one step: readers see the old text or the new one."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
-def write_json(path, value):
-    """Replaces a file by a value as indented JSON, in one step."""
-    write_text(path, json.dumps(value, indent=2) + "\n")

@@ -6,11 +6,10 @@ import pathlib
 import sys
 
 from keras_nonlocal import describe
-from trainers.core import checkpoints, config, distribution
+from trainers.core import checkpoints, config, distribution, files
 from trainers.core.errors import UserError, did_you_mean
 from trainers.core.lock import only_one
 from trainers.core.runner import Runner
-from trainers.core.yaml_io import write_text
 from trainers.video_classification import experiments  # noqa: F401 (registers)
 from trainers.video_classification.data import read_class_file
 from trainers.video_classification.task import VideoClassificationTask
@@ -198,7 +197,7 @@ def _save_setup(task, name, experiment, model_dir):
         _check_classes(
             read_class_file(str(path), counted=False), task.class_names, path
         )
-    write_text(path, "".join(f"{name}\n" for name in task.class_names))
+    files.write_text(path, "".join(f"{name}\n" for name in task.class_names))
     config.save_params(experiment, name, model_dir)
 
 

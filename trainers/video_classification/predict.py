@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from trainers.core.errors import UserError
 from trainers.video_classification.data import VideoError, normalize, read_views
-from trainers.video_classification.data.files import has_video_suffix
+from trainers.video_classification.data.paths import has_video_suffix
 from trainers.video_classification.evaluation import AGGREGATIONS
 from trainers.video_classification.scoring import build_scorer, inference_form
 

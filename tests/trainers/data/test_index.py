@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from trainers.core.files import FileError
 from trainers.video_classification.data import DataError, load_index
 from trainers.video_classification.data.configs import DataConfig
 from trainers.video_classification.data.labels import read_class_file
@@ -162,7 +163,7 @@ def test_unreadable_files_are_explained(index_of, tmp_path):
     with pytest.raises(DataError, match="is empty"):
         index_of("\n\n")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00a")
-    with pytest.raises(DataError, match="not a text file"):
+    with pytest.raises(FileError, match="not a text file"):
         load_index(DataConfig(input_path=str(tmp_path / "binary.txt")))
     with pytest.raises(DataError, match="Unknown `index_format`.*'foldr'"):
         index_of("a.mp4 0\n", index_format="foldr")
@@ -176,7 +177,7 @@ def test_class_files_are_checked(index_of, tmp_path):
         classes.write_text(text)
         with pytest.raises(DataError, match=message):
             index_of("x.mp4 0\n", ["x.mp4"], class_file=str(classes))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(FileError, match="cannot be read"):
         index_of("x.mp4 0\n", class_file=str(tmp_path / "none.txt"))
 
 

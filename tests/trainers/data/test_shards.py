@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainers.core.files import FileError
 from trainers.video_classification.data import (
     DataError,
     VideoError,
@@ -187,7 +188,7 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_shard(tmp_path, index, monke
             raise tf.errors.ResourceExhaustedError(None, None, "No space left")
 
     monkeypatch.setattr(tf.io, "TFRecordWriter", FullDisk)
-    with pytest.raises(DataError, match="cannot be written .*No space left"):
+    with pytest.raises(FileError, match="cannot be written .*No space left"):
         write_shards(index, str(tmp_path), **SETTINGS)
     assert not list(tmp_path.iterdir())
 
@@ -288,7 +289,7 @@ def test_frames_without_bytes_are_lost_frames(tmp_path, data_config, clip_config
 @pytest.mark.parametrize("name", ["clips-00000-of-00002.json", "index.json"])
 def test_a_foreign_json_is_named(shards, data_config, name, text):
     (shards / name).write_text(text, encoding="latin-1")
-    with pytest.raises(DataError, match=f"{name}: (has no '|is not a text file)"):
+    with pytest.raises(FileError, match=f"{name}: (has no '|is ).*Remove it"):
         load_index(data_config(input_path=str(shards)))
 
 
@@ -302,7 +303,7 @@ def test_a_json_of_other_records_is_named(shards, data_config, records):
 
 def test_a_foreign_json_is_not_written_over(shards, index):
     (shards / "clips-00000-of-00002.json").write_text("{}")
-    with pytest.raises(DataError, match="of-00002.json: has no 'fingerprint'"):
+    with pytest.raises(FileError, match="of-00002.json: has no 'fingerprint'"):
         write_shards(index, str(shards), **SETTINGS)
 
 

@@ -2,7 +2,8 @@
 
 - `configs.py`: `DataConfig` and `ClipConfig`, with their checks.
 - `index.py`: the videos and their labels. `index_formats/` has a module for each
-  `index_format`, `labels.py` turns labels into numbers, `files.py` handles paths.
+  `index_format`, `labels.py` turns labels into numbers, `paths.py` recognises the
+  paths of videos and records.
 - `dataset.py`: batches, from samples that `samples.py` reads by their number.
 - `sampling.py`: the video and the frames of a sample. `views.py`: the clips and
   windows cut from a video. `reading.py`: decodes and cuts them.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from absl import logging
 
-from trainers.video_classification.data import files, index_formats
+from trainers.core import files
+from trainers.video_classification.data import index_formats, paths
 from trainers.video_classification.data.decoding import check_decoder
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.labels import (
@@ -123,7 +124,7 @@ def _split_missing(videos) -> tuple[tuple[Video, ...], tuple[str, ...]]:
     for video in videos:
         # Looking for every file in a remote store takes hours: only the first is.
         is_skipped = files.is_remote(video.path) and (present or missing)
-        if files.is_record(video.path) or is_skipped or files.exists(video.path):
+        if paths.is_record(video.path) or is_skipped or files.exists(video.path):
             present.append(video)
         else:
             missing.append(video.path)

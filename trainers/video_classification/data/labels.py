@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
-from trainers.video_classification.data import files
+from trainers.core import files
 from trainers.video_classification.data.errors import DataError
 
 _NUMBER = re.compile(r"-?\d+")

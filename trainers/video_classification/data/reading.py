@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.video_classification.data import files
+from trainers.video_classification.data import paths
 from trainers.video_classification.data.cropping import cut_windows
 from trainers.video_classification.data.decoding import (
     Frames,
@@ -57,7 +57,7 @@ def open_frames(
         VideoError: It cannot be decoded.
         DataError: The decoder does not work here.
     """
-    if files.is_record(path):
+    if paths.is_record(path):
         return RecordFrames(path)
     return cache.open(path, warn) if cache else open_video(path, decoder)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from trainers.video_classification.data import files, sampling
+from trainers.video_classification.data import paths, sampling
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index
@@ -149,7 +149,7 @@ class SampleReader:
 def _frame_cache(index: Index, data: DataConfig) -> FrameCache | None:
     if not data.frame_cache:
         return None
-    if any(files.is_record(video.path) for video in index.videos):
+    if any(paths.is_record(video.path) for video in index.videos):
         raise DataError(
             f"`frame_cache` keeps JPEG frames, but {index.path} already consists of "
             "these: leave it empty."

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from trainers.video_classification.data import files
+from trainers.core import files
 from trainers.video_classification.data.decoding.container import fetch, opened
 from trainers.video_classification.data.decoding.packet_index import read_packet_index
 

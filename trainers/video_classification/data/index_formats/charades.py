@@ -1,6 +1,6 @@
 """The Charades CSV: `id,...,actions,...`, `c092 11.90 21.20;c147 0.00 12.60`."""
 
-from trainers.video_classification.data import files
+from trainers.core import files
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.index_formats.listing import (
     Entry,

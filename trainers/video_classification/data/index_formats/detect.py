@@ -3,7 +3,8 @@
 import os
 import re
 
-from trainers.video_classification.data import files
+from trainers.core import files
+from trainers.video_classification.data import paths
 from trainers.video_classification.data.errors import DataError
 
 _CSV_COLUMNS = {"youtube_id": "kinetics", "actions": "charades"}
@@ -22,7 +23,7 @@ def detect(path: str) -> str:
     if files.is_folder(path):
         shards = files.glob(os.path.join(path, "*.tfrecord"))
         return "tfrecord" if shards else "folder"
-    if files.has_video_suffix(path):
+    if paths.has_video_suffix(path):
         raise DataError(
             f"{path}: is a single video. Give a folder with one folder per class, or "
             "an index file; to classify a video, use --mode predict."

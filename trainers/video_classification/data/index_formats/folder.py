@@ -2,7 +2,8 @@
 
 import os
 
-from trainers.video_classification.data import files
+from trainers.core import files
+from trainers.video_classification.data import paths
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.index_formats.listing import Entry, Listing
 
@@ -28,7 +29,7 @@ def read_folder(path: str, data) -> Listing:
 def _class_entries(path: str, name: str) -> list[Entry]:
     folder = os.path.join(path, name)
     children = _visible(folder)
-    videos = [c for c in children if files.has_video_suffix(c)]
+    videos = [c for c in children if paths.has_video_suffix(c)]
     if videos:
         return [
             Entry(os.path.join(folder, v), (name,), f"{name}/{v}", folder)
@@ -43,7 +44,7 @@ def _class_entries(path: str, name: str) -> list[Entry]:
 
 
 def _no_classes(path: str, children: list[str]) -> str:
-    videos = sum(map(files.has_video_suffix, children))
+    videos = sum(map(paths.has_video_suffix, children))
     return (
         f"{path}: holds {videos} videos but no class folders. To train or test, "
         f"sort them as {os.path.join(path, '<class>', '<video>')}; to classify them, "

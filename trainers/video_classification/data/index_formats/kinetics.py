@@ -3,7 +3,8 @@
 import functools
 import os
 
-from trainers.video_classification.data import files
+from trainers.core import files
+from trainers.video_classification.data import paths
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.index_formats.listing import (
     Entry,
@@ -52,5 +53,5 @@ def _videos_in(folder: str) -> dict[str, str]:
     """File name without suffix -> file name."""
     if not files.is_folder(folder):
         return {}
-    names = filter(files.has_video_suffix, files.listdir(folder))
+    names = filter(paths.has_video_suffix, files.listdir(folder))
     return {os.path.splitext(name)[0]: name for name in names}

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
-from trainers.video_classification.data import files
+from trainers.core import files
 from trainers.video_classification.data.errors import DataError
 
 

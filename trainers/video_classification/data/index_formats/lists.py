@@ -2,7 +2,8 @@
 
 import re
 
-from trainers.video_classification.data import files
+from trainers.core import files
+from trainers.video_classification.data import paths
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.index_formats.listing import (
     Entry,
@@ -13,7 +14,7 @@ from trainers.video_classification.data.index_formats.listing import (
 
 # Everything up to a video suffix is the path, so paths may contain spaces and
 # commas; a path without such a suffix ends at the last separator.
-_SUFFIX = "|".join(re.escape(s) for s in sorted(files.VIDEO_SUFFIXES))
+_SUFFIX = "|".join(re.escape(s) for s in sorted(paths.VIDEO_SUFFIXES))
 _LINE = re.compile(rf"^(.+(?:{_SUFFIX}))\s*[\s,]\s*(.*)$", re.IGNORECASE)
 _LAST = re.compile(r"^(.+?)\s*[\s,]\s*([^\s,]+)$")
 _SEPARATOR = re.compile(r"[\s,]+")
@@ -66,7 +67,7 @@ def _split_line(where: str, line: str) -> tuple[str, str]:
     if match := _LINE.match(line):
         return match.groups()
     match = _LAST.match(line)
-    if match is None or files.has_video_suffix(line.strip("\"'")):
+    if match is None or paths.has_video_suffix(line.strip("\"'")):
         return line, ""
     _refuse_raw_frames(where, match[1])
     return match.groups()

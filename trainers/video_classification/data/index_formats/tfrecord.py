@@ -4,10 +4,14 @@ import os
 
 import tensorflow as tf
 
-from trainers.video_classification.data import files
+from trainers.core import files
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.index_formats.listing import Entry, Listing
-from trainers.video_classification.data.tfrecords.records import ShardRecord, list_shard
+from trainers.video_classification.data.tfrecords.records import (
+    ShardRecord,
+    list_shard,
+    read_field,
+)
 
 
 def read_tfrecord(path: str, data) -> Listing:
@@ -45,4 +49,4 @@ def _class_names(folder: str) -> list[str] | None:
     path = os.path.join(folder, "index.json")
     if not tf.io.gfile.exists(path):
         return None
-    return files.read_json(path, "class_names")
+    return read_field(path, "class_names")

@@ -2,7 +2,7 @@
 
 import os
 
-from trainers.video_classification.data import files
+from trainers.core import files
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.index_formats.listing import (
     Entry,

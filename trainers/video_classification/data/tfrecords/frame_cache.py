@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from trainers.video_classification.data import files
+from trainers.core import files
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.tfrecords.jpeg import encode_video
 from trainers.video_classification.data.tfrecords.records import (
@@ -86,7 +86,7 @@ class FrameCache:
             warn(path, f"{video.num_bad} of its frames are lost or concealed")
         example = make_example(video.frames, video.size, video.frame_rate, name=path)
         example.context.feature[_STAMP].bytes_list.value.append(stamp)
-        with files.complete_or_absent(entry) as part:
+        with files.replacing(entry, durable=False) as part:
             with tf.io.TFRecordWriter(part) as writer:
                 writer.write(example.SerializeToString(deterministic=True))
 

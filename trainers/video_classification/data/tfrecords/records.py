@@ -17,12 +17,13 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from trainers.video_classification.data import files
+from trainers.core import files
 from trainers.video_classification.data.cropping import ArrayPicture
 from trainers.video_classification.data.errors import DataError, VideoError
 
 _HEADER = struct.Struct("<QI")  # length of the payload, its checksum
 _FOOTER_BYTES = 4
+_REMOVE = "Remove it, or move the shards to a folder of their own."
 _CONTEXT_TAG = 0x0A  # field 1 of SequenceExample
 
 
@@ -101,7 +102,7 @@ def list_shard(shard: str) -> list[ShardRecord]:
     """
     beside = sidecar(shard)
     if tf.io.gfile.exists(beside):
-        records = files.read_json(beside, "records")
+        records = read_field(beside, "records")
         try:
             return [ShardRecord(int(r[0]), r[1], tuple(r[2])) for r in records]
         except (TypeError, ValueError, LookupError) as error:
@@ -110,6 +111,23 @@ def list_shard(shard: str) -> list[ShardRecord]:
                 "file: the shard itself is then read."
             ) from error
     return list(_scan(shard))
+
+
+def read_field(path: str, key: str):
+    """Reads the value of `key` in a JSON file of `trainers/prepare_video.py`.
+
+    Raises:
+        FileError: It is damaged, or has no such key.
+    """
+    try:
+        content = files.read_json(path)
+    except files.FileError as error:
+        raise files.FileError(path, f"{error.reason} {_REMOVE}") from error
+    if not isinstance(content, dict) or key not in content:
+        raise files.FileError(
+            path, f"has no {key!r}: it was not written by prepare_video.py. {_REMOVE}"
+        )
+    return content[key]
 
 
 def sidecar(shard: str) -> str:

@@ -15,11 +15,15 @@ from concurrent.futures.process import BrokenProcessPool
 import tensorflow as tf
 from tqdm import tqdm
 
-from trainers.video_classification.data import files
+from trainers.core import files
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.index import Index, Video
 from trainers.video_classification.data.tfrecords.jpeg import encode_video
-from trainers.video_classification.data.tfrecords.records import make_example, sidecar
+from trainers.video_classification.data.tfrecords.records import (
+    make_example,
+    read_field,
+    sidecar,
+)
 
 _VIDEOS_PER_SHARD = 64
 
@@ -143,7 +147,7 @@ def _is_done(shard: _Shard) -> bool:
 
 def _fingerprint_beside(path: str) -> str | None:
     beside = pathlib.Path(sidecar(path))
-    return files.read_json(str(beside), "fingerprint") if beside.exists() else None
+    return read_field(str(beside), "fingerprint") if beside.exists() else None
 
 
 def _write_all(todo: list[_Shard], shards: list[_Shard], workers: int) -> None:
@@ -181,7 +185,7 @@ def _written_in_parallel(todo: list[_Shard], workers: int) -> Iterator[int]:
 def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
     """Writes a shard and its JSON file; returns its number of videos."""
     records, left_out, damaged = [], {}, {}
-    with files.complete_or_absent(shard.path) as part:
+    with files.replacing(shard.path) as part:
         with tf.io.TFRecordWriter(part) as writer:
             offset = 0
             for video in shard.videos:
@@ -235,5 +239,5 @@ def _finish(folder: pathlib.Path, index: Index, shards: list[_Shard]) -> WriteSu
 
 
 def _write_json(path: str, content: dict) -> None:
-    with files.complete_or_absent(path) as part:
+    with files.replacing(path) as part:
         pathlib.Path(part).write_text(json.dumps(content, indent=1))
