@@ -37,6 +37,9 @@ _CHECKPOINT = flags.DEFINE_string(
 _EXPORT_DIR = flags.DEFINE_string("export_dir", "", "Default: MODEL_DIR/export.")
 _TOP_K = flags.DEFINE_integer("top_k", 5, "Number of classes that predict prints.")
 _JSON = flags.DEFINE_bool("json", False, "predict prints JSON.")
+_PRINT_CONFIG = flags.DEFINE_bool(
+    "print_config", False, "dry_run also prints the whole config, as YAML."
+)
 _WITHOUT_MODEL_DIR = ("dry_run", "benchmark_input")  # these write no files
 
 
@@ -63,6 +66,7 @@ def main(arguments):
         paths=tuple(arguments[1:]),
         top_k=_TOP_K.value,
         as_json=_JSON.value,
+        print_config=_PRINT_CONFIG.value,
     )
     return modes.run(_MODE.value, options)
 

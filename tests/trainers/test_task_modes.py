@@ -272,15 +272,31 @@ def test_predict_of_a_broken_file_exits_with_1(trained, videos, capsys):
     assert "text.mp4" in capsys.readouterr().err
 
 
-def test_dry_run_shows_config_network_and_batches(config, tmp_path, capsys):
+def test_dry_run_shows_network_batches_and_changed_settings(config, tmp_path, capsys):
     assert run("dry_run", tmp_path, config=config) == 0
     output = capsys.readouterr().out
-    assert "experiment: video_classification" in output
-    assert "res2_0" in output
-    for kind in ("train_data", "validation_data"):
-        assert f"{kind}, one batch:" in output
+    network, batches, settings = (
+        output.index(text)
+        for text in ("res2_0", "train_data, one batch:", "Settings that differ")
+    )
+    assert network < batches < settings
+    assert "validation_data, one batch:" in output
     assert output.count("(4, 4, 32, 32, 3)") == 2
+    changed = output[settings:].splitlines()[1:]
+    assert "  task.clip.temporal_stride: 8 -> 2" in changed
+    assert "  trainer.train_steps: 1000 -> 60" in changed
+    for left_alone in ("trainer.max_to_keep", "task.clip.mean", "task.model.name"):
+        assert left_alone not in output[settings:]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_prints_the_whole_config_on_request(config, tmp_path, capsys):
+    run("dry_run", tmp_path, config=config, print_config=True)
+    _, _, text = capsys.readouterr().out.partition("\nexperiment: ")
+    values = yaml.safe_load(f"experiment: {text}")
+    assert values["experiment"] == "video_classification"
+    assert values["trainer"]["train_steps"] == 60
+    assert values["trainer"]["max_to_keep"] == 3  # a default
 
 
 @pytest.mark.parametrize("parts", [0, 3])  # batches of 4
@@ -385,7 +401,8 @@ def test_other_classes_in_the_same_directory_are_refused(
     (tmp_path / "pink").symlink_to(videos / "train" / "red")
     (tmp_path / "green").symlink_to(videos / "train" / "green")
     other = f"task.train_data.input_path={tmp_path}"
-    with pytest.raises(UserError, match="The classes have changed"):
+    message = "The classes have changed.*(added: pink; removed: blue, red)"
+    with pytest.raises(UserError, match=message):
         run("train", trained, other, config=config)
 
 

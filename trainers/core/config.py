@@ -254,8 +254,16 @@ def differences(config, experiment: str, model_dir) -> list[str]:
     path = files.join(model_dir, PARAMS_FILE)
     if not files.is_file(path):
         return []
-    old = _flatten(read_yaml(path))
-    new = _flatten({_FACTORY_KEY: experiment, **to_dict(config)})
+    return _compare(read_yaml(path), {_FACTORY_KEY: experiment, **to_dict(config)})
+
+
+def changed_settings(config, experiment: str) -> list[str]:
+    """Lines `a.b: default -> value` of the fields that the factory sets otherwise."""
+    return _compare(to_dict(build_experiment(experiment)), to_dict(config))
+
+
+def _compare(old: Mapping, new: Mapping) -> list[str]:
+    old, new = _flatten(old), _flatten(new)
     return [
         f"{key}: {old.get(key, '(absent)')} -> {new.get(key, '(absent)')}"
         for key in sorted(old.keys() | new.keys())

@@ -11,7 +11,7 @@ from trainers.core.errors import UserError, did_you_mean
 from trainers.core.lock import only_one
 from trainers.core.runner import Runner
 from trainers.video_classification import experiments  # noqa: F401 (registers)
-from trainers.video_classification.data import read_class_file
+from trainers.video_classification.data import describe_changes, read_class_file
 from trainers.video_classification.task import VideoClassificationTask
 
 CLASS_FILE = "classes.txt"
@@ -31,6 +31,7 @@ class Options:
     paths: tuple[str, ...] = ()
     top_k: int = 5
     as_json: bool = False
+    print_config: bool = False
 
 
 def run(mode: str, options: Options) -> int:
@@ -118,14 +119,14 @@ def predict(options, name, experiment):
 
 
 def dry_run(options, name, experiment):
-    """Prints the config, the model, and one batch of each data set.
+    """Prints the network, one batch of each data set, and the settings that were made.
 
     The model is initialised as in training: from `init_checkpoint`, if it is set.
     """
+    changed = config.changed_settings(experiment, name)  # before tasks fill in more
     task = build_task(experiment)
     experiment.trainer.check_training(task)
     experiment.check_batch(num_replicas=1)  # training checks with all replicas
-    print(config.to_yaml(experiment, name))
     clip, side = experiment.task.clip, experiment.task.train_data.crop_size
     model = task.build_model((clip.num_frames, side, side, 3))
     print(describe(model), end="\n\n")
@@ -133,6 +134,10 @@ def dry_run(options, name, experiment):
     task.initialize(model)
     for data in (experiment.task.train_data, experiment.task.validation_data):
         _print_batch(task, model, data)
+    print("", f"Settings that differ from those of {name}:", sep="\n")
+    print(*(f"  {line}" for line in changed or ["none"]), sep="\n")
+    if options.print_config:
+        print("", config.to_yaml(experiment, name), sep="\n")
     _print_report(task)
 
 
@@ -204,8 +209,8 @@ def _save_setup(task, name, experiment, model_dir):
 def _check_classes(old, new, path):
     if tuple(old) != tuple(new):
         raise UserError(
-            f"The classes have changed since {path} was written: {len(old)} then, "
-            f"{len(new)} now. Train in another --model_dir."
+            f"The classes have changed since {path} was written "
+            f"({describe_changes(old, new)}). Train in another --model_dir."
         )
 
 

@@ -5,7 +5,10 @@ import pytest
 from trainers.core.files import FileError
 from trainers.video_classification.data import DataError, load_index
 from trainers.video_classification.data.configs import DataConfig
-from trainers.video_classification.data.labels import read_class_file
+from trainers.video_classification.data.labels import (
+    describe_changes,
+    read_class_file,
+)
 
 
 @pytest.fixture
@@ -269,3 +272,20 @@ def test_counts_in_a_class_file_are_removed_except_in_our_own(tmp_path):
 def test_a_label_that_is_not_a_number_is_an_unknown_class(index_of, label):
     with pytest.raises(DataError, match=f"list.txt:2: unknown class '{label}'"):
         index_of(f"a.mp4 run\nb.mp4 {label}\n", ["a.mp4"], class_names=["run", "sit"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "described"),
+    [
+        (["run", "swim"], ["jump", "run", "sit"], "added: jump, sit; removed: swim"),
+        (["run"], ["run", "sit"], "added: sit"),
+        (["run", "sit"], ["sit", "run"], "the same names in another order"),
+        (
+            [],
+            [f"c{i}" for i in range(12)],
+            "added: c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 and 2 more",
+        ),
+    ],
+)
+def test_changes_of_the_classes_are_named(old, new, described):
+    assert describe_changes(old, new) == described

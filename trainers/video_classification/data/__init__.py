@@ -24,7 +24,7 @@ from trainers.video_classification.data.errors import (
 )
 from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index, Video, load_index
-from trainers.video_classification.data.labels import read_class_file
+from trainers.video_classification.data.labels import describe_changes, read_class_file
 from trainers.video_classification.data.preprocessing import (
     normalize,
     resize_and_center_crop,
@@ -38,6 +38,7 @@ __all__ = [
     "TooManyBrokenVideos",
     "Video",
     "VideoError",
+    "describe_changes",
     "load_index",
     "make_dataset",
     "normalize",

@@ -10,6 +10,7 @@ from trainers.core import files
 from trainers.video_classification.data.errors import DataError
 
 _NUMBER = re.compile(r"-?\d+")
+_MAX_NAMED = 10
 _CHARADES_CODE = re.compile(r"c\d{3} ")
 
 
@@ -44,6 +45,27 @@ def _without_counts(lines: Sequence[str]) -> list[str]:
         ):
             return [name for _, name in split]
     return list(lines)
+
+
+def describe_changes(old: Sequence[str], new: Sequence[str]) -> str:
+    """What differs between two class lists: names added, removed, or their order.
+
+    Example:
+    >>> describe_changes(["run", "swim"], ["jump", "run", "sit"])
+    'added: jump, sit; removed: swim'
+    """
+    found = {
+        "added": [name for name in new if name not in set(old)],
+        "removed": [name for name in old if name not in set(new)],
+    }
+    parts = [f"{how}: {_shorten(names)}" for how, names in found.items() if names]
+    return "; ".join(parts) or "the same names in another order"
+
+
+def _shorten(names: Sequence[str]) -> str:
+    more = len(names) - _MAX_NAMED
+    listed = ", ".join(names[:_MAX_NAMED])
+    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def infer_class_names(labels: Iterable[str]) -> tuple[str, ...]:
