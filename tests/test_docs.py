@@ -212,7 +212,7 @@ def test_your_own_clips_as_written(tmp_path):
         r"^## Your own clips.*?(?=^## )", PAGES["README.md"], re.M | re.S
     )
     outputs = [run_in(tmp_path, command) for command in commands(section[0])]
-    assert "train_data, one batch:" in outputs[0]
+    assert re.search(r"in both data sets +0 +0\n", outputs[0])
     assert (tmp_path / "runs/mine/best").is_dir()
     assert (tmp_path / "runs/mine/export/1/saved_model.pb").is_file()
     for output in outputs[2], outputs[4]:

@@ -1,8 +1,8 @@
 """Trains, evaluates, exports and runs video classifiers.
 
     python trainers/video.py --config A.yaml [--config B.yaml] \\
-        --mode train|eval|train_and_eval|export|predict|dry_run|benchmark_input \\
-        --model_dir DIR [--params_override=a.b=c ...]
+        --mode train|eval|train_and_eval|export|predict|check_data|dry_run|\\
+        benchmark_input --model_dir DIR [--params_override=a.b=c ...]
 
 Later configs override earlier ones, and overrides override all of them. Without a
 config, modes that use a trained model read the one saved in its directory:
@@ -26,7 +26,8 @@ cli.define_config_flags()
 _MODE = flags.DEFINE_string(
     "mode",
     None,
-    "train, eval, train_and_eval, export, predict, dry_run or benchmark_input.",
+    "train, eval, train_and_eval, export, predict, check_data, dry_run or "
+    "benchmark_input.",
 )
 _MODEL_DIR = flags.DEFINE_string(
     "model_dir", None, "Folder of checkpoints, curves and results."
@@ -36,11 +37,11 @@ _CHECKPOINT = flags.DEFINE_string(
 )
 _EXPORT_DIR = flags.DEFINE_string("export_dir", "", "Default: MODEL_DIR/export.")
 _TOP_K = flags.DEFINE_integer("top_k", 5, "Number of classes that predict prints.")
-_JSON = flags.DEFINE_bool("json", False, "predict prints JSON.")
 _PRINT_CONFIG = flags.DEFINE_bool(
     "print_config", False, "dry_run also prints the whole config, as YAML."
 )
-_WITHOUT_MODEL_DIR = ("dry_run", "benchmark_input")  # these write no files
+_JSON = flags.DEFINE_bool("json", False, "predict and check_data print JSON.")
+_WITHOUT_MODEL_DIR = ("dry_run", "check_data", "benchmark_input")
 
 
 def main(arguments):

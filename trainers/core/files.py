@@ -189,7 +189,12 @@ def write_text(path, text: str) -> None:
 
 def write_json(path, value) -> None:
     """Replaces a file by a value as indented JSON, in one step."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    write_text(path, to_json(value) + "\n")
+
+
+def to_json(value) -> str:
+    """A value as indented JSON, in ASCII."""
+    return json.dumps(value, indent=2)
 
 
 def write_bytes(path, content: bytes) -> None:

@@ -15,7 +15,7 @@ from trainers.video_classification.data import describe_changes, read_class_file
 from trainers.video_classification.task import VideoClassificationTask
 
 CLASS_FILE = "classes.txt"
-_UNTRAINED = ("train", "train_and_eval", "dry_run", "benchmark_input")
+_UNTRAINED = ("train", "train_and_eval", "dry_run", "check_data", "benchmark_input")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +153,15 @@ def benchmark_input(options, name, experiment):
         print(line)
 
 
+def check_data(options, name, experiment):
+    """Decodes every video of both data sets, and reports what is wrong with them."""
+    from trainers.video_classification import check_data as check_data_lib
+
+    task = build_task(experiment)
+    report_dir = None if str(options.model_dir) == "." else options.model_dir
+    return check_data_lib.run(task, report_dir, options.as_json)
+
+
 MODES = {
     "train": train,
     "eval": evaluate,
@@ -160,6 +169,7 @@ MODES = {
     "export": export,
     "predict": predict,
     "dry_run": dry_run,
+    "check_data": check_data,
     "benchmark_input": benchmark_input,
 }
 

@@ -16,9 +16,10 @@ DECODERS = {"pyav": PyAVFrames, "tfio": open_tfio}
 
 
 class Frames(Protocol):
-    """The frames of an open video."""
+    """The frames of an open video; the frame rate is 0 if it is unknown."""
 
     num_frames: int
+    frame_rate: float
 
     def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, Picture]]:
         """(number, frame) for every number in `wanted` that can be decoded."""

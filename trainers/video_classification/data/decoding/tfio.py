@@ -87,6 +87,7 @@ class TfioFrames:
             reason = f"cannot be decoded ({_first_line(error)})"
             raise VideoError(path, reason) from error
         self.num_frames = len(self._images)
+        self.frame_rate = 0.0
         if not self.num_frames:
             raise VideoError(path, "has no video frames")
 

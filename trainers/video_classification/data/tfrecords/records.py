@@ -79,6 +79,7 @@ class RecordFrames:
         shard, _, offset = path.rpartition("#")
         example = _parse(path, _payload(path, shard, int(offset)))
         self.context = example.context.feature
+        self.frame_rate = _frame_rate(self.context)
         self._frames = example.feature_lists.feature_list["image/encoded"].feature
         self.num_frames = len(self._frames)
         if not self.num_frames:
@@ -91,6 +92,11 @@ class RecordFrames:
             image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB) if jpeg.size else None
             if image is not None:
                 yield number, ArrayPicture(image)
+
+
+def _frame_rate(context) -> float:
+    rates = context["image/frame_rate"].float_list.value
+    return rates[0] if rates else 0.0
 
 
 def list_shard(shard: str) -> list[ShardRecord]:

@@ -1,0 +1,63 @@
+"""Decodes a whole video, and describes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from trainers.video_classification.data.errors import VideoError
+from trainers.video_classification.data.reading import open_frames
+
+_NUM_HASHED = 8  # frames, spread evenly over the video
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoFacts:
+    """What decoding all frames of a video has shown.
+
+    Attributes:
+        num_frames: Frames that have packets, or JPEG data.
+        num_bad: Those that are lost, or in which the decoder concealed errors.
+        frame_rate: Average; 0 if unknown.
+        digest: The same for videos that decode to the same pictures, in whatever
+            container.
+    """
+
+    num_frames: int
+    num_bad: int
+    frame_rate: float
+    digest: str
+
+    @property
+    def seconds(self) -> float:
+        """Duration; 0 if the frame rate is unknown."""
+        return self.num_frames / self.frame_rate if self.frame_rate else 0.0
+
+
+def inspect_video(path: str, decoder: str) -> VideoFacts:
+    """Decodes every frame of a video file or record.
+
+    Args:
+        path: See `reading.open_frames`.
+        decoder: See there.
+
+    Raises:
+        VideoError: It cannot be decoded, a record's checksum is wrong, or none of
+            the frames could be decoded.
+    """
+    video = open_frames(path, decoder)
+    count = video.num_frames
+    hashed = set(np.linspace(0, count - 1, _NUM_HASHED).round().astype(int).tolist())
+    digest, num_decoded, num_damaged = hashlib.sha256(), 0, 0
+    for number, picture in video.pictures(np.arange(count)):
+        num_decoded += 1
+        num_damaged += picture.is_damaged
+        if number in hashed:
+            digest.update(repr((number, picture.size)).encode())
+            digest.update(np.ascontiguousarray(picture.rgb()).tobytes())
+    if not num_decoded:
+        raise VideoError(path, f"none of its {count} frames could be decoded")
+    num_bad = num_damaged + count - num_decoded
+    return VideoFacts(count, num_bad, video.frame_rate, digest.hexdigest())
