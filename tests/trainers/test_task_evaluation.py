@@ -142,6 +142,50 @@ def test_map_is_over_the_classes_that_occur():
     assert mean_average_precision(scores, labels) == {"mAP": (1.0 + 0.5) / 2}
 
 
+def charades_classify(scores, labels):
+    """A port of `Charades_v1_classify.m`, loop by loop: NaN for absent classes.
+
+    Videos without actions are not found by their id there: their scores stay -inf.
+    """
+    test = np.full(scores.shape, -np.inf)
+    for video in range(len(scores)):
+        if labels[video].any():
+            test[video] = scores[video]
+    precisions = []
+    for k in range(scores.shape[1]):
+        ranked = sorted(range(len(test)), key=lambda video: -test[video, k])
+        hits, total = 0, 0.0
+        for rank, video in enumerate(ranked, 1):
+            if labels[video, k]:
+                hits += 1
+                total += hits / rank
+        precisions.append(total / hits if hits else np.nan)
+    return np.array(precisions)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_map_of_charades_is_that_of_its_script(seed):
+    random = np.random.default_rng(seed)
+    for _ in range(250):
+        videos, classes = random.integers(1, 30), random.integers(1, 8)
+        labels = random.random((videos, classes)) < random.choice([0.05, 0.3, 0.9])
+        scores = random.random((videos, classes))
+        if random.random() < 0.3:
+            scores = scores.round(1)  # ties
+        computed = mean_average_precision(scores, labels, "labelled_first")["mAP"]
+        expected = charades_classify(scores, labels)
+        if labels.any():
+            assert computed == pytest.approx(np.nanmean(expected), abs=1e-9)
+        else:
+            assert computed == 0
+
+
+def test_videos_without_labels_come_last():
+    scores, labels = np.array([[0.9], [0.1]]), np.array([[0], [1]])
+    assert mean_average_precision(scores, labels) == {"mAP": 0.5}
+    assert mean_average_precision(scores, labels, "labelled_first") == {"mAP": 1.0}
+
+
 def test_scores_that_are_not_finite_are_an_error():
     rows, _ = views()
     rows["score"][0, 0] = np.nan

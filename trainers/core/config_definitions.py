@@ -323,10 +323,12 @@ class ExperimentConfig(hyperparams.Config):
         """
         parts = self.trainer.gradient_accumulation_steps
         batch = self.task.train_data.global_batch_size
-        if parts > 1 and batch % (num_replicas * parts):
+        multiple = num_replicas * parts
+        if batch % multiple:
+            in_parts = f" in {parts} parts (trainer.gradient_accumulation_steps)"
             raise UserError(
-                f"task.train_data.global_batch_size is {batch}, which cannot be "
-                f"computed in trainer.gradient_accumulation_steps={parts} equal parts "
-                f"on each of {num_replicas} replicas: choose a multiple of "
-                f"{num_replicas * parts}."
+                f"task.train_data.global_batch_size is {batch}, which cannot be shared "
+                f"evenly by {num_replicas} replicas{in_parts if parts > 1 else ''}: "
+                f"choose a multiple of {multiple}, such as "
+                f"{-(-batch // multiple) * multiple}."
             )

@@ -13,7 +13,7 @@ from keras_nonlocal.models import ARCHITECTURES, CONVENTIONS
 from trainers.core.config_definitions import TaskConfig
 from trainers.core.errors import UserError, check_key
 from trainers.video_classification.data.configs import ClipConfig, DataConfig
-from trainers.video_classification.evaluation import AGGREGATIONS
+from trainers.video_classification.evaluation import AGGREGATIONS, RANKINGS
 
 CHECKPOINT_MODULES = ("all", "backbone")
 CHECKPOINT_PIXELS = ("same", "any")
@@ -80,14 +80,19 @@ class EvaluationConfig(hyperparams.Config):
     Attributes:
         view_aggregation: `mean` of the views' probabilities (paper), or their
             `max`, which suits long videos with many labels.
+        ranking: Order of the videos for mAP, if they have several labels. `all`:
+            every video by its score. `labelled_first`: videos without labels come
+            last, as in the official script of Charades, whose mAP is higher for it.
     """
 
     view_aggregation: str = "mean"
+    ranking: str = "all"
 
     def check(self):
-        """Raises `UserError` for an unknown aggregation."""
+        """Raises `UserError` for an unknown aggregation or ranking."""
         key = "task.evaluation.view_aggregation"
         check_key(key, self.view_aggregation, AGGREGATIONS)
+        check_key("task.evaluation.ranking", self.ranking, RANKINGS)
 
 
 @dataclasses.dataclass

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 AGGREGATIONS = {"mean": np.mean, "max": np.max}  # over the views of a video
+RANKINGS = ("all", "labelled_first")  # of the videos, for mAP
 
 
 class Evaluation:
@@ -18,9 +19,12 @@ class Evaluation:
         num_classes: K.
         is_multilabel: mAP instead of top-1 and top-5.
         view_aggregation: `mean` or `max` over the views of a video.
+        ranking: See `mean_average_precision`.
     """
 
-    def __init__(self, num_videos, num_classes, is_multilabel, view_aggregation):
+    def __init__(
+        self, num_videos, num_classes, is_multilabel, view_aggregation, ranking="all"
+    ):
         if view_aggregation not in AGGREGATIONS:
             raise ValueError(
                 "Invalid task.evaluation.view_aggregation. Expected one of "
@@ -28,6 +32,7 @@ class Evaluation:
             )
         self._max = view_aggregation == "max"
         self._is_multilabel = is_multilabel
+        self._ranking = ranking
         self._video_scores = np.zeros((num_videos, num_classes), np.float64)
         self._num_views = np.zeros(num_videos, np.int64)
         labels = (num_videos, num_classes) if is_multilabel else (num_videos,)
@@ -74,14 +79,14 @@ class Evaluation:
 
     def _metrics(self, scores, labels) -> dict:
         if self._is_multilabel:
-            return mean_average_precision(scores, labels)
+            return mean_average_precision(scores, labels, self._ranking)
         return top_k_accuracies(label_ranks(scores, labels), scores.shape[1])
 
     def _view_metrics(self) -> dict:
         if self._is_multilabel:
             scores = np.concatenate([scores for scores, _ in self._views])
             labels = np.concatenate([labels for _, labels in self._views])
-            return mean_average_precision(scores, labels)
+            return mean_average_precision(scores, labels, self._ranking)
         ranks = np.concatenate(self._views)
         return top_k_accuracies(ranks, self._video_scores.shape[1])
 
@@ -115,15 +120,40 @@ def _top_ks(num_classes: int) -> tuple[int, ...]:
     return (1, 5) if num_classes > 5 else (1,)
 
 
-def mean_average_precision(scores, labels) -> dict:
-    """mAP over the classes that occur, computed by scikit-learn."""
-    occurs = labels.sum(axis=0) > 0
+def mean_average_precision(scores, labels, ranking: str = "all") -> dict:
+    """mAP: the mean over the classes that occur of the average precision.
+
+    The average precision of a class is the mean over its videos of the precision at
+    that video's rank, with all videos ranked by their score of the class.
+
+    Args:
+        scores: `(n, K)`, finite.
+        labels: `(n, K)`, 0 or 1.
+        ranking: `all`: every video by its score; equal scores share a rank
+            (scikit-learn). `labelled_first`: as `Charades_v1_classify.m` does, videos
+            without any label come last, whatever their scores; equal scores are
+            ranked in the order of the index. That script gives NaN if a class does
+            not occur.
+    """
+    labels = np.asarray(labels) > 0
+    occurs = labels.any(axis=0)
     if not occurs.any():
         return {"mAP": 0.0}
-    precisions = average_precision_score(
-        labels[:, occurs] > 0, scores[:, occurs], average=None
-    )
+    scores, labels = np.asarray(scores)[:, occurs], labels[:, occurs]
+    if ranking == "labelled_first":
+        precisions = _precisions_of_labelled(scores, labels, labels.any(axis=1))
+    else:
+        precisions = average_precision_score(labels, scores, average=None)
     return {"mAP": float(np.mean(precisions))}
+
+
+def _precisions_of_labelled(scores, labels, is_labelled):
+    """Average precision of each class, videos without labels ranked last."""
+    ranked = np.where(is_labelled[:, None], scores, -np.inf)
+    order = np.argsort(-ranked, axis=0, kind="stable")
+    hits = np.take_along_axis(labels, order, axis=0)
+    precision = np.cumsum(hits, axis=0) / np.arange(1, len(hits) + 1)[:, None]
+    return np.sum(precision * hits, axis=0) / np.sum(hits, axis=0)
 
 
 def format_metrics(metrics: dict) -> str:

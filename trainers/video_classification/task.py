@@ -207,6 +207,7 @@ class VideoClassificationTask(Task):
                 len(self.class_names),
                 self.is_multilabel,
                 self.task_config.evaluation.view_aggregation,
+                self.task_config.evaluation.ranking,
             )
         state.update(**step_logs)
         return state

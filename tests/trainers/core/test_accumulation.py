@@ -78,9 +78,21 @@ def test_batches_that_divide_pass(batch, replicas, parts):
     experiment(batch, parts).check_batch(replicas)
 
 
-def test_batches_that_do_not_divide_are_refused():
-    with pytest.raises(UserError, match="is 6, .*=2 equal parts .* multiple of 4"):
-        experiment(6, 2).check_batch(2)
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (2, r"is 6, .*2 replicas in 2 parts .*multiple of 4, such as 8"),
+        (4, r"is 6, .*2 replicas in 4 parts .*multiple of 8, such as 8"),
+    ],
+)
+def test_batches_that_do_not_divide_are_refused(parts, message):
+    with pytest.raises(UserError, match=message):
+        experiment(6, parts).check_batch(2)
+
+
+def test_a_batch_that_the_replicas_cannot_share_is_refused():
+    with pytest.raises(UserError, match="is 6, .*by 4 replicas: .*multiple of 4"):
+        experiment(6, 1).check_batch(4)
 
 
 def experiment(batch, parts):

@@ -131,11 +131,24 @@ def test_replicas_together_get_the_full_batch(
         assert sorted(seen) == [(video, 0) for video in range(9)]
 
 
-def test_a_batch_that_does_not_divide_is_an_error(data_config, clip_config):
-    data = data_config(global_batch_size=3)
-    context = tf.distribute.InputContext(1, 0, 2)
-    with pytest.raises(ValueError, match="divisible|divid"):
-        make_dataset(load_index(data), data, clip_config, input_context=context)
+@pytest.mark.parametrize("pipelines", [1, 2, 4])
+def test_test_batches_of_any_size_are_shared(data_config, clip_config, pipelines):
+    """60 views on 8 replicas, as in the Kinetics configs: 8 rows on each."""
+    data = data_config(
+        is_training=False, num_test_clips=10, num_test_crops=3, global_batch_size=60
+    )
+    index = load_index(data)
+    seen, counts = [], set()
+    for pipeline in range(pipelines):
+        context = tf.distribute.InputContext(pipelines, pipeline, 8)
+        got = batches(-1, index, data, clip_config, input_context=context)
+        assert {len(batch["video"]) for batch in got} == {8}
+        counts.add(len(got))
+        for batch in got:
+            real = batch["weight"] > 0
+            seen += zip(batch["video"][real], batch["view"][real], strict=True)
+    assert sorted(seen) == [(video, view) for video in range(9) for view in range(30)]
+    assert len(counts) == 1 and counts.pop() % (8 // pipelines) == 0
 
 
 def test_every_view_comes_once_and_padding_has_weight_zero(data_config, clip_config):

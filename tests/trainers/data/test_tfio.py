@@ -50,7 +50,6 @@ class Settings:
     num_parallel_decodes: int = 2
     prefetch_buffer_size: int | None = None
     deterministic: bool | None = None
-    cache: bool = False
     frame_cache: str = ""
 
     def check(self):

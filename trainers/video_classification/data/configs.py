@@ -77,8 +77,6 @@ class DataConfig(config_definitions.DataConfig):
             disk space (see docs/results.md). `/dev/shm/NAME` keeps them in memory.
             Random choices are made anew in every epoch, and videos that change are
             decoded again.
-        cache: Keep the decoded test batches in memory from one evaluation to the
-            next. For testing only.
     """
 
     index_format: str = "auto"
@@ -96,7 +94,6 @@ class DataConfig(config_definitions.DataConfig):
     max_broken_fraction: float = 0.1
     num_parallel_decodes: int = 0
     frame_cache: str = ""
-    cache: bool = False
 
     def check(self):
         """Raises `UserError` for values of which no view or batch can be made."""
@@ -115,11 +112,6 @@ class DataConfig(config_definitions.DataConfig):
             raise UserError(
                 "`frame_cache` needs `decoder: pyav`. Received: "
                 f"{self.decoder!r}. Leave one of the two at its default."
-            )
-        if self.cache and self.is_training:
-            raise UserError(
-                "`cache` has no effect here in training: leave it at False. "
-                "Received: True. To decode every video only once, set `frame_cache`."
             )
 
     def _check_views(self):

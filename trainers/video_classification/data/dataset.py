@@ -40,7 +40,8 @@ def make_dataset(
 
     Test batches go through the index once, decode each video once, and leave
     broken ones out. Their number is fixed: missing views are filled up with rows
-    of weight 0. It is the same on every input pipeline.
+    of weight 0. It is the same on every input pipeline. A global batch that the
+    replicas cannot share evenly is rounded up to one that they can.
 
     Args:
         index: From `load_index`.
@@ -103,10 +104,9 @@ def _training_batches(
 def _test_batches(
     reader: SampleReader, context: tf.distribute.InputContext, start_batch: int
 ) -> tf.data.Dataset:
-    global_batch = reader.data.global_batch_size
-    batch = context.get_per_replica_batch_size(global_batch)
-    pipelines = context.num_input_pipelines
-    local = global_batch // pipelines
+    replicas, pipelines = context.num_replicas_in_sync, context.num_input_pipelines
+    batch = -(-reader.data.global_batch_size // replicas)
+    local = batch * (replicas // pipelines)
     most_views = -(-len(reader.index) // pipelines) * reader.num_views
     num_batches = -(-most_views // local) * (local // batch)
     videos = tf.data.Dataset.range(
@@ -120,8 +120,6 @@ def _test_batches(
     padding = tf.data.Dataset.from_tensors(reader.padding()).repeat()
     batches = views.concatenate(padding).batch(batch, drop_remainder=True)
     batches = batches.take(num_batches)
-    if reader.data.cache:
-        batches = batches.cache()
     skipped = start_batch * (local // batch)
     left = max(num_batches - skipped, 0)
     return batches.skip(skipped).apply(tf.data.experimental.assert_cardinality(left))
