@@ -54,6 +54,59 @@ def test_whole_frames_are_cropped_as_in_decoding(
     assert difference.mean() < 1.5 and np.quantile(difference, 0.99) <= 6
 
 
+def weights(side, scaled, begin, size):
+    """(size, side): of each pixel, for `size` scaled ones from `begin` on."""
+    ratio = side / scaled
+    centers = (np.arange(begin, begin + size) + 0.5) * ratio - 0.5
+    distances = np.abs(np.arange(side) - centers[:, None]) / max(ratio, 1)
+    triangle = np.maximum(1 - distances, 0)
+    return triangle / triangle.sum(1, keepdims=True)
+
+
+def scaled_and_cut(frame, short_side, crop):
+    """The whole frame scaled in float64, and the central square of it."""
+    height, width = frame.shape[:2]
+    sides = [
+        max(round(side * short_side / min(height, width)), short_side)
+        for side in (height, width)
+    ]
+    rows, columns = (
+        weights(side, scaled, (scaled - crop) // 2, crop)
+        for side, scaled in zip((height, width), sides, strict=True)
+    )
+    return np.einsum("yh,hwc,xw->yxc", rows, frame, columns, optimize=True)
+
+
+@pytest.mark.parametrize(
+    "height, width, short_side, crop",
+    [
+        (90, 160, 64, 56),
+        (160, 90, 64, 64),
+        (480, 854, 64, 56),
+        (33, 47, 64, 56),
+        (257, 341, 256, 56),
+        (1, 1, 36, 32),
+        (3, 5, 7, 3),
+        (2, 3000, 64, 56),
+        (3000, 2, 64, 56),
+        (1, 3001, 32, 32),
+        (5000, 70, 16, 15),
+    ],
+)
+def test_it_is_the_square_of_the_scaled_frame(height, width, short_side, crop):
+    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    clips = tf.constant(frame[None, None])
+    got = resize_and_center_crop(clips, short_side, crop)[0, 0].numpy()
+    expected = scaled_and_cut(frame, short_side, crop)
+    assert np.abs(got - expected).max() < 0.51  # it is rounded
+
+
+def test_it_costs_the_memory_of_the_square_alone():
+    frames = tf.zeros((1, 2, 20_000_000, 1, 3), tf.uint8)
+    got = resize_and_center_crop(frames, 256, 224)  # scaled whole: 14 TiB
+    assert got.shape == (1, 2, 224, 224, 3)
+
+
 def test_it_is_antialiased():
     stripes = np.zeros((1, 1, 64, 64, 3), np.uint8)
     stripes[:, :, ::2] = 255

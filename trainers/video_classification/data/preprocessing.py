@@ -7,7 +7,7 @@ data are cropped in the same way while they are decoded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
@@ -39,6 +39,9 @@ def resize_and_center_crop(
 ) -> tf.Tensor:
     """Scales the short side, antialiased, and cuts the central square.
 
+    Only the pixels that the square needs are scaled: frames of any shape cost memory
+    for the square alone, not for the whole scaled frame.
+
     Args:
         clips: uint8 `(batch, frames, height, width, 3)`; all dimensions except the
             last may be dynamic.
@@ -53,27 +56,52 @@ def resize_and_center_crop(
             f"`crop_size` ({crop_size}) must not exceed `short_side` ({short_side})."
         )
     shape = tf.shape(clips)
-    height, width = _scaled_size(shape[2], shape[3], short_side)
-    top, left = (height - crop_size) // 2, (width - crop_size) // 2
+    rows = _span(shape[2], shape[2:4], short_side, crop_size)
+    columns = _span(shape[3], shape[2:4], short_side, crop_size)
+    frames = tf.reshape(clips, tf.concat([[-1], shape[2:4], [3]], 0))
+    frames = frames[:, rows.start : rows.stop, columns.start : columns.stop]
 
-    def scale(frames):
-        scaled = tf.image.resize(frames, (height, width), "bilinear", antialias=True)
+    def scale():
+        scaled = tf.raw_ops.ScaleAndTranslate(
+            images=frames,
+            size=[crop_size, crop_size],
+            scale=tf.stack([rows.scale, columns.scale]),
+            translation=tf.stack([rows.shift, columns.shift]),
+            kernel_type="triangle",
+            antialias=True,
+        )
         return tf.cast(tf.round(scaled), tf.uint8)
 
-    frames = tf.reshape(clips, tf.concat([[-1], shape[2:4], [3]], 0))
-    is_scaled = tf.logical_or(height != shape[2], width != shape[3])
-    frames = tf.cond(is_scaled, lambda: scale(frames), lambda: frames)
-    frames = frames[:, top : top + crop_size, left : left + crop_size]
-    return tf.reshape(frames, tf.concat([shape[:2], [crop_size, crop_size, 3]], 0))
+    crops = tf.cond(rows.scale == 1, lambda: frames, scale)
+    return tf.reshape(crops, tf.concat([shape[:2], [crop_size, crop_size, 3]], 0))
 
 
-def _scaled_size(
-    height: tf.Tensor, width: tf.Tensor, short_side: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    shorter = tf.cast(tf.minimum(height, width), tf.float64)
+class _Span(NamedTuple):
+    """The pixels `start` to `stop` of a side, and where they are in the scaled crop.
 
-    def scaled(side):
-        exact = tf.cast(side, tf.float64) * short_side / shorter
-        return tf.maximum(tf.cast(tf.round(exact), tf.int32), short_side)
+    Pixel x of them is at `scale * x + shift` of the crop.
+    """
 
-    return scaled(height), scaled(width)
+    start: tf.Tensor
+    stop: tf.Tensor
+    scale: tf.Tensor
+    shift: tf.Tensor
+
+
+def _span(side: tf.Tensor, sides: tf.Tensor, short_side: int, crop_size: int) -> _Span:
+    """What the central crop needs of a side, with the margin of the antialiasing."""
+    size = tf.cast(side, tf.float64)
+    shorter = tf.cast(tf.reduce_min(sides), tf.float64)
+    scaled = tf.maximum(tf.round(size * short_side / shorter), short_side)
+    scale = scaled / size
+    begin = tf.floor((scaled - crop_size) / 2)
+    filter_size = tf.maximum(1 / scale, 1) + 1  # and for rounding
+    margin = tf.where(scaled == size, tf.zeros_like(size), filter_size)
+    start = tf.maximum(tf.floor(begin / scale - margin), 0)
+    stop = tf.minimum(tf.math.ceil((begin + crop_size) / scale + margin), size)
+    return _Span(
+        tf.cast(start, tf.int32),
+        tf.cast(stop, tf.int32),
+        tf.cast(scale, tf.float32),
+        tf.cast(start * scale - begin, tf.float32),
+    )
