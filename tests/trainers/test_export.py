@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import pathlib
+import struct
 import subprocess
 import sys
 import types
@@ -28,7 +29,7 @@ CLASSES = ("açaí bowl", "juggling", "yawning")
 NUM_FRAMES, SHORT_SIDE, CROP = 4, 36, 32
 
 
-def make_task(precision=None, constants=False, **data):
+def make_task(precision=None, constants=False, limits=None, **data):
     config = types.SimpleNamespace(
         clip=ClipConfig(
             num_frames=NUM_FRAMES,
@@ -40,7 +41,7 @@ def make_task(precision=None, constants=False, **data):
         validation_data=DataConfig(
             min_short_side=SHORT_SIDE, crop_size=CROP, is_training=False, **data
         ),
-        export=ExportConfig(precision=precision, constants=constants),
+        export=ExportConfig(precision=precision, constants=constants, **limits or {}),
     )
     return types.SimpleNamespace(task_config=config, class_names=CLASSES)
 
@@ -156,6 +157,78 @@ def test_assets_have_what_a_client_needs(export_dir):
         "std": [50.0, 55.0, 60.0],
         "activation": "softmax",
     }
+
+
+LIMITS = {
+    "max_frames": 8,
+    "max_frame_bytes": 50_000,
+    "max_frame_pixels": 40_000,
+    "max_request_pixels": 100_000,
+}
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("limited")
+    task = make_task(limits=LIMITS)
+    return export.export_saved_model(task, make_small_model(), folder)
+
+
+def jpeg(height, width, claimed=None):
+    """A JPEG frame; its header may claim other sizes, (height, width)."""
+    frame = tf.io.encode_jpeg(np.zeros((height, width, 3), np.uint8)).numpy()
+    if claimed is None:
+        return frame
+    start = frame.index(b"\xff\xc0") + 5  # the sizes in "start of frame"
+    return frame[:start] + struct.pack(">HH", *claimed) + frame[start + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("frames", "received"),
+    [
+        ([jpeg(40, 40)] * 9, "has 9 frames; expected 1 to 8 .task.export.max_frames"),
+        ([jpeg(300, 300)], "has 300 x 300 pixels.*1 to 40000 .*max_frame_pixels"),
+        ([jpeg(2, 2, claimed=(65000, 65000))], "65000 x 65000 pixels"),
+        ([jpeg(9, 9), jpeg(9, 9) + bytes(50_000)], "max_frame_bytes"),
+        ([jpeg(180, 200)] * 3, "have 108000 pixels; expected 1 to 100000"),
+        ([tf.io.encode_png(np.zeros((40, 40, 3), np.uint8)).numpy()], "not a JPEG"),
+        ([b""], "not a JPEG"),
+        ([jpeg(40, 40)[:30]], "Invalid JPEG"),
+    ],
+)
+def test_jpeg_frames_above_a_limit_are_refused(limited, frames, received):
+    loaded = tf.saved_model.load(str(limited))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=received):
+        call(loaded, "jpeg", frames=[frames])
+    assert np.isfinite(call(loaded, "jpeg", frames=[[jpeg(40, 40)]])["logits"]).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "received"),
+    [
+        ((1, 9, 40, 40), "has 9 frames; expected 1 to 8 .task.export.max_frames"),
+        ((1, 1, 2, 20_001), "has 2 x 20001 pixels.*expected 1 to 40000"),
+        ((1, 1, 0, 40), "has 0 x 40 pixels.*expected 1 to 40000"),
+        ((1, 3, 180, 200), "have 108000 pixels; expected 1 to 100000"),
+        ((20, 5, 1, 1), "have 102400 pixels"),  # each becomes a crop of 1024
+    ],
+)
+def test_clips_above_a_limit_are_refused(limited, shape, received):
+    loaded = tf.saved_model.load(str(limited))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=received):
+        call(loaded, clips=noise(*shape))
+    assert np.isfinite(call(loaded, clips=noise(1, 8, 100, 125))["logits"]).all()
+
+
+def test_limits_are_written_beside_the_network(limited):
+    assert report_of(limited)["limits"] == LIMITS
+
+
+def test_limits_that_refuse_the_clips_of_training_are_refused(tmp_path):
+    task = make_task(limits={"max_frames": NUM_FRAMES - 1})
+    with pytest.raises(UserError, match="has 4 frames; .*task.export.max_frames"):
+        export.export_saved_model(task, make_small_model(), tmp_path)
+    assert os.listdir(tmp_path) == []
 
 
 _WITHOUT_KERAS = """

@@ -7,6 +7,7 @@
 - `losses.py`; `scoring.py`: how a network scores a clip; `evaluation.py`: accuracy by
   view and by video.
 - `initialization.py`: what training starts from, and what stays frozen.
-- `predict.py`: classes of video files. `export.py`, `serving.py`: SavedModels.
+- `predict.py`: classes of video files. `export.py`, `serving.py`, `request_limits.py`:
+  SavedModels.
 - `input_benchmark.py`: the speed of the training input.
 """

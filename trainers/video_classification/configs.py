@@ -18,6 +18,12 @@ from trainers.video_classification.evaluation import AGGREGATIONS, RANKINGS
 CHECKPOINT_MODULES = ("all", "backbone")
 CHECKPOINT_PIXELS = ("same", "any")
 EXPORT_PRECISIONS = ("float32", "bfloat16")
+_EXPORT_LIMITS = (
+    "max_frames",
+    "max_frame_bytes",
+    "max_frame_pixels",
+    "max_request_pixels",
+)
 
 
 @dataclasses.dataclass
@@ -97,7 +103,9 @@ class EvaluationConfig(hyperparams.Config):
 
 @dataclasses.dataclass
 class ExportConfig(hyperparams.Config):
-    """The form of exported networks.
+    """The form of exported networks, and the largest request that they answer.
+
+    A larger request is refused with an error, and the server goes on.
 
     Attributes:
         precision: dtype of computation and weights: `float32` or `bfloat16`. None:
@@ -106,15 +114,35 @@ class ExportConfig(hyperparams.Config):
             for its kernels once instead of at every call: faster, for more memory
             while loading and, with non-local blocks, a file of twice the size (see
             docs/results.md).
+        max_frames: Frames of a clip.
+        max_frame_bytes: Bytes of a JPEG frame.
+        max_frame_pixels: Pixels of a frame, height times width; by default a little
+            more than those of 8K video.
+        max_request_pixels: Pixels of all frames of a request. A frame that has fewer
+            than its square crop counts as the crop.
     """
 
     precision: str | None = None
     constants: bool = False
+    max_frames: int = 512
+    max_frame_bytes: int = 2**25
+    max_frame_pixels: int = 2**25
+    max_request_pixels: int = 2**28
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The `max_...` fields."""
+        return {name: getattr(self, name) for name in _EXPORT_LIMITS}
 
     def check(self):
-        """Raises `UserError` for an unknown precision."""
+        """Raises `UserError` for an unknown precision, or a limit below 1."""
         if self.precision is not None:
             check_key("task.export.precision", self.precision, EXPORT_PRECISIONS)
+        for name, value in self.limits.items():
+            if value < 1:
+                raise UserError(
+                    f"task.export.{name} must be positive. Received: {value}."
+                )
 
 
 @dataclasses.dataclass

@@ -29,7 +29,7 @@ import tensorflow as tf
 from absl import logging
 
 from trainers.core.errors import UserError
-from trainers.video_classification import serving
+from trainers.video_classification import request_limits, serving
 from trainers.video_classification.data import normalize, resize_and_center_crop
 from trainers.video_classification.scoring import build_scorer, inference_form
 
@@ -153,10 +153,20 @@ def _check(task, model, folder, precision):
         ("serving_default", {"clips": tf.constant(clips)}, expected(clips)),
         ("jpeg", {"frames": frames}, expected(decoded)),
     ):
-        outputs = loaded.signatures[name](**inputs)
+        outputs = _call(loaded.signatures[name], inputs)
         differences[name] = _difference(outputs["logits"], reference)
         _check_difference(differences[name], name, precision)
     return differences
+
+
+def _call(signature, inputs):
+    try:
+        return signature(**inputs)
+    except tf.errors.InvalidArgumentError as error:
+        raise ExportError(
+            "The exported network would refuse two clips of task.clip.num_frames "
+            f"frames: {request_limits.reason(error)} Raise this limit."
+        ) from error
 
 
 def _in_float32(model):
@@ -198,6 +208,7 @@ def _write_extra(task, folder, precision, differences):
     report = {
         "precision": precision,
         "constants": task.task_config.export.constants,
+        "limits": task.task_config.export.limits,
         "logit_difference": differences,
     }
     text = json.dumps(report, indent=2) + "\n"

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_nonlocal.layers import NonLocal3D
 from trainers.core.errors import UserError
 from trainers.video_classification.data import normalize, resize_and_center_crop
+from trainers.video_classification.request_limits import checked_clips, checked_frames
 from trainers.video_classification.scoring import build_scorer, with_constants
 
 # The limit of a protocol buffer, which contains the graph with its constants, minus a
@@ -41,12 +42,13 @@ class ServingModule(tf.Module):
     frame is scaled to the test short side, cut to the central square and
     normalised: one view of the test protocol. The frames of a clip must be
     `temporal_stride` apart. With fewer than `num_frames`, the clip is repeated from
-    its start; with more, all are used.
+    its start; with more, all are used. A request above a limit of `ExportConfig` is
+    an InvalidArgumentError.
 
     Args:
         model: Keras model from normalised clips to logits.
-        config: `VideoClassificationConfig`: its clips, and the short side, crop
-            and kind of labels of its test.
+        config: `VideoClassificationConfig`: its clips, the short side, crop and
+            kind of labels of its test, and the limits of its export.
         constants: The weights are constants of the graph instead of variables.
 
     Raises:
@@ -58,6 +60,7 @@ class ServingModule(tf.Module):
         self._score = build_scorer(model, config)
         self._clip = config.clip
         self._data = config.validation_data
+        self._limits = config.export
         self._has_blocks = any(isinstance(x, NonLocal3D) for x in model.layers)
         if constants:
             _check_fits(model, copies=2 if self._has_blocks else 1)
@@ -76,11 +79,13 @@ class ServingModule(tf.Module):
     )
     def clips(self, clips):
         """Signature `serving_default`: RGB clips `(batch, frames, H, W, 3)`."""
+        clips = checked_clips(clips, self._limits, self._data.crop_size)
         return self._classify(self._crop(clips))
 
     @tf.function(input_signature=[tf.TensorSpec((None, None), tf.string, "frames")])
     def jpeg(self, frames):
-        """Signature `jpeg`: encoded frames `(batch, frames)`, of any sizes."""
+        """Signature `jpeg`: JPEG frames `(batch, frames)`, of any sizes."""
+        frames = checked_frames(frames, self._limits, self._data.crop_size)
         crops = tf.map_fn(
             self._decode_and_crop,
             tf.reshape(frames, [-1]),
