@@ -39,9 +39,6 @@ def configure(runtime):
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     tf.config.run_functions_eagerly(runtime.run_eagerly)
-    # TensorFlow's remapper fails on the graph of a training step with padded 3-D
-    # convolutions and prints an error; other graphs are no faster with it.
-    tf.config.optimizer.set_experimental_options({"remapping": False})
 
 
 def _split_cpu(num_devices: int):

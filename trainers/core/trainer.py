@@ -6,6 +6,7 @@ run on the host with one graph call per step, so that each step's loss is checke
 the wait for input is measured, and a signal stops training between two steps.
 """
 
+import contextlib
 import math
 
 import numpy as np
@@ -74,9 +75,13 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             NonFiniteError: The loss or the gradient is NaN or infinite.
             Interrupted: A signal asked to stop; the last step is complete.
         """
+        with _without_fusion():
+            return self._train(int(num_steps))
+
+    def _train(self, num_steps: int) -> dict:
         iterator = self._train_inputs()
         sums, watch = {}, Stopwatch()
-        for _ in range(int(num_steps)):
+        for _ in range(num_steps):
             with watch.waiting():
                 inputs = next(iterator)
             step = {name: np.array(v) for name, v in self._train_step(inputs).items()}
@@ -197,6 +202,20 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             name: self._strategy.experimental_local_results(value)
             for name, value in outputs.items()
         }
+
+
+@contextlib.contextmanager
+def _without_fusion():
+    """Switches off TensorFlow's remapper, which fuses convolutions for inference.
+
+    On the graph of a training step with padded 3-D convolutions it fails, and prints
+    an error at each start.
+    """
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"remapping": True})
 
 
 def _mean(pair) -> float:
