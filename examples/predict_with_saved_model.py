@@ -2,14 +2,14 @@
 
     python examples/predict_with_saved_model.py EXPORT_DIR VIDEO [VIDEO ...]
 
-Needs only tensorflow, av and numpy. EXPORT_DIR is the output of `--mode export`; its
-highest version is used, as in TF Serving. One clip is taken from the middle of the
-video, so scores differ a little from those of all test views.
+Needs only tensorflow, av and numpy. EXPORT_DIR is the output of `--mode export`, also
+on gs://; its highest version is used, as in TF Serving. One clip is taken from the
+middle of the video, so scores differ a little from those of all test views. Only the
+part of the video that the clip is in is decoded.
 """
 
 import json
 import os
-import pathlib
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,16 +21,69 @@ import tensorflow as tf
 
 def read_middle_clip(path, num_frames, temporal_stride):
     """Reads RGB frames (num_frames, H, W, 3) from the middle; repeats short videos."""
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise ValueError("no video stream")
-        decoded = [upright(frame) for frame in container.decode(video=0)]
-    if not decoded:
+    clip = (num_frames, temporal_stride)
+    times, keyframes = read_times(path)
+    if times and len(set(times)) == len(times):
+        wanted = [times[i] for i in numbers_of_middle(len(times), *clip)]
+        before = [time for time in keyframes if time <= min(wanted)]
+        found = decode(path, max(before, default=None), max(wanted))
+        images = {frame.pts: upright(frame) for frame in found if frame.pts in wanted}
+        if set(wanted) == images.keys():
+            return np.stack([images[time] for time in wanted])
+    # Times are missing, or frames damaged: frames are counted.
+    wanted = numbers_of_middle(sum(1 for _ in decode(path)), *clip)
+    found = enumerate(decode(path))
+    images = {number: upright(frame) for number, frame in found if number in wanted}
+    return np.stack([images[number] for number in wanted])
+
+
+def numbers_of_middle(count, num_frames, temporal_stride):
+    """Frame numbers of the clip in the middle of a video of `count` frames."""
+    if not count:
         raise ValueError("no frame could be decoded")
     span = (num_frames - 1) * temporal_stride + 1
-    start = max(0, (len(decoded) - span) // 2)
-    index = (start + temporal_stride * np.arange(num_frames)) % len(decoded)
-    return np.stack([decoded[i] for i in index])
+    start = max(0, (count - span) // 2)
+    return [(start + temporal_stride * i) % count for i in range(num_frames)]
+
+
+def read_times(path):
+    """Timestamps of all frames and of the keyframes, in order; decodes nothing.
+
+    Both are empty if some are unknown: AVI stores none, and those that FFmpeg derives
+    are wrong for some files.
+    """
+    with av.open(str(path)) as container:
+        packets = [
+            (packet.pts, packet.is_keyframe)
+            for packet in container.demux(video_stream(container))
+            if packet.size and not packet.is_discard
+        ]
+        is_avi = container.format.name == "avi"
+    if is_avi or any(time is None for time, _ in packets):
+        return [], []
+    keyframes = [time for time, is_keyframe in packets if is_keyframe]
+    return sorted(time for time, _ in packets), sorted(keyframes)
+
+
+def decode(path, first=None, last=None):
+    """Yields frames, from the keyframe at time `first` to the frame at `last`."""
+    with av.open(str(path)) as container:
+        stream = video_stream(container)
+        if first is not None:
+            container.seek(first, stream=stream)
+        started = first is None
+        for packet in container.demux(stream):
+            started = started or packet.pts == first
+            for frame in packet.decode() if started else ():
+                yield frame
+                if last is not None and frame.pts is not None and frame.pts >= last:
+                    return
+
+
+def video_stream(container):
+    if not container.streams.video:
+        raise ValueError("no video stream")
+    return container.streams.video[0]
 
 
 def upright(frame):
@@ -39,15 +92,27 @@ def upright(frame):
     return np.rot90(pixels, round(frame.rotation / 90))
 
 
-def main(export_dir, *videos):
-    versions = [p.parent for p in pathlib.Path(export_dir).glob("*/saved_model.pb")]
+def newest_version(export_dir):
+    """The version with the highest number, as in TF Serving."""
+    found = tf.io.gfile.glob(os.path.join(export_dir, "*", "saved_model.pb"))
+    names = [path.split("/")[-2] for path in found]
+    versions = [int(name) for name in names if name.isdecimal()]
     if not versions:
         sys.exit(f"error: no exported version (1/saved_model.pb) in {export_dir}")
-    folder = max(versions, key=lambda path: int(path.name))
-    assets = folder / "assets"
-    classes = (assets / "classes.txt").read_text(encoding="utf-8").splitlines()
-    clip = json.loads((assets / "preprocessing.json").read_text())
-    model = tf.saved_model.load(str(folder))  # signatures have only weak references
+    return os.path.join(export_dir, str(max(versions)))
+
+
+def read_asset(folder, name):
+    with tf.io.gfile.GFile(os.path.join(folder, "assets", name), "rb") as file:
+        return file.read().decode("utf-8")
+
+
+def main(export_dir, *videos):
+    sys.stdout.reconfigure(errors="surrogateescape")  # names that are not UTF-8
+    folder = newest_version(export_dir)
+    classes = read_asset(folder, "classes.txt").splitlines()
+    clip = json.loads(read_asset(folder, "preprocessing.json"))
+    model = tf.saved_model.load(folder)  # signatures have only weak references
     network = model.signatures["serving_default"]
     failed = 0
     for video in videos:
@@ -55,11 +120,11 @@ def main(export_dir, *videos):
             frames = read_middle_clip(
                 video, clip["num_frames"], clip["temporal_stride"]
             )
-        except (av.FFmpegError, ValueError) as error:
-            print(f"error: {video}: {error}", file=sys.stderr)
+            scores = network(clips=tf.constant(frames[np.newaxis]))["probabilities"][0]
+        except Exception as error:  # damaged files raise many kinds
+            print(f"error: {video}: {str(error) or repr(error)}", file=sys.stderr)
             failed = 1
             continue
-        scores = network(clips=tf.constant(frames[np.newaxis]))["probabilities"][0]
         print(video)
         for k in np.argsort(-scores.numpy())[:5]:
             print(f"  {classes[k]}  {scores[k]:.3f}")

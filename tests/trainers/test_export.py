@@ -77,7 +77,8 @@ def model():
 @pytest.fixture(scope="module")
 def export_dir(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "served"
-    export.export_saved_model(make_task(), model, folder)
+    task = make_task(limits={"max_frame_pixels": 10_000})
+    export.export_saved_model(task, model, folder)
     return folder
 
 
@@ -246,7 +247,7 @@ logits = loaded.signatures["serving_default"](clips=clips)["logits"]
 np.testing.assert_allclose(logits, data["logits"], rtol=1e-5, atol=1e-5)
 np.testing.assert_allclose(jpeg, data["jpeg"], rtol=1e-5, atol=1e-5)
 assert not any(sys.modules[name] for name in BLOCKED)
-sys.argv = [example, folder, video, "missing.mp4"]
+sys.argv = [example, folder, "missing.mp4", "large.mp4", video]
 runpy.run_path(example, run_name="__main__")
 """
 
@@ -262,6 +263,7 @@ def test_runs_without_keras(loaded, export_dir, tmp_path):
     )
     video = tmp_path / "moving.mp4"
     write_video(str(video), noise(9, SHORT_SIDE, SHORT_SIDE))
+    write_video(str(tmp_path / "large.mp4"), noise(2, 100, 120))
     (tmp_path / "alone.py").write_text(_WITHOUT_KERAS)
     example = ROOT / "examples" / "predict_with_saved_model.py"
     done = subprocess.run(
@@ -272,6 +274,8 @@ def test_runs_without_keras(loaded, export_dir, tmp_path):
         text=True,
     )
     assert "missing.mp4: [Errno 2]" in done.stderr, done.stderr
+    assert "error: large.mp4: " in done.stderr and "100 x 120 pixels" in done.stderr
+    assert "Traceback" not in done.stderr
     assert done.returncode == 1
     path, *rows = done.stdout.splitlines()
     assert path == str(video)
