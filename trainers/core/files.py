@@ -44,6 +44,9 @@ class FileError(UserError):
         self.path = os.fspath(path)
         self.reason = reason
 
+    def __reduce__(self):  # to be raised again in another process
+        return type(self), (self.path, self.reason)
+
 
 # === Paths ===
 
@@ -133,6 +136,29 @@ def read_bytes(path) -> bytes:
                 return file.read()
         with open(path, "rb") as file:
             return file.read()
+
+
+def open_to_read(path):
+    """Opens a file of bytes; it has `seek`, `tell`, `read` and `close`.
+
+    Raises:
+        FileError: It cannot be opened; remote ones are opened by the first `read`.
+    """
+    with errors(path, "cannot be read"):
+        return _gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb")
+
+
+def state(path) -> tuple[int, int]:
+    """(time of the last change in ns, number of bytes) of a file.
+
+    Raises:
+        FileError: There is none.
+    """
+    with errors(path, "cannot be read"):
+        found = _gfile().stat(path) if is_remote(path) else os.stat(path)
+    if is_remote(path):
+        return found.mtime_nsec, found.length
+    return found.st_mtime_ns, found.st_size
 
 
 def read_text(path) -> str:

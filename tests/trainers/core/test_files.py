@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 import uuid
@@ -137,6 +138,31 @@ def test_the_import_of_tensorflow_is_left_to_remote_paths(tmp_path):
         "assert 'tensorflow' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=os.getcwd(), check=True)
+
+
+def test_errors_keep_their_path_in_another_process(tmp_path):
+    with pytest.raises(FileError) as info:
+        files.read_bytes(tmp_path / "none")
+    copy = pickle.loads(pickle.dumps(info.value))
+    assert (str(copy), copy.path, copy.reason) == (
+        str(info.value),
+        info.value.path,
+        info.value.reason,
+    )
+
+
+@pytest.mark.parametrize("name", ["a", "deep/a"])
+def test_an_open_file_is_read_in_any_order(folder, name):
+    path = files.join(folder, name)
+    files.write_bytes(path, b"0123456789")
+    file = files.open_to_read(path)
+    file.seek(0, 2)
+    assert file.tell() == files.state(path)[1] == 10
+    file.seek(7)
+    assert (file.read(2), file.read(1)) == (b"78", b"9")
+    file.close()
+    with pytest.raises(FileError, match="none: cannot be read"):
+        files.state(files.join(folder, "none"))
 
 
 def test_a_full_disk_keeps_the_old_file(small_disk):

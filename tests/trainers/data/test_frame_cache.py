@@ -130,7 +130,7 @@ def test_test_views_come_from_the_cache(data_config, clip_config, tmp_path):
 def test_a_folder_that_cannot_be_is_named(data_config, clip_config, tmp_path):
     (tmp_path / "file").write_text("")
     data = data_config(frame_cache=str(tmp_path / "file" / "c"))
-    with pytest.raises(DataError, match="`frame_cache` .*cannot be made"):
+    with pytest.raises(DataError, match="`frame_cache` .*cannot be created"):
         batches(1, data, clip_config)
 
 

@@ -51,6 +51,7 @@ class Settings:
     prefetch_buffer_size: int | None = None
     deterministic: bool | None = None
     frame_cache: str = ""
+    frame_cache_gib: float = 0.0
 
     def check(self):
         """Nothing: these values are valid."""

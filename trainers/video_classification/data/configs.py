@@ -77,6 +77,8 @@ class DataConfig(config_definitions.DataConfig):
             disk space (see docs/results.md). `/dev/shm/NAME` keeps them in memory.
             Random choices are made anew in every epoch, and videos that change are
             decoded again.
+        frame_cache_gib: Limit of `frame_cache`, in GiB; the oldest videos are removed
+            first. 0: as much as leaves 10 % of its disk free.
     """
 
     index_format: str = "auto"
@@ -94,6 +96,7 @@ class DataConfig(config_definitions.DataConfig):
     max_broken_fraction: float = 0.1
     num_parallel_decodes: int = 0
     frame_cache: str = ""
+    frame_cache_gib: float = 0.0
 
     def check(self):
         """Raises `UserError` for values of which no view or batch can be made."""
@@ -112,6 +115,11 @@ class DataConfig(config_definitions.DataConfig):
             raise UserError(
                 "`frame_cache` needs `decoder: pyav`. Received: "
                 f"{self.decoder!r}. Leave one of the two at its default."
+            )
+        if not 0 <= self.frame_cache_gib < math.inf:
+            raise UserError(
+                "`frame_cache_gib` must be above 0, or 0 for as much as leaves 10 % of "
+                f"the disk free. Received: {self.frame_cache_gib}."
             )
 
     def _check_views(self):

@@ -2,33 +2,31 @@
 
 import os
 
-import tensorflow as tf
-
 from trainers.core import files
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.index_formats.listing import Entry, Listing
-from trainers.video_classification.data.tfrecords.records import (
+from trainers.video_classification.data.tfrecords.sidecars import (
     ShardRecord,
     list_shard,
-    read_field,
+    read_class_names,
 )
 
 
 def read_tfrecord(path: str, data) -> Listing:
     """Reads a folder of shards, or a glob, without decoding frames.
 
-    The class names are in `index.json` beside the shards; shards of other programs
+    The class names are in the JSON files beside the shards; shards of other programs
     have none.
 
     Raises:
         DataError: No shard, or a file that is not a TFRecord.
     """
     del data
-    pattern = os.path.join(path, "*.tfrecord") if files.is_folder(path) else path
+    pattern = files.join(path, "*.tfrecord") if files.is_folder(path) else path
     shards = sorted(s for s in files.glob(pattern) if s.endswith(".tfrecord"))
     if not shards:
         raise DataError(f"{path}: no shards (*.tfrecord) found.")
-    names = _class_names(os.path.dirname(shards[0]))
+    names = read_class_names(os.path.dirname(shards[0]), shards)
     entries = [_entry(shard, r, names) for shard in shards for r in list_shard(shard)]
     return Listing(entries, names)
 
@@ -43,10 +41,3 @@ def _entry(shard: str, record: ShardRecord, names: list[str] | None) -> Entry:
         )
     labels = tuple(names[i] if names else str(i) for i in record.labels)
     return Entry(where, labels, record.name, where)
-
-
-def _class_names(folder: str) -> list[str] | None:
-    path = os.path.join(folder, "index.json")
-    if not tf.io.gfile.exists(path):
-        return None
-    return read_field(path, "class_names")

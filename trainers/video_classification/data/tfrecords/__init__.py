@@ -1,7 +1,11 @@
 """Videos as TFRecords of JPEG frames. In reading order:
 
-- `records.py`: the format of a record: writes it, lists a shard, reads frames.
-- `jpeg.py`: a video file as JPEG frames.
+- `framing.py`: a TFRecord file: its records, whose checksums are checked.
+- `jpeg.py`: one JPEG image: encodes, decodes, reads its size.
+- `video_frames.py`: a video file as JPEG frames.
+- `records.py`: the format of a record: makes those of a video, reads their frames.
+- `sidecars.py`: the JSON files beside shards, and the list of a shard's videos.
 - `shards.py`: writes an index of videos as shards (`trainers/prepare_video.py`).
 - `frame_cache.py`: videos kept as records once they have been decoded.
+  `cache_room.py`: removes the oldest.
 """

@@ -1,218 +1,225 @@
 """Records of JPEG frames, with the Model Garden's feature names.
 
 A record is a `tf.train.SequenceExample`: `image/encoded` has the frames, the context
-all else. Records are addressed by their offset in the shard, so that training reads
-them in any order and resumes at once, as with video files.
+all else. A video is addressed by the offset of its record in the shard, so that
+training reads videos in any order and resumes at once, as with video files.
+
+The frames of a long video are split: its parts are records of their own, that follow
+each other in the shard. Each has the context of the video, and in addition:
+
+- in the first, `parts/num_frames` and `parts/num_bytes` of every later part,
+- in these, `parts/number`: 1, 2, ...
 """
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import struct
-from collections.abc import Iterator, Sequence
+import bisect
+import functools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 
-import cv2
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from trainers.core import files
 from trainers.video_classification.data.cropping import ArrayPicture
-from trainers.video_classification.data.errors import DataError, VideoError
+from trainers.video_classification.data.errors import VideoError
+from trainers.video_classification.data.tfrecords.framing import (
+    FRAMING_BYTES,
+    TFRecordFile,
+)
+from trainers.video_classification.data.tfrecords.jpeg import decode_jpeg, jpeg_size
+from trainers.video_classification.data.tfrecords.video_frames import JpegVideo
 
-_HEADER = struct.Struct("<QI")  # length of the payload, its checksum
-_FOOTER_BYTES = 4
-_REMOVE = "Remove it, or move the shards to a folder of their own."
-_CONTEXT_TAG = 0x0A  # field 1 of SequenceExample
+PART_BYTES = 32 << 20  # of the frames in a record; a reader holds two records
+MAX_PIXELS = 1 << 26  # of a frame: 8192 x 8192
+_NUMBER, _NUM_FRAMES, _NUM_BYTES = "parts/number", "parts/num_frames", "parts/num_bytes"
 
-
-@dataclasses.dataclass(frozen=True)
-class ShardRecord:
-    """A record of a shard: its offset in bytes, its name and its labels."""
-
-    offset: int
-    name: str
-    labels: tuple[int, ...]
+# === Write ===
 
 
-def make_example(
-    frames: Sequence[bytes],
-    size: tuple[int, int],
-    frame_rate: float,
+def make_context(
+    video: JpegVideo,
     labels: Sequence[int] = (),
     class_names: Sequence[str] = (),
     name: str = "",
-) -> tf.train.SequenceExample:
-    """Makes a record of JPEG frames.
+) -> tf.train.Features:
+    """All of a record but its frames.
 
     Args:
-        frames: Encoded.
-        size: (height, width).
-        frame_rate: Average; 0 if unknown.
+        video: Its frames are not used.
         labels: Label numbers.
         class_names: In label order.
         name: Of the video, for reports.
     """
-    example = tf.train.SequenceExample()
-    context = example.context.feature
-    context["clip/label/index"].int64_list.value.extend(labels)
-    context["clip/label/string"].bytes_list.value.extend(
+    context = tf.train.Features()
+    feature = context.feature
+    feature["clip/label/index"].int64_list.value.extend(labels)
+    feature["clip/label/string"].bytes_list.value.extend(
         class_names[label].encode() for label in labels
     )
-    context["clip/media_id"].bytes_list.value.append(name.encode())
-    context["image/format"].bytes_list.value.append(b"JPEG")
-    context["image/height"].int64_list.value.append(size[0])
-    context["image/width"].int64_list.value.append(size[1])
-    context["image/frame_rate"].float_list.value.append(frame_rate)
+    feature["clip/media_id"].bytes_list.value.append(name.encode())
+    feature["image/format"].bytes_list.value.append(b"JPEG")
+    feature["image/height"].int64_list.value.append(video.size[0])
+    feature["image/width"].int64_list.value.append(video.size[1])
+    feature["image/frame_rate"].float_list.value.append(video.frame_rate)
+    return context
+
+
+def make_records(
+    video: JpegVideo, context: tf.train.Features, part_bytes: int = PART_BYTES
+) -> Iterator[bytes]:
+    """The serialised records of a video: one, or one for each part.
+
+    Args:
+        video: The frames.
+        context: From `make_context`.
+        part_bytes: A video with more bytes of frames is split.
+    """
+    first, *later = video.parts(part_bytes)
+
+    def serialized_later(number: int) -> bytes:
+        own = tf.train.Features()
+        own.CopyFrom(context)
+        own.feature[_NUMBER].int64_list.value.append(number)
+        return _serialize(own, video.frames(later[number - 1]))
+
+    numbers = range(1, len(later) + 1)
+    head = tf.train.Features()
+    head.CopyFrom(context)
+    if later:
+        sizes = (FRAMING_BYTES + len(serialized_later(number)) for number in numbers)
+        head.feature[_NUM_BYTES].int64_list.value.extend(sizes)
+        head.feature[_NUM_FRAMES].int64_list.value.extend(map(len, later))
+    yield _serialize(head, video.frames(first))
+    yield from map(serialized_later, numbers)
+
+
+def _serialize(context: tf.train.Features, frames: Iterable[bytes]) -> bytes:
+    example = tf.train.SequenceExample(context=context)
     encoded = example.feature_lists.feature_list["image/encoded"]
     for frame in frames:
         encoded.feature.add().bytes_list.value.append(frame)
-    return example
+    return example.SerializeToString(deterministic=True)
+
+
+# === Read ===
 
 
 class RecordFrames:
-    """The frames of a record, whose path is `shard.tfrecord#offset`."""
+    """The frames of a video, whose path is `shard.tfrecord#offset`.
 
-    def __init__(self, path: str):
-        self.path = path
+    Args:
+        path: Of its record, or of its first part.
+        max_pixels: Frames that have more are lost.
+
+    Attributes:
+        context: The features of the record, by name.
+        num_frames: Of all parts.
+        frame_rate: Average; 0 if unknown.
+
+    Raises:
+        VideoError: The record is damaged.
+    """
+
+    def __init__(self, path: str, max_pixels: int = MAX_PIXELS):
+        self.path, self._max_pixels = path, max_pixels
         shard, _, offset = path.rpartition("#")
-        example = _parse(path, _payload(path, shard, int(offset)))
-        self.context = example.context.feature
-        self.frame_rate = _frame_rate(self.context)
-        self._frames = example.feature_lists.feature_list["image/encoded"].feature
-        self.num_frames = len(self._frames)
+        self._file = TFRecordFile(shard, int(offset))
+        payload = self._file.payload(int(offset))
+        self._first = _Part(path, payload)
+        self.context = self._first.context
+        rate = self.context["image/frame_rate"].float_list.value
+        self.frame_rate = rate[0] if rate else 0.0
+        end = int(offset) + FRAMING_BYTES + len(payload)
+        self._offsets, counts = _later_parts(path, self.context, end, self._file)
+        self._starts = np.cumsum([0, len(self._first.frames), *counts]).tolist()
+        self.num_frames = self._starts[-1]
+        if not self._offsets:
+            self._file.close()
         if not self.num_frames:
             raise VideoError(path, "has no frames under `image/encoded`")
 
     def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, ArrayPicture]]:
-        for number in map(int, wanted):
-            encoded = b"".join(self._frames[number].bytes_list.value[:1])
-            jpeg = np.frombuffer(encoded, np.uint8)
-            image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB) if jpeg.size else None
+        loaded, part = 0, self._first
+        for frame in map(int, wanted):
+            number = bisect.bisect_right(self._starts, frame) - 1
+            if number != loaded:
+                loaded, part = number, self._part(number)
+            image = part.image(frame - self._starts[number], self._max_pixels)
             if image is not None:
-                yield number, ArrayPicture(image)
+                yield frame, ArrayPicture(image)
+
+    def _part(self, number: int) -> _Part:
+        if number == 0:
+            return self._first
+        part = _Part(self.path, self._file.payload(self._offsets[number - 1]))
+        is_ours = list(part.context[_NUMBER].int64_list.value) == [number]
+        num_frames = self._starts[number + 1] - self._starts[number]
+        if not is_ours or part.name != self._first.name:
+            raise VideoError(self.path, f"part {number} is of another video")
+        if len(part.frames) != num_frames:
+            raise VideoError(self.path, f"part {number} has not {num_frames} frames")
+        return part
 
 
-def _frame_rate(context) -> float:
-    rates = context["image/frame_rate"].float_list.value
-    return rates[0] if rates else 0.0
+class _Part:
+    """The frames of one record."""
 
-
-def list_shard(shard: str) -> list[ShardRecord]:
-    """The records of a shard, from its JSON file or else from their contexts.
-
-    Raises:
-        DataError: Not a TFRecord file of SequenceExamples, or a JSON file that does
-            not describe one.
-    """
-    beside = sidecar(shard)
-    if tf.io.gfile.exists(beside):
-        records = read_field(beside, "records")
+    def __init__(self, path: str, payload: bytes):
         try:
-            return [ShardRecord(int(r[0]), r[1], tuple(r[2])) for r in records]
-        except (TypeError, ValueError, LookupError) as error:
-            raise DataError(
-                f"{beside}: its records are not (offset, name, labels). Remove the "
-                "file: the shard itself is then read."
-            ) from error
-    return list(_scan(shard))
-
-
-def read_field(path: str, key: str):
-    """Reads the value of `key` in a JSON file of `trainers/prepare_video.py`.
-
-    Raises:
-        FileError: It is damaged, or has no such key.
-    """
-    try:
-        content = files.read_json(path)
-    except files.FileError as error:
-        raise files.FileError(path, f"{error.reason} {_REMOVE}") from error
-    if not isinstance(content, dict) or key not in content:
-        raise files.FileError(
-            path, f"has no {key!r}: it was not written by prepare_video.py. {_REMOVE}"
+            example = tf.train.SequenceExample.FromString(payload)
+        except DecodeError as error:
+            raise VideoError(path, "is not a SequenceExample") from error
+        self.context = example.context.feature
+        self.frames = example.feature_lists.feature_list["image/encoded"].feature
+        self._size = tuple(
+            value
+            for key in ("image/height", "image/width")
+            for value in self.context[key].int64_list.value[:1]
         )
-    return content[key]
+
+    @property
+    def name(self) -> bytes:
+        return b"".join(self.context["clip/media_id"].bytes_list.value[:1])
+
+    def image(self, number: int, max_pixels: int) -> np.ndarray | None:
+        """RGB pixels of a frame; None if it is lost."""
+        encoded = self._encoded(number)
+        size = jpeg_size(encoded)
+        if size is None or math.prod(size) > max_pixels:
+            return None
+        if size != self._size and self._has_frames_of_its_size:
+            return None
+        return decode_jpeg(encoded)
+
+    @functools.cached_property
+    def _has_frames_of_its_size(self) -> bool:
+        """False in records whose frames were scaled after their size was recorded."""
+        sizes = (jpeg_size(self._encoded(n)) for n in range(len(self.frames)))
+        return self._size in sizes
+
+    def _encoded(self, number: int) -> bytes:
+        return b"".join(self.frames[number].bytes_list.value[:1])
 
 
-def sidecar(shard: str) -> str:
-    """The JSON file beside a shard, which lists its records."""
-    return os.path.splitext(shard)[0] + ".json"
+def num_later_parts(context: tf.train.Features) -> int:
+    """Number of records that follow, and belong to the same video."""
+    return len(context.feature[_NUM_BYTES].int64_list.value)
 
 
-def _scan(shard: str) -> Iterator[ShardRecord]:
-    with tf.io.gfile.GFile(shard, "rb") as file:
-        end, offset = file.size(), 0
-        while offset < end:
-            file.seek(offset)
-            header = file.read(_HEADER.size)
-            length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else end
-            following = offset + _HEADER.size + length + _FOOTER_BYTES
-            if following > end:
-                raise DataError(
-                    f"{shard}: record at byte {offset} is cut short, or this is not "
-                    "a TFRecord file."
-                )
-            try:
-                context = _read_context(file, length)
-            except DecodeError as error:
-                raise DataError(
-                    f"{shard}: record at byte {offset} is not a SequenceExample."
-                ) from error
-            yield _shard_record(shard, offset, context)
-            offset = following
+def _later_parts(path: str, context, start: int, file: TFRecordFile):
+    """The offsets and the numbers of frames of the later parts, if there are any."""
+    if context[_NUMBER].int64_list.value:
+        raise VideoError(path, "is a later part of a video, whose first is damaged")
+    sizes = context[_NUM_BYTES].int64_list.value
+    counts = context[_NUM_FRAMES].int64_list.value
+    is_sound = len(sizes) == len(counts) and all(map(_is_count, counts, sizes))
+    if not is_sound or start + sum(sizes) > file.num_bytes:
+        raise VideoError(path, "its later parts are cut short")
+    return [start + before for before in accumulate(sizes, initial=0)][:-1], counts
 
 
-def _shard_record(shard: str, offset: int, context) -> ShardRecord:
-    labels = context.feature["clip/label/index"].int64_list.value
-    names = context.feature["clip/media_id"].bytes_list.value
-    name = (
-        names[0].decode(errors="replace")
-        if names
-        else f"{os.path.basename(shard)}#{offset}"
-    )
-    return ShardRecord(offset, name, tuple(labels))
-
-
-def _read_context(file, length: int) -> tf.train.Features:
-    """Reads the context, which protobuf writes first, without the frames."""
-    head = file.read(min(length, 11))
-    if not head or head[0] != _CONTEXT_TAG:
-        example = head + file.read(length - len(head))
-        return tf.train.SequenceExample.FromString(example).context
-    size, start = _varint(head, 1)
-    left = min(start + size, length) - len(head)
-    body = head[start:] + file.read(max(left, 0))
-    return tf.train.Features.FromString(body[:size])
-
-
-def _varint(data: bytes, start: int) -> tuple[int, int]:
-    """(value, position after it) of a protobuf varint."""
-    value = shift = 0
-    for position in range(start, len(data)):
-        value |= (data[position] & 0x7F) << shift
-        shift += 7
-        if data[position] < 0x80:
-            return value, position + 1
-    return 0, len(data)
-
-
-def _payload(path: str, shard: str, offset: int) -> bytes:
-    try:
-        with tf.io.gfile.GFile(shard, "rb") as file:
-            file.seek(offset)
-            length = _HEADER.unpack(file.read(_HEADER.size))[0]
-            # TensorFlow crashes if more bytes are requested than the file has.
-            if offset + _HEADER.size + length + _FOOTER_BYTES <= file.size():
-                return file.read(length)
-    except (tf.errors.OpError, OSError, struct.error) as error:
-        raise VideoError(path, f"cannot be read ({error})") from error
-    raise VideoError(path, "the record is damaged or cut short")
-
-
-def _parse(path: str, payload: bytes) -> tf.train.SequenceExample:
-    try:
-        return tf.train.SequenceExample.FromString(payload)
-    except DecodeError as error:
-        raise VideoError(path, "is not a SequenceExample") from error
+def _is_count(num_frames: int, num_bytes: int) -> bool:
+    return 0 < num_frames <= num_bytes

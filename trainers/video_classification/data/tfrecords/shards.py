@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import multiprocessing
 import os
-import pathlib
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 
 import tensorflow as tf
+from absl import logging
 from tqdm import tqdm
 
 from trainers.core import files
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.index import Index, Video
-from trainers.video_classification.data.tfrecords.jpeg import encode_video
+from trainers.video_classification.data.tfrecords.framing import FRAMING_BYTES
 from trainers.video_classification.data.tfrecords.records import (
-    make_example,
-    read_field,
-    sidecar,
+    PART_BYTES,
+    make_context,
+    make_records,
 )
+from trainers.video_classification.data.tfrecords.sidecars import (
+    read_checked,
+    sidecar,
+    write_checked,
+)
+from trainers.video_classification.data.tfrecords.video_frames import encode_video
 
 _VIDEOS_PER_SHARD = 64
 
@@ -53,6 +59,7 @@ class _Shard:
     class_names: tuple[str, ...]
     short_side: int
     quality: int
+    part_bytes: int
 
     @property
     def fingerprint(self) -> str:
@@ -69,6 +76,7 @@ def write_shards(
     quality: int = 85,
     num_shards: int = 0,
     workers: int = 0,
+    part_bytes: int = PART_BYTES,
 ) -> WriteSummary:
     """Writes `clips-*.tfrecord`, a JSON file for each, index.json and report.json.
 
@@ -82,72 +90,89 @@ def write_shards(
         quality: Of the JPEG frames, 1-100.
         num_shards: 0 means one for every 64 videos.
         workers: Processes; 0 means one per core.
+        part_bytes: A video with more bytes of frames is split into several records.
 
     Raises:
-        DataError: The output folder has other shards or cannot be written to (disk
-            full), or a worker was killed (out of memory).
+        DataError: The output folder has other shards, or a worker was killed (out of
+            memory).
+        FileError: It cannot be written to (disk full, read-only).
     """
     if index.format == "tfrecord":
         raise DataError(
             f"{index.path}: already consists of TFRecords. Give the videos that they "
             "were written from."
         )
-    folder = pathlib.Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = _plan(index, folder, short_side, quality, num_shards)
-    _refuse_other_shards(folder, shards)
-    _remove_parts(folder)  # of a run that was killed
+    files.make_folder(output_dir)
+    shards = _plan(index, output_dir, short_side, quality, num_shards, part_bytes)
+    _refuse_other_shards(output_dir, shards)
+    files.remove_parts(output_dir)  # of a run that was killed
     todo = [shard for shard in shards if not _is_done(shard)]
     try:
         _write_all(todo, shards, workers or len(os.sched_getaffinity(0)))
     finally:
-        _remove_parts(folder)  # of workers stopped because another one failed
-    return _finish(folder, index, shards)
-
-
-def _remove_parts(folder: pathlib.Path) -> None:
-    for part in folder.glob(".clips-*.part"):
-        part.unlink(missing_ok=True)
+        files.remove_parts(output_dir)  # of workers stopped because another one failed
+    return _finish(output_dir, index, shards)
 
 
 def _plan(
-    index: Index, folder: pathlib.Path, short_side: int, quality: int, num_shards: int
+    index: Index,
+    folder: str,
+    short_side: int,
+    quality: int,
+    num_shards: int,
+    part_bytes: int,
 ) -> list[_Shard]:
     count = num_shards or -(-len(index) // _VIDEOS_PER_SHARD)
     count = min(count, len(index))
     return [
         _Shard(
-            path=str(folder / f"clips-{i:05d}-of-{count:05d}.tfrecord"),
+            path=files.join(folder, f"clips-{i:05d}-of-{count:05d}.tfrecord"),
             videos=index.videos[i::count],
             class_names=index.class_names,
             short_side=short_side,
             quality=quality,
+            part_bytes=part_bytes,
         )
         for i in range(count)
     ]
 
 
-def _refuse_other_shards(folder: pathlib.Path, shards: list[_Shard]) -> None:
-    expected = {shard.path: shard.fingerprint for shard in shards}
-    for path in map(str, folder.glob("*.tfrecord")):
-        if path not in expected or _fingerprint_beside(path) not in (
-            None,
-            expected[path],
-        ):
+def _refuse_other_shards(folder: str, shards: list[_Shard]) -> None:
+    expected = {shard.path: shard for shard in shards}
+    for name in sorted(files.listdir(folder)):
+        path = files.join(folder, name)
+        if not name.endswith(".tfrecord"):
+            continue
+        if path not in expected or _has_other_content(expected[path]):
             raise DataError(
                 f"{path}: was written from other videos or with other settings. "
                 "Remove it, or choose another --output_dir."
             )
 
 
+def _has_other_content(shard: _Shard) -> bool:
+    try:
+        found = _content_beside(shard)
+    except files.FileError:
+        return False  # damaged: both are written again
+    return found is not None and found.get("fingerprint") != shard.fingerprint
+
+
 def _is_done(shard: _Shard) -> bool:
-    written = _fingerprint_beside(shard.path) == shard.fingerprint
-    return written and os.path.exists(shard.path)
+    try:
+        found = _content_beside(shard)
+    except files.FileError as error:
+        logging.warning("%s The shard is written again.", error)
+        return False
+    if not found or not files.exists(shard.path):
+        return False
+    return files.state(shard.path)[1] == found.get("num_bytes")
 
 
-def _fingerprint_beside(path: str) -> str | None:
-    beside = pathlib.Path(sidecar(path))
-    return read_field(str(beside), "fingerprint") if beside.exists() else None
+def _content_beside(shard: _Shard) -> dict | None:
+    """The content of a shard's JSON file; None if there is none."""
+    beside = sidecar(shard.path)
+    return read_checked(beside) if files.exists(beside) else None
 
 
 def _write_all(todo: list[_Shard], shards: list[_Shard], workers: int) -> None:
@@ -167,7 +192,9 @@ def _written_in_parallel(todo: list[_Shard], workers: int) -> Iterator[int]:
     # Spawned, not forked: TensorFlow's threads do not survive a fork. Not a
     # `Pool`, which waits forever if a worker is killed.
     context = multiprocessing.get_context("spawn")
-    pool = futures.ProcessPoolExecutor(min(workers, len(todo)), context)
+    pool = futures.ProcessPoolExecutor(
+        min(workers, len(todo)), context, initializer=_end_with_parent
+    )
     try:
         waiting = [pool.submit(_write_shard, shard) for shard in todo]
         for done in futures.as_completed(waiting):
@@ -182,49 +209,58 @@ def _written_in_parallel(todo: list[_Shard], workers: int) -> Iterator[int]:
         pool.shutdown(cancel_futures=True)
 
 
+def _end_with_parent() -> None:
+    """Ends this worker when its parent is killed; it would wait for work forever."""
+
+    def wait():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
     """Writes a shard and its JSON file; returns its number of videos."""
-    records, left_out, damaged = [], {}, {}
-    with files.replacing(shard.path) as part:
-        with tf.io.TFRecordWriter(part) as writer:
-            offset = 0
-            for video in shard.videos:
-                try:
-                    payload, num_bad = _payload(video, shard)
-                    writer.write(payload)
-                    if num_bad:
-                        damaged[video.path] = f"{num_bad} bad frames"
-                    records.append((offset, video.name, video.labels))
-                    offset += len(payload) + 16  # length, two checksums
-                except VideoError as error:
-                    left_out[error.path] = error.reason
-                on_video(1)
+    records, left_out, damaged, offset = [], {}, {}, 0
+    with files.replacing(shard.path) as part, tf.io.TFRecordWriter(part) as writer:
+        for video in shard.videos:
+            try:
+                num_bytes, num_bad = _write_video(writer, video, shard)
+                if num_bad:
+                    damaged[video.path] = f"{num_bad} bad frames"
+                records.append((offset, video.name, video.labels))
+                offset += num_bytes
+            except VideoError as error:
+                left_out[error.path] = error.reason
+            on_video(1)
     content = {
         "records": records,
         "left_out": left_out,
         "damaged": damaged,
+        "class_names": shard.class_names,
+        "num_bytes": offset,
         "fingerprint": shard.fingerprint,
     }
-    _write_json(sidecar(shard.path), content)
+    write_checked(sidecar(shard.path), content)
     return len(shard.videos)
 
 
-def _payload(video: Video, shard: _Shard) -> tuple[bytes, int]:
-    """The serialised record of a video, and the number of its bad frames."""
-    jpeg = encode_video(video.path, shard.short_side, shard.quality)
-    example = make_example(
-        jpeg.frames,
-        jpeg.size,
-        jpeg.frame_rate,
-        video.labels,
-        shard.class_names,
-        video.name,
-    )
-    return example.SerializeToString(deterministic=True), jpeg.num_bad
+def _write_video(writer, video: Video, shard: _Shard) -> tuple[int, int]:
+    """Writes the records of a video: (bytes in the shard, number of bad frames)."""
+    folder = os.path.dirname(shard.path)
+    scratch = None if files.is_remote(folder) else folder
+    settings = shard.short_side, shard.quality, shard.part_bytes, scratch
+    with encode_video(video.path, *settings) as jpeg:
+        context = make_context(jpeg, video.labels, shard.class_names, video.name)
+        num_bytes = 0
+        for record in make_records(jpeg, context, shard.part_bytes):
+            writer.write(record)
+            num_bytes += FRAMING_BYTES + len(record)
+    return num_bytes, jpeg.num_bad
 
 
-def _finish(folder: pathlib.Path, index: Index, shards: list[_Shard]) -> WriteSummary:
-    contents = [json.loads(pathlib.Path(sidecar(s.path)).read_text()) for s in shards]
+def _finish(folder: str, index: Index, shards: list[_Shard]) -> WriteSummary:
+    contents = [read_checked(sidecar(shard.path)) for shard in shards]
     summary = WriteSummary(
         num_written=sum(len(content["records"]) for content in contents),
         left_out=dict.fromkeys(index.missing, "no such file"),
@@ -233,11 +269,7 @@ def _finish(folder: pathlib.Path, index: Index, shards: list[_Shard]) -> WriteSu
     for content in contents:
         summary.left_out.update(content["left_out"])
         summary.damaged.update(content["damaged"])
-    _write_json(str(folder / "report.json"), dataclasses.asdict(summary))
-    _write_json(str(folder / "index.json"), {"class_names": index.class_names})
+    files.write_json(files.join(folder, "report.json"), dataclasses.asdict(summary))
+    names = {"class_names": index.class_names}
+    write_checked(files.join(folder, "index.json"), names)
     return summary
-
-
-def _write_json(path: str, content: dict) -> None:
-    with files.replacing(path) as part:
-        pathlib.Path(part).write_text(json.dumps(content, indent=1))

@@ -1,0 +1,209 @@
+"""The JSON files of `trainers/prepare_video.py`, and the list of a shard's videos.
+
+Each shard has a sidecar, so that it is listed without being read. JSON files have a
+checksum of their content; those written by hand need none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+from absl import logging
+from google.protobuf.message import DecodeError
+
+from trainers.core import files
+from trainers.video_classification.data.errors import DataError, VideoError
+from trainers.video_classification.data.tfrecords.framing import TFRecordFile
+from trainers.video_classification.data.tfrecords.records import num_later_parts
+
+_CHECKSUM = "checksum"
+_KEYS = {"records", "fingerprint", "class_names"}
+_CONTEXT_TAG = 0x0A  # field 1 of SequenceExample
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardRecord:
+    """A video of a shard: its offset in bytes, its name and its labels."""
+
+    offset: int
+    name: str
+    labels: tuple[int, ...]
+
+
+# === JSON files ===
+
+
+def sidecar(shard: str) -> str:
+    """The JSON file beside a shard."""
+    return os.path.splitext(shard)[0] + ".json"
+
+
+def write_checked(path: str, content: dict) -> None:
+    """Writes a JSON file with a checksum of its content."""
+    files.write_json(path, content | {_CHECKSUM: _digest(content)})
+
+
+def read_checked(path: str) -> dict:
+    """Reads a file of `write_checked`.
+
+    Raises:
+        FileError: It cannot be read, or is damaged.
+        DataError: It was written by another program.
+    """
+    content = files.read_json(path)
+    if not isinstance(content, dict) or not _KEYS & content.keys():
+        raise DataError(
+            f"{path}: was not written by prepare_video.py. Remove it, or move the "
+            "shards to a folder of their own."
+        )
+    digest = _digest(content)
+    if content.pop(_CHECKSUM, digest) != digest:
+        raise files.FileError(path, "the checksum does not match: it is damaged.")
+    return content
+
+
+def _digest(content: dict) -> str:
+    others = {key: value for key, value in content.items() if key != _CHECKSUM}
+    text = json.dumps(others, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_class_names(folder: str, shards: list[str]) -> list[str] | None:
+    """The class names of shards, in label order; None if no file lists them.
+
+    They are in `index.json`, and again in every sidecar.
+
+    Raises:
+        FileError: The files that list them are damaged.
+        DataError: They were written by another program.
+    """
+    problem = None
+    for path in (files.join(folder, "index.json"), *map(sidecar, shards)):
+        if not files.exists(path):
+            continue
+        try:
+            names = _read_list(path, "class_names", _is_name)
+        except (files.FileError, DataError) as error:
+            problem = problem or error
+            continue
+        if problem:
+            logging.warning("%s The class names in %s are used instead.", problem, path)
+        return names
+    if problem:
+        raise problem
+    return None
+
+
+def _read_list(path: str, key: str, is_valid: Callable) -> list:
+    values = read_checked(path).get(key)
+    if not isinstance(values, list) or not all(map(is_valid, values)):
+        raise DataError(f"{path}: has no {key!r} as prepare_video.py writes them.")
+    return values
+
+
+def _is_name(value) -> bool:
+    return isinstance(value, str)
+
+
+def _is_row(value) -> bool:
+    """Whether a value is (offset, name, labels)."""
+    match value:
+        case [int(offset), str(), [*labels]]:
+            return offset >= 0 and all(isinstance(label, int) for label in labels)
+    return False
+
+
+# === The videos of a shard ===
+
+
+def list_shard(shard: str) -> list[ShardRecord]:
+    """The videos of a shard: from its sidecar, or else from the records themselves.
+
+    Of the records, no checksums but those of the lengths are checked: that is done
+    when they are read.
+
+    Raises:
+        VideoError: Not a TFRecord file of SequenceExamples, or damaged.
+    """
+    beside = sidecar(shard)
+    if files.exists(beside):
+        try:
+            rows = _read_list(beside, "records", _is_row)
+            return [ShardRecord(row[0], row[1], tuple(row[2])) for row in rows]
+        except (files.FileError, DataError) as error:
+            logging.warning("%s The records of the shard are listed instead.", error)
+    return list(_scan(shard))
+
+
+def _scan(shard: str) -> Iterator[ShardRecord]:
+    file, skipped = TFRecordFile(shard), 0
+    for offset, length in file.offsets():
+        if skipped:  # a later part
+            skipped -= 1
+            continue
+        context = _checked_context(file, offset, length)
+        if context is not None:
+            skipped = num_later_parts(context)
+            yield _shard_record(shard, offset, context)
+    file.close()
+
+
+def _checked_context(file: TFRecordFile, offset: int, length: int):
+    """The context of a record; None, with a warning, if it is known to be damaged.
+
+    The checksum is checked, which takes reading the record, only where it decides
+    what is listed.
+    """
+    try:
+        context = _read_context(file, offset, length)
+        if not num_later_parts(context):
+            return context
+    except DecodeError:
+        context = None
+    try:
+        file.payload(offset)
+    except VideoError as error:
+        logging.warning("Left out a broken video, %s", error)
+        return None
+    if context is None:
+        raise VideoError(f"{file.path}#{offset}", "is not a SequenceExample")
+    return context
+
+
+def _shard_record(shard: str, offset: int, context) -> ShardRecord:
+    labels = context.feature["clip/label/index"].int64_list.value
+    names = context.feature["clip/media_id"].bytes_list.value
+    name = (
+        names[0].decode(errors="replace")
+        if names
+        else f"{os.path.basename(shard)}#{offset}"
+    )
+    return ShardRecord(offset, name, tuple(labels))
+
+
+def _read_context(file: TFRecordFile, offset: int, length: int) -> tf.train.Features:
+    """Reads the context, which protobuf writes first, without the frames."""
+    head = file.head(offset, min(length, 11))
+    if not head or head[0] != _CONTEXT_TAG:
+        example = file.head(offset, length)
+        return tf.train.SequenceExample.FromString(example).context
+    size, start = _varint(head, 1)
+    return tf.train.Features.FromString(
+        file.head(offset, min(start + size, length))[start:]
+    )
+
+
+def _varint(data: bytes, start: int) -> tuple[int, int]:
+    """(value, position after it) of a protobuf varint."""
+    value = shift = 0
+    for position in range(start, len(data)):
+        value |= (data[position] & 0x7F) << shift
+        shift += 7
+        if data[position] < 0x80:
+            return value, position + 1
+    return 0, len(data)

@@ -1,0 +1,123 @@
+"""A video file as JPEG frames, for TFRecord shards and the frame cache."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+import numpy as np
+
+from trainers.video_classification.data.cropping import ArrayPicture, scale
+from trainers.video_classification.data.decoding.pyav import PyAVFrames
+from trainers.video_classification.data.errors import VideoError
+from trainers.video_classification.data.tfrecords.jpeg import decode_jpeg, encode_jpeg
+from trainers.video_classification.data.views import scaled_size
+
+_MIN_DECODED = 0.5  # of a video's frames
+
+
+@dataclasses.dataclass(frozen=True)
+class JpegVideo:
+    """All frames of a video.
+
+    Attributes:
+        size: (height, width).
+        frame_rate: Average; 0 if unknown.
+        num_bad: Frames that are lost, or in which the decoder concealed errors.
+        places: (start, number of bytes) in `file` of each frame.
+        file: Has the encoded frames.
+    """
+
+    size: tuple[int, int]
+    frame_rate: float
+    num_bad: int
+    places: Sequence[tuple[int, int]]
+    file: IO[bytes]
+
+    def frames(self, numbers: range) -> Iterator[bytes]:
+        for start, num_bytes in self.places[numbers.start : numbers.stop]:
+            self.file.seek(start)
+            yield self.file.read(num_bytes)
+
+    def parts(self, max_bytes: int) -> list[range]:
+        """Runs of frames that have no more than `max_bytes` together."""
+        starts, total = [0], 0
+        for number, (_, num_bytes) in enumerate(self.places):
+            total += num_bytes
+            if total > max_bytes and number:
+                starts.append(number)
+                total = num_bytes
+        stops = [*starts[1:], len(self.places)]
+        return [range(*span) for span in zip(starts, stops, strict=True)]
+
+
+@contextlib.contextmanager
+def encode_video(
+    path: str, short_side: int, quality: int, memory: int, folder: str | None = None
+) -> Iterator[JpegVideo]:
+    """Context with a video whose frames have been decoded, and encoded one by one.
+
+    Args:
+        path: The video.
+        short_side: Frames with a larger one are scaled down to it.
+        quality: Of the JPEG frames, 1-100.
+        memory: Bytes of frames that are kept in memory; more are kept on disk.
+        folder: Local folder for these, in a file without a name. None: the system's.
+
+    Raises:
+        VideoError: The video, or more than half of its frames, cannot be decoded.
+    """
+    video = PyAVFrames(path)
+    size, places, num_damaged, end = None, {}, 0, 0
+    with tempfile.SpooledTemporaryFile(memory, dir=folder) as file:
+        for number, picture in video.pictures(np.arange(video.num_frames)):
+            size = size or _target(picture.size, short_side)
+            num_damaged += picture.is_damaged
+            num_bytes = file.write(encode_jpeg(scale(picture.rgb(), *size), quality))
+            places[number] = end, num_bytes
+            end += num_bytes
+        _check_decoded(path, len(places), video.num_frames)
+        num_bad = num_damaged + video.num_frames - len(places)
+        in_order = [places[number] for number in sorted(places)]
+        yield JpegVideo(size, video.frame_rate, num_bad, in_order, file)
+
+
+class SingleFrames:
+    """Frames of a video, encoded and decoded as those of `encode_video` are.
+
+    A video without lost frames gives the same pixels, but each time decodes it again.
+
+    Args:
+        path: The video.
+        short_side: As for `encode_video`.
+        quality: As for `encode_video`.
+
+    Raises:
+        VideoError: The video cannot be decoded.
+    """
+
+    def __init__(self, path: str, short_side: int, quality: int):
+        self._video = PyAVFrames(path)
+        self._short_side, self._quality = short_side, quality
+        self.num_frames = self._video.num_frames
+        self.frame_rate = self._video.frame_rate
+
+    def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, ArrayPicture]]:
+        for number, picture in self._video.pictures(wanted):
+            size = _target(picture.size, self._short_side)
+            encoded = encode_jpeg(scale(picture.rgb(), *size), self._quality)
+            yield number, ArrayPicture(decode_jpeg(encoded), picture.is_damaged)
+
+
+def _target(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    return scaled_size(*size, min(short_side, *size))
+
+
+def _check_decoded(path: str, decoded: int, expected: int) -> None:
+    if decoded < _MIN_DECODED * expected:
+        raise VideoError(
+            path, f"only {decoded} of its {expected} frames could be decoded"
+        )
