@@ -99,7 +99,9 @@ def _trainer(case, state):
         fill(model, state)
         distribution.separate_seeds(model)
         chosen = config.trainer.optimizer_config
-        optimizer = optimization.build_optimizer(chosen, config.runtime)
+        optimizer = optimization.build_optimizer(
+            chosen, config.runtime, config.task.train_data.global_batch_size
+        )
         optimization.build_for(optimizer, model)
         return Trainer(config, task, model, optimizer)
 

@@ -60,13 +60,22 @@ def test_every_config_loads_and_can_be_written_back(path, tmp_path):
         data.check()
         assert data.input_path and data.global_batch_size > 0
     assert experiment.trainer.train_steps > 0
-    rate = build_learning_rate(experiment.trainer.optimizer_config)
+    optimization = experiment.trainer.optimizer_config
+    assert optimization.rate_scale(task.train_data.global_batch_size) == 1
+    rate = build_learning_rate(optimization)
     assert 0 < float(rate(1)) <= 0.1
     assert 0 <= float(rate(experiment.trainer.train_steps)) <= 0.1
     placement(task.model)
     again = tmp_path / "params.yaml"
     again.write_text(config.to_yaml(experiment, name))
     assert config.to_dict(load(again)) == config.to_dict(experiment)
+
+
+@pytest.mark.parametrize("path", ALL, ids=named)
+def test_headers_say_that_the_rates_follow_the_batch(path):
+    for size in re.findall(r"Batch B instead of (\d+): the learning", path.read_text()):
+        config = load(path).trainer.optimizer_config
+        assert config.reference_batch_size == int(size)
 
 
 @pytest.mark.parametrize("path", ALL, ids=named)

@@ -135,11 +135,29 @@ class OptimizationConfig(hyperparams.Config):
         optimizer: `sgd` or `adamw`.
         learning_rate: `constant`, `stepwise`, `cosine`, ...
         warmup: None, `linear` or `polynomial`.
+        reference_batch_size: `global_batch_size` of `train_data` that the learning
+            rates are for: with another one they are scaled in proportion (Goyal et
+            al., https://arxiv.org/abs/1706.02677). 0: they are used as they are.
     """
 
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     learning_rate: LrConfig = dataclasses.field(default_factory=LrConfig)
     warmup: WarmupConfig = dataclasses.field(default_factory=WarmupConfig)
+    reference_batch_size: int = 0
+
+    def rate_scale(self, batch_size: int) -> float:
+        """The factor of the learning rates for a `global_batch_size`.
+
+        Raises:
+            UserError: `reference_batch_size` is negative.
+        """
+        reference = self.reference_batch_size
+        if reference < 0:
+            raise UserError(
+                "trainer.optimizer_config.reference_batch_size must be positive, or 0 "
+                f"for learning rates as they are. Received: {reference}."
+            )
+        return batch_size / reference if reference else 1.0
 
 
 # === Trainer ===

@@ -72,8 +72,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return tf.cast(self._schedule(tf.cast(step, tf.int64)), tf.float32)
 
 
-def build_learning_rate(config) -> Schedule:
-    """The schedule of an `OptimizationConfig`, warm-up included.
+def build_learning_rate(config, scale: float = 1.0) -> Schedule:
+    """The schedule of an `OptimizationConfig`, warm-up included, times `scale`.
 
     The Model Garden's `stepwise` keeps the old rate at the boundary itself: with
     `boundaries: [150000]`, step 150000 (counted from 0) is the last at the old rate;
@@ -88,7 +88,8 @@ def build_learning_rate(config) -> Schedule:
             "constant, stepwise, cosine, ..."
         )
     try:
-        schedule = Schedule(_with_warmup(_base_schedule(config.learning_rate), config))
+        base = _with_warmup(_base_schedule(config.learning_rate), config)
+        schedule = Schedule(lambda step: scale * tf.cast(base(step), tf.float32))
         schedule(0)  # missing values raise in the first call
         return schedule
     except (TypeError, ValueError) as error:
@@ -136,11 +137,16 @@ def _with_warmup(schedule, config):
     return warmed
 
 
-def build_optimizer(config, runtime):
+def build_optimizer(config, runtime, batch_size: int):
     """The optimizer of an `OptimizationConfig`, unbuilt.
 
     Call `optimizer.build(model.trainable_variables)` within the strategy scope
     before the first step: Keras cannot build it inside a replica.
+
+    Args:
+        config: `OptimizationConfig`.
+        runtime: `RuntimeConfig`.
+        batch_size: `global_batch_size` of training, for `reference_batch_size`.
 
     Raises:
         UserError: An unknown optimizer or schedule, or an invalid number.
@@ -148,7 +154,7 @@ def build_optimizer(config, runtime):
     runtime.check()
     config.optimizer.check()
     chosen = config.optimizer.get()
-    rate = build_learning_rate(config)
+    rate = build_learning_rate(config, config.rate_scale(batch_size))
     match config.optimizer.type:
         case "sgd":
             optimizer = SGD(

@@ -56,9 +56,16 @@ class Runner:
             distribution.synchronize_batch_norm(model)
         if not train:
             return Trainer(self._config, self._task, model)
-        optimizer = optimization.build_optimizer(
-            self._config.trainer.optimizer_config, runtime
-        )
+        chosen = self._config.trainer.optimizer_config
+        batch_size = self._config.task.train_data.global_batch_size
+        optimizer = optimization.build_optimizer(chosen, runtime, batch_size)
+        if self._chief and chosen.rate_scale(batch_size) != 1:
+            print(
+                f"Learning rates are multiplied by {chosen.rate_scale(batch_size):g}: "
+                f"they are for batches of {chosen.reference_batch_size}, and "
+                f"task.train_data.global_batch_size is {batch_size}.",
+                file=sys.stderr,
+            )
         optimization.build_for(optimizer, model)
         return Trainer(self._config, self._task, model, optimizer)
 

@@ -27,7 +27,7 @@ def kinetics400() -> ExperimentConfig:
     clips that wrap around (see `data.sampling.spread_starts`).
     """
     config = video_classification()
-    config.task.train_data.global_batch_size = 64
+    _set_batch(config, 64)
     test = config.task.validation_data
     test.global_batch_size = 60
     test.crop_size = 256
@@ -47,7 +47,7 @@ def kinetics400() -> ExperimentConfig:
 def ucf101() -> ExperimentConfig:
     """Fine-tuning: 16 clips a step, 20 epochs of split 1's 9,537 videos."""
     config = kinetics400()
-    config.task.train_data.global_batch_size = 16
+    _set_batch(config, 16)
     rate = config.trainer.optimizer_config.learning_rate
     rate.stepwise.boundaries = [6_000, 9_000]
     rate.stepwise.values = [0.0025, 0.00025, 0.000025]
@@ -63,7 +63,7 @@ def charades() -> ExperimentConfig:
     config = kinetics400()
     config.task.train_data.is_multilabel = True
     config.task.validation_data.is_multilabel = True
-    config.task.train_data.global_batch_size = 8
+    _set_batch(config, 8)
     config.task.evaluation.view_aggregation = "max"
     config.task.evaluation.ranking = "labelled_first"
     rate = config.trainer.optimizer_config.learning_rate
@@ -71,3 +71,9 @@ def charades() -> ExperimentConfig:
     rate.stepwise.values = [0.00125, 0.000125, 0.0000125]
     config.trainer.train_steps = 200_000
     return config
+
+
+def _set_batch(config, size: int):
+    """Sets the batch that the learning rates are for."""
+    config.task.train_data.global_batch_size = size
+    config.trainer.optimizer_config.reference_batch_size = size

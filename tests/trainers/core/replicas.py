@@ -26,7 +26,9 @@ def build(experiment):
     if experiment.runtime.synchronize_batch_norm:
         distribution.synchronize_batch_norm(model)
     optimizer = optimization.build_optimizer(
-        experiment.trainer.optimizer_config, experiment.runtime
+        experiment.trainer.optimizer_config,
+        experiment.runtime,
+        experiment.task.train_data.global_batch_size,
     )
     optimization.build_for(optimizer, model)
     return Trainer(experiment, task, model, optimizer)

@@ -31,7 +31,7 @@ def small_model():
 
 def apply_all(config, model, gradients, dtype="float32"):
     optimizer = optimization.build_optimizer(
-        config, RuntimeConfig(mixed_precision_dtype=dtype)
+        config, RuntimeConfig(mixed_precision_dtype=dtype), batch_size=8
     )
     optimization.build_for(optimizer, model)
     norms = [
@@ -184,6 +184,28 @@ def test_stepwise_rate_with_linear_warmup():
     assert rates(config, [0, 1, 2, 3, 4, 10, 11]) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("batch", "scale"), [(64, 1.0), (8, 1 / 8), (96, 1.5)])
+def test_rates_follow_the_batch(batch, scale):
+    config = stepwise()
+    config.reference_batch_size = 64
+    config.warmup.type = "linear"
+    config.warmup.linear.warmup_steps = 10
+    optimizer = optimization.build_optimizer(config, RuntimeConfig(), batch)
+    optimizer.build([])
+    own = optimization.build_learning_rate(config)
+    for step in (0, 5, 10, 20):
+        optimizer.iterations.assign(step)
+        assert float(optimizer.learning_rate) == pytest.approx(scale * float(own(step)))
+
+
+def test_rates_without_a_reference_are_used_as_they_are():
+    assert stepwise().rate_scale(3) == 1
+    config = stepwise()
+    config.reference_batch_size = -1
+    with pytest.raises(UserError, match=r"reference_batch_size must be positive, or 0"):
+        config.rate_scale(3)
+
+
 def test_cosine_rate():
     config = OptimizationConfig()
     config.learning_rate.type = "cosine"
@@ -229,11 +251,11 @@ def test_a_clipping_norm_that_is_not_positive_is_refused(name, norm):
     config.optimizer.type = name
     config.optimizer.get().global_clipnorm = norm
     with pytest.raises(UserError, match=rf"optimizer\.{name}\.global_clipnorm must be"):
-        optimization.build_optimizer(config, RuntimeConfig())
+        optimization.build_optimizer(config, RuntimeConfig(), batch_size=8)
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("inf")])
 def test_a_loss_scale_that_is_not_positive_is_refused(scale):
     runtime = RuntimeConfig(mixed_precision_dtype="float16", loss_scale=scale)
     with pytest.raises(UserError, match=f"runtime.loss_scale .*Received: {scale}"):
-        optimization.build_optimizer(stepwise(), runtime)
+        optimization.build_optimizer(stepwise(), runtime, batch_size=8)
