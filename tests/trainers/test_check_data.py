@@ -9,8 +9,9 @@ import pytest
 from trainers.core.errors import UserError
 from trainers.video_classification import check_data
 from trainers.video_classification.configs import VideoClassificationConfig
-from trainers.video_classification.data import write_video
+from trainers.video_classification.data import load_index, write_video
 from trainers.video_classification.data.inspection import inspect_video
+from trainers.video_classification.data.tfrecords.shards import write_shards
 from trainers.video_classification.task import VideoClassificationTask
 
 SPAN = 13  # frames of a clip of 4 x 4
@@ -140,6 +141,20 @@ def test_a_changed_frame_is_no_duplicate(tmp_path):
     write_video(one[1], frames, codec="ffv1")
     digests = {inspect_video(str(path), "pyav").digest for path in one}
     assert len(digests) == 2
+
+
+def test_checksums_of_shards_are_verified(sound, tmp_path):
+    config = task_of(str(sound / "train")).task_config
+    shards = tmp_path / "shards"
+    write_shards(load_index(config.train_data), str(shards), num_shards=1, workers=1)
+    (report,) = check_data.check(task_of(str(shards))).values()
+    assert found(report) == {} and report.frame_rate == 25
+    (shard,) = shards.glob("*.tfrecord")
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    (report,) = check_data.check(task_of(str(shards))).values()
+    assert len(report.problems["broken"]) == 1
 
 
 def test_the_report_is_json_too(folder, tmp_path, capsys):
