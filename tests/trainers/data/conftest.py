@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from tests.trainers.data.record_files import SETTINGS
 from trainers.video_classification.data import write_video
 
 _BITS = 9
@@ -79,6 +80,24 @@ def data_config(video_folder):
         return DataConfig(**(settings | overrides))
 
     return make
+
+
+@pytest.fixture
+def index(data_config):
+    """Of `video_folder`."""
+    from trainers.video_classification.data import load_index
+
+    return load_index(data_config())
+
+
+@pytest.fixture
+def shards(tmp_path, index):
+    """Folder of two shards of `video_folder`."""
+    from trainers.video_classification.data.tfrecords.shards import write_shards
+
+    folder = tmp_path / "records"
+    write_shards(index, str(folder), **SETTINGS)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,47 +1,29 @@
 import json
 import multiprocessing
 import pathlib
-import resource
 import shutil
-import struct
 import subprocess
 import sys
 import threading
 import time
 import uuid
 
-import crc32c
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.trainers.data.record_files import SETTINGS
 from trainers.core import files
 from trainers.core.files import FileError
 from trainers.video_classification.data import (
     DataError,
-    VideoError,
     load_index,
     make_dataset,
     read_views,
 )
-from trainers.video_classification.data.tfrecords.records import RecordFrames
 from trainers.video_classification.data.tfrecords.shards import write_shards
-from trainers.video_classification.data.tfrecords.sidecars import list_shard, sidecar
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-SETTINGS = dict(short_side=40, quality=95, num_shards=2, workers=1)
-
-
-@pytest.fixture
-def index(data_config):
-    return load_index(data_config())
-
-
-@pytest.fixture
-def shards(tmp_path, index):
-    folder = tmp_path / "records"
-    write_shards(index, str(folder), **SETTINGS)
-    return folder
 
 
 def contents(folder):
@@ -125,16 +107,6 @@ def test_classes_named_by_numbers_keep_their_labels(tmp_path, clips, data_config
         ("1/v.mp4", (0,)),
         ("2/v.mp4", (1,)),
     ]
-
-
-def test_shards_from_elsewhere_need_no_json(shards, data_config):
-    with_json = load_index(data_config(input_path=str(shards)))
-    for shard in shards.glob("*.tfrecord"):
-        listed = list_shard(str(shard))
-        pathlib.Path(sidecar(str(shard))).unlink()
-        assert list_shard(str(shard)) == listed
-    without = load_index(data_config(input_path=str(shards / "clips-*.tfrecord")))
-    assert without.videos == with_json.videos
 
 
 def test_a_second_run_keeps_finished_shards(shards, index):
@@ -263,183 +235,6 @@ def test_broken_videos_are_left_out_and_reported(tmp_path, video_folder, data_co
     assert len(load_index(data_config(input_path=str(tmp_path / "records")))) == 8
 
 
-def test_a_damaged_record_is_a_broken_video(shards, data_config, clip_config):
-    shard = shards / "clips-00000-of-00002.tfrecord"
-    path = load_index(data_config(input_path=str(shards))).videos[1].path
-    shard.write_bytes(shard.read_bytes()[: int(path.rpartition("#")[2]) + 500])
-    with pytest.raises(VideoError, match="is cut short"):
-        read_views(path, data_config(), clip_config)
-    pathlib.Path(sidecar(str(shard))).unlink()
-    with pytest.raises(VideoError, match=r"00000-of-00002.tfrecord#\d+: is cut short"):
-        load_index(data_config(input_path=str(shard)))
-
-
-def test_each_flipped_bit_is_a_broken_video(shards, data_config, clip_config):
-    shard = shards / "clips-00000-of-00002.tfrecord"
-    whole = shard.read_bytes()
-    length = struct.unpack_from("<Q", whole)[0]
-    places = np.random.default_rng(0).integers(0, length + 16, 40).tolist()
-    for place in [0, 7, 8, 11, length + 12, length + 15, *places]:
-        damaged = bytearray(whole)
-        damaged[place] ^= 1 << place % 8
-        shard.write_bytes(damaged)
-        with pytest.raises(VideoError, match="the checksum does not match"):
-            read_views(f"{shard}#0", data_config(), clip_config)
-    shard.write_bytes(whole)
-    assert read_views(f"{shard}#0", data_config(), clip_config).shape[0] == 1
-
-
-@pytest.mark.parametrize("length", [50, 2**31, 2**62])
-def test_a_record_of_forged_length_is_a_broken_video(
-    tmp_path, data_config, clip_config, length
-):
-    shard = tmp_path / "a.tfrecord"
-    shard.write_bytes(framed(b"", length) + bytes(100))
-    with pytest.raises(VideoError, match="too long|checksum does not match the conten"):
-        read_views(f"{shard}#0", data_config(), clip_config)
-
-
-def test_records_of_something_else_are_refused(tmp_path, data_config, clip_config):
-    path = str(tmp_path / "other.tfrecord")
-    with tf.io.TFRecordWriter(path) as writer:
-        writer.write(b"\x0a\x05hello, this is text")
-    with pytest.raises(VideoError, match="tfrecord#0: is not a SequenceExample"):
-        load_index(data_config(input_path=path))
-    with pytest.raises(VideoError, match="not a SequenceExample"):
-        read_views(f"{path}#0", data_config(), clip_config)
-
-
-def encoded(height=32, width=32, value=90):
-    return tf.io.encode_jpeg(np.full((height, width, 3), value, np.uint8)).numpy()
-
-
-def forged(jpeg, height, width):
-    """A JPEG image with another size in its header."""
-    start = jpeg.index(b"\xff\xc0") + 5
-    return jpeg[:start] + struct.pack(">HH", height, width) + jpeg[start + 4 :]
-
-
-def masked_checksum(content):
-    crc = crc32c.crc32c(content)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def framed(payload, length=None):
-    """A record with valid checksums, whatever its length says."""
-    header = struct.pack("<Q", len(payload) if length is None else length)
-    checksums = (struct.pack("<I", masked_checksum(c)) for c in (header, payload))
-    return header + next(checksums) + payload + next(checksums)
-
-
-def write_record(path, frames, size=(32, 32)):
-    """Writes a shard of one record; None is a frame without bytes."""
-    example = tf.train.SequenceExample()
-    for key, side in zip(("image/height", "image/width"), size or (), strict=False):
-        example.context.feature[key].int64_list.value.append(side)
-    feature = example.feature_lists.feature_list["image/encoded"].feature
-    for frame in frames:
-        feature.add().bytes_list.value.extend([] if frame is None else [frame])
-    path.write_bytes(framed(example.SerializeToString()))
-    return f"{path}#0"
-
-
-def shown(path):
-    """The frames of a record that can be read, and what each shows in its centre."""
-    pictures = RecordFrames(path).pictures(np.arange(RecordFrames(path).num_frames))
-    return {n: int(p.rgb()[p.size[0] // 2, p.size[1] // 2, 0]) for n, p in pictures}
-
-
-def test_frames_without_bytes_are_lost_frames(tmp_path, data_config, clip_config):
-    frames = [encoded()] * 8
-    good = write_record(tmp_path / "good.tfrecord", frames)
-    frames[1:4] = frames[5:8] = [None] * 3
-    broken = write_record(tmp_path / "broken.tfrecord", frames)
-    assert (read_views(good, data_config(), clip_config) == 90).all()
-    clip_config.temporal_stride = 1  # frames 2 to 5, of which only 4 is there
-    with pytest.raises(VideoError, match="only 1 of the 4 frames wanted"):
-        read_views(broken, data_config(), clip_config)
-
-
-@pytest.mark.parametrize("side", [16, 20_000, 30_000, 60_000])
-@pytest.mark.parametrize("size", [(32, 32), None])
-def test_a_frame_with_a_forged_size_is_a_lost_frame(tmp_path, side, size):
-    frames = [encoded()] * 4
-    frames[2] = forged(frames[2], side, side)
-    path = write_record(tmp_path / "a.tfrecord", frames, size)
-    found = shown(path)
-    if size or side > 8192:
-        assert found == {0: 90, 1: 90, 3: 90}
-    else:  # a smaller frame, in a record that does not say how large they are
-        assert set(found) == {0, 1, 2, 3}
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3 << 20
-
-
-@pytest.mark.parametrize("size", [None, (48, 64), (0, 0), (-1, 2**40)])
-def test_frames_of_other_programs_may_have_other_sizes(tmp_path, size):
-    frames = [encoded(32, 32), encoded(24, 40, 50)]
-    path = write_record(tmp_path / "a.tfrecord", frames, size)
-    assert shown(path) == {0: 90, 1: 50}
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        b"",
-        b"\xff\xd8",
-        b"no image",
-        encoded()[:40],
-        b"\xff\xd8\xff\xff" + encoded()[2:],
-        tf.io.encode_png(np.zeros((32, 32, 3), np.uint8)).numpy(),
-    ],
-)
-def test_frames_that_are_no_jpeg_are_lost(tmp_path, frame):
-    path = write_record(tmp_path / "a.tfrecord", [encoded(), frame, encoded()], None)
-    assert set(shown(path)) == {0, 2}
-
-
-DAMAGED = ["", "[]", "{}", '"records"', "\xff", '{"records": 1', "\0" * 64]
-
-
-@pytest.mark.parametrize("text", DAMAGED)
-@pytest.mark.parametrize("name", ["clips-00000-of-00002.json", "index.json"])
-def test_a_damaged_json_file_is_replaced_by_the_other_files(
-    shards, data_config, name, text, caplog
-):
-    expected = load_index(data_config(input_path=str(shards)))
-    (shards / name).write_text(text, encoding="latin-1")
-    assert load_index(data_config(input_path=str(shards))) == expected
-    assert name in caplog.text and "instead" in caplog.text
-
-
-@pytest.mark.parametrize("name", ["clips-00000-of-00002.json", "index.json"])
-def test_flipped_bits_in_json_files_change_nothing(shards, data_config, name):
-    expected = load_index(data_config(input_path=str(shards)))
-    whole = (shards / name).read_bytes()
-    for place in np.random.default_rng(0).integers(0, len(whole), 40).tolist():
-        damaged = bytearray(whole)
-        damaged[place] ^= 1 << place % 8
-        (shards / name).write_bytes(damaged)
-        assert load_index(data_config(input_path=str(shards))) == expected
-
-
-def test_damaged_class_names_are_an_error_where_no_file_has_them(shards, data_config):
-    for path in shards.glob("*.json"):
-        path.write_text("")
-    with pytest.raises(FileError, match=r"index\.json: is empty"):
-        load_index(data_config(input_path=str(shards)))
-
-
-@pytest.mark.parametrize(
-    "records", ["7", "[7]", '[{"name": "v"}]', '[["a", 0, 1]]', '[[-1, "v", [0]]]']
-)
-def test_a_sidecar_of_other_records_is_not_used(shards, data_config, records, caplog):
-    expected = load_index(data_config(input_path=str(shards)))
-    beside = shards / "clips-00000-of-00002.json"
-    beside.write_text(f'{{"records": {records}}}')
-    assert load_index(data_config(input_path=str(shards))) == expected
-    assert f"{beside}: has no 'records'" in caplog.text
-
-
 def test_a_foreign_json_is_not_written_over(shards, index):
     (shards / "clips-00000-of-00002.json").write_text("{}")
     with pytest.raises(DataError, match="of-00002.json: was not written by"):
@@ -454,12 +249,6 @@ def test_files_cut_by_a_power_failure_are_written_again(shards, index, text, suf
         (shards / name).write_text(text)
     write_shards(index, str(shards), **SETTINGS)
     assert contents(shards) == whole
-
-
-def test_labels_beyond_the_class_names_are_named(shards, data_config):
-    (shards / "index.json").write_text('{"class_names": ["dive", "jump"]}')
-    with pytest.raises(DataError, match=r"tfrecord#\d+: has labels \(2,\).* 2 classes"):
-        load_index(data_config(input_path=str(shards)))
 
 
 def run(*args, cwd=ROOT):

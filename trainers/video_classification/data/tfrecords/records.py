@@ -204,15 +204,17 @@ class _Part:
         return b"".join(self.frames[number].bytes_list.value[:1])
 
 
-def num_later_parts(context: tf.train.Features) -> int:
-    """Number of records that follow, and belong to the same video."""
-    return len(context.feature[_NUM_BYTES].int64_list.value)
+def is_later_part(context) -> bool:
+    """Whether a record continues the video of one before it."""
+    return bool(context[_NUMBER].int64_list.value)
 
 
 def _later_parts(path: str, context, start: int, file: TFRecordFile):
     """The offsets and the numbers of frames of the later parts, if there are any."""
-    if context[_NUMBER].int64_list.value:
-        raise VideoError(path, "is a later part of a video, whose first is damaged")
+    if is_later_part(context):
+        raise VideoError(
+            path, "is a later part of a video: its first part has the path"
+        )
     sizes = context[_NUM_BYTES].int64_list.value
     counts = context[_NUM_FRAMES].int64_list.value
     is_sound = len(sizes) == len(counts) and all(map(_is_count, counts, sizes))

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from trainers.core import files
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.tfrecords.framing import TFRecordFile
-from trainers.video_classification.data.tfrecords.records import num_later_parts
+from trainers.video_classification.data.tfrecords.records import is_later_part
 
 _CHECKSUM = "checksum"
 _KEYS = {"records", "fingerprint", "class_names"}
@@ -141,38 +141,26 @@ def list_shard(shard: str) -> list[ShardRecord]:
 
 
 def _scan(shard: str) -> Iterator[ShardRecord]:
-    file, skipped = TFRecordFile(shard), 0
+    file = TFRecordFile(shard)
     for offset, length in file.offsets():
-        if skipped:  # a later part
-            skipped -= 1
-            continue
-        context = _checked_context(file, offset, length)
-        if context is not None:
-            skipped = num_later_parts(context)
+        context = _context(file, offset, length)
+        if context is not None and not is_later_part(context.feature):
             yield _shard_record(shard, offset, context)
     file.close()
 
 
-def _checked_context(file: TFRecordFile, offset: int, length: int):
-    """The context of a record; None, with a warning, if it is known to be damaged.
-
-    The checksum is checked, which takes reading the record, only where it decides
-    what is listed.
-    """
+def _context(file: TFRecordFile, offset: int, length: int) -> tf.train.Features | None:
+    """The context of a record; None, with a warning, if it cannot be read."""
     try:
-        context = _read_context(file, offset, length)
-        if not num_later_parts(context):
-            return context
-    except DecodeError:
-        context = None
-    try:
-        file.payload(offset)
-    except VideoError as error:
-        logging.warning("Left out a broken video, %s", error)
-        return None
-    if context is None:
-        raise VideoError(f"{file.path}#{offset}", "is not a SequenceExample")
-    return context
+        return _read_context(file, offset, length)
+    except DecodeError as error:
+        try:
+            file.payload(offset)
+        except VideoError as damage:
+            logging.warning("Left out a broken video, %s", damage)
+            return None
+        where = f"{file.path}#{offset}"
+        raise VideoError(where, "is not a SequenceExample") from error
 
 
 def _shard_record(shard: str, offset: int, context) -> ShardRecord:
