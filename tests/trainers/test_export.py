@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.eager import context
 
 from keras_nonlocal.models import C2D
+from trainers.core import files
 from trainers.core.errors import UserError
 from trainers.video_classification import export, serving
 from trainers.video_classification.configs import ExportConfig
@@ -172,7 +174,7 @@ LIMITS = {
 def limited(tmp_path_factory):
     folder = tmp_path_factory.mktemp("limited")
     task = make_task(limits=LIMITS)
-    return export.export_saved_model(task, make_small_model(), folder)
+    return pathlib.Path(export.export_saved_model(task, make_small_model(), folder))
 
 
 def jpeg(height, width, claimed=None):
@@ -348,7 +350,8 @@ def test_float32_is_exact_to_rounding_and_reported(model, export_dir):
 @pytest.fixture(scope="module")
 def small_and_fast(model, tmp_path_factory):
     task = make_task(precision="bfloat16", constants=True)
-    return export.export_saved_model(task, model, tmp_path_factory.mktemp("export"))
+    folder = tmp_path_factory.mktemp("export")
+    return pathlib.Path(export.export_saved_model(task, model, folder))
 
 
 def test_bfloat16_differs_by_what_is_reported(model, small_and_fast):
@@ -454,11 +457,16 @@ def make_small_model(num_classes=3):
     return keras.Model(clips, keras.layers.Dense(num_classes, name="pred")(x))
 
 
+def export_into(folder, model=None, task=None):
+    task, model = task or make_task(), model or make_small_model()
+    return pathlib.Path(export.export_saved_model(task, model, folder))
+
+
 def test_versions_count_up_and_multilabel_networks_give_sigmoids(tmp_path):
     for name in ("2", "10", "notes"):
         (tmp_path / name).mkdir()
     task = make_task(is_multilabel=True)
-    version = export.export_saved_model(task, make_small_model(), tmp_path)
+    version = export_into(tmp_path, task=task)
     assert sorted(os.listdir(tmp_path)) == ["10", "11", "2", "notes"]
     outputs = call(tf.saved_model.load(str(tmp_path / "11")), clips=noise(1, 4, 40, 40))
     np.testing.assert_allclose(
@@ -483,6 +491,71 @@ def test_weights_that_are_not_finite_are_not_exported(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+# === Disks ===
+
+
+def test_a_full_disk_is_named_and_left_as_it_was(small_disk):
+    disk = small_disk(32 << 10)
+    with pytest.raises(UserError, match=r"disk0/1: .*No space left.*Make room"):
+        export_into(disk)
+    assert os.listdir(disk) == []
+
+
+def test_a_read_only_disk_is_named(small_disk, make_read_only):
+    disk = small_disk(1 << 20)
+    make_read_only(disk)
+    with pytest.raises(UserError, match=r"disk0/.*Read-only file system.*Name a"):
+        export_into(disk / "export")
+    with pytest.raises(UserError, match=r"disk0/1: .*Read-only file system.*Name a"):
+        export_into(disk)
+
+
+def test_remote_versions_are_complete_and_count_up():
+    folder = "ram://exports/served"
+    for number in (1, 2):
+        task = make_task()
+        version = export.export_saved_model(task, make_small_model(), folder)
+        assert version == f"{folder}/{number}"
+    assert sorted(files.listdir(folder)) == ["1", "2"]
+    assert sorted(files.listdir(version)) == [
+        "assets",
+        "assets.extra",
+        "fingerprint.pb",
+        "saved_model.pb",
+        "variables",
+    ]
+    logits = call(tf.saved_model.load(version), clips=noise(1, 4, 40, 40))["logits"]
+    assert logits.shape == (1, 3) and np.isfinite(logits).all()
+    limits = files.read_json(f"{version}/assets.extra/export.json")["limits"]
+    assert limits["max_frames"] == ExportConfig().max_frames
+
+
+def test_an_unknown_file_system_is_named():
+    with pytest.raises(UserError, match="nfs9://a/b: .*no such file system"):
+        export.export_saved_model(make_task(), make_small_model(), "nfs9://a/b")
+
+
+def test_what_killed_exports_left_is_removed(tmp_path):
+    for name in (f".1.{'a' * 16}.part", ".export-abcd"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").write_text("half")
+    (tmp_path / ".mine").mkdir()
+    export_into(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".mine", "1"]
+
+
+def test_exports_at_the_same_time_take_turns(tmp_path):
+    with ThreadPoolExecutor(3) as pool:
+        versions = list(pool.map(export_into, [tmp_path] * 3))
+    assert sorted(version.name for version in versions) == ["1", "2", "3"]
+    assert sorted(os.listdir(tmp_path)) == ["1", "2", "3"]
+    for version in versions:
+        assert set(report_of(version)["logit_difference"]) == {
+            "serving_default",
+            "jpeg",
+        }
+
+
 def test_another_class_list_is_refused(tmp_path):
     with pytest.raises(UserError, match="has 4 logits but the class list has 3"):
         export.export_saved_model(make_task(), make_small_model(4), tmp_path)
@@ -497,7 +570,7 @@ def mixed_bfloat16():
 
 def test_bfloat16_networks_stay_so_and_answer_in_float32(tmp_path, mixed_bfloat16):
     half = make_model()
-    version = export.export_saved_model(make_task(), half, tmp_path)
+    version = export_into(tmp_path, half)
     assert report_of(version)["precision"] == "bfloat16"
     clips = noise(2, NUM_FRAMES, SHORT_SIDE, SHORT_SIDE)
     outputs = call(tf.saved_model.load(str(version)), clips=clips)
@@ -511,7 +584,7 @@ def test_bfloat16_networks_stay_so_and_answer_in_float32(tmp_path, mixed_bfloat1
 
 def test_bfloat16_networks_can_be_exported_in_float32(tmp_path, mixed_bfloat16):
     half = make_model()
-    version = export.export_saved_model(make_task("float32"), half, tmp_path)
+    version = export_into(tmp_path, half, make_task("float32"))
     keras.config.set_dtype_policy("float32")
     whole = make_model()
     whole.set_weights(half.get_weights())

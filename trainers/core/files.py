@@ -27,6 +27,8 @@ from trainers.core.errors import UserError
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PART = re.compile(r"\..+\.[0-9a-f]{16}\.part")  # name of an unfinished file
+# TensorFlow's messages: "{{function_node ...}} PATH; No space left on device [Op:X]".
+_ADDED = re.compile(r"^(\{\{.*?\}\} )?(\S*/\S*; )?| \[Op:\w+\]$")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -279,9 +281,10 @@ def creating_folder(path, last: str) -> Iterator[str]:
         FileError: It cannot be written; nothing is left.
     """
     if is_remote(path):
-        with tempfile.TemporaryDirectory() as scratch:
-            yield scratch
-            _upload(scratch, path, last)
+        with errors(tempfile.gettempdir(), "cannot be written"):
+            with tempfile.TemporaryDirectory() as scratch:
+                yield scratch
+                _upload(scratch, path, last)
         return
     parent, name = os.path.split(os.path.abspath(path))
     part = os.path.join(parent, f".{name}.{secrets.token_hex(8)}.part")
@@ -300,19 +303,33 @@ def creating_folder(path, last: str) -> Iterator[str]:
 
 
 def _upload(source: str, path: str, last: str) -> None:
+    claim = join(path, f".{secrets.token_hex(8)}.part")
+    try:
+        # Of two processes that begin at the same time, at most one finds itself alone.
+        write_text(claim, "")
+        if len(listdir(path)) > 1:
+            raise FileError(path, "another process has written it. Try again.")
+    except BaseException:
+        remove(claim)
+        raise
+    try:
+        _copy_files(source, path, last)
+        remove(claim)
+    except BaseException:
+        remove_folder(path)
+        raise
+
+
+def _copy_files(source: str, path: str, last: str) -> None:
     found = [
         os.path.relpath(os.path.join(folder, name), source)
         for folder, _, names in os.walk(source)
         for name in names
     ]
-    try:
-        for name in sorted(found, key=lambda name: (name == last, name)):
-            make_folder(join(path, os.path.dirname(name)))
-            with errors(join(path, name), "cannot be written"):
-                _gfile().copy(os.path.join(source, name), join(path, name))
-    except FileError:
-        remove_folder(path)
-        raise
+    for name in sorted(found, key=lambda name: (name == last, name)):
+        make_folder(join(path, os.path.dirname(name)))
+        with errors(join(path, name), "cannot be written"):
+            _gfile().copy(os.path.join(source, name), join(path, name))
 
 
 def sync(path: str) -> None:
@@ -380,8 +397,8 @@ def errors(path, problem: str) -> Iterator[None]:
 def reason(error: Exception) -> str:
     """What went wrong, in one line, without the path."""
     text = getattr(error, "strerror", None) or getattr(error, "message", None)
-    lines = (text or str(error) or type(error).__name__).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    lines = (text or str(error)).strip().splitlines() or [type(error).__name__]
+    return _ADDED.sub("", lines[0])
 
 
 def _fix(error: Exception) -> str:

@@ -1,10 +1,13 @@
-"""One training at a time in a model directory."""
+"""One training at a time in a model directory, one export in a folder of exports."""
 
 import contextlib
 import fcntl
 import os
 import pathlib
+import sys
+from collections.abc import Iterator
 
+from trainers.core import files
 from trainers.core.errors import UserError
 
 LOCK_FILE = ".lock"
@@ -40,3 +43,34 @@ def only_one(model_dir):
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def in_turn(folder: str) -> Iterator[bool]:
+    """Waits until no other process is in this context of the same folder.
+
+    The folder itself is locked: no file is made.
+
+    Yields:
+        Whether it is locked; False on file systems without locks.
+    """
+    if files.is_remote(folder):
+        yield False
+        return
+    with files.errors(folder, "cannot be opened"):
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield _lock(descriptor, folder)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: str) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"Waiting for another process to write to {folder}", file=sys.stderr)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True

@@ -10,7 +10,8 @@ export, the highest being served:
     export_dir/1/assets.extra/                 warm-up requests, if possible
 
 A version appears complete or not at all: it is written under a name that TF
-Serving ignores, compared with the Keras model, and only then renamed.
+Serving ignores, compared with the Keras model, and only then renamed. Object stores
+cannot rename folders: there, `saved_model.pb` is the file that is written last.
 
 Batch normalisation is folded into the convolutions, which TensorFlow then fuses with
 biases, ReLUs and sums. The precision is that of `task.export`; logits and
@@ -20,15 +21,17 @@ probabilities are always float32.
 import json
 import os
 import pathlib
+import shutil
 import sys
-import tempfile
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from trainers.core import files
 from trainers.core.errors import UserError
+from trainers.core.lock import in_turn
 from trainers.video_classification import request_limits, serving
 from trainers.video_classification.data import normalize, resize_and_center_crop
 from trainers.video_classification.scoring import build_scorer, inference_form
@@ -36,6 +39,9 @@ from trainers.video_classification.scoring import build_scorer, inference_form
 # Largest difference of logits from those of the Keras model in float32, relative to
 # the largest logit: rounding errors only.
 _TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
+
+
+_MAX_SECONDS = 24 * 3600  # that an export may take where folders cannot be locked
 
 
 class ExportError(UserError):
@@ -48,33 +54,33 @@ def export_saved_model(task, model, export_dir):
     Args:
         task: Task the model was trained for: its clips, test data and classes.
         model: Keras model from normalised clips to logits, weights loaded.
-        export_dir: Folder of versions; created if it does not exist.
+        export_dir: Folder of versions, local or on a file system of TensorFlow's;
+            created if it does not exist.
 
     Returns:
-        The folder of the new version, a `pathlib.Path`. Its
-        `assets.extra/export.json` has, for each signature, the largest difference
-        of logits from those of `model` in float32, relative to the largest logit.
+        The folder of the new version. Its `assets.extra/export.json` has, for each
+        signature, the largest difference of logits from those of `model` in float32,
+        relative to the largest logit.
 
     Raises:
         UserError: The model has another number of classes than the task; its
             weights as constants are too large.
-        ExportError: The written network disagrees with `model`. After either,
+        FileError: `export_dir` cannot be written to.
+        ExportError: The written network disagrees with `model`. After any of these,
             nothing new is left in `export_dir`.
     """
     _check_num_classes(model, task.class_names)
-    export_dir = pathlib.Path(export_dir)
-    export_dir.mkdir(parents=True, exist_ok=True)
+    export_dir = os.fspath(export_dir)
+    files.make_folder(export_dir)
     precision = task.task_config.export.precision or model.compute_dtype
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=export_dir) as scratch:
-        # A folder inside the temporary one: that is private to its owner, and
-        # the served version must be readable by the server.
-        written = pathlib.Path(scratch, "saved_model")
-        network = inference_form(model, precision)
-        _write(task, network, written, scratch=pathlib.Path(scratch))
-        differences = _check(task, model, written, precision)
-        _write_extra(task, written, precision, differences)
-        version = export_dir / str(_next_version(export_dir))
-        os.rename(written, version)
+    network = inference_form(model, precision)
+    with in_turn(export_dir) as is_alone:
+        _remove_leftovers(export_dir, is_alone)
+        version = files.join(export_dir, str(_next_version(export_dir)))
+        with files.creating_folder(version, last="saved_model.pb") as folder:
+            _write(task, network, folder)
+            differences = _check(task, model, folder, precision)
+            _write_extra(task, folder, precision, differences)
     print(
         f"The exported network computes in {precision}; its logits differ by "
         f"{max(differences.values()):.1e} of the largest one from those of the Keras "
@@ -108,12 +114,20 @@ def _check_num_classes(model, class_names):
         )
 
 
+def _remove_leftovers(export_dir, is_alone):
+    """Removes what killed exports left; without a lock, others may be running."""
+    files.remove_parts(export_dir, unused_for=0 if is_alone else _MAX_SECONDS)
+    for name in files.listdir(export_dir):
+        if is_alone and name.startswith(".export-"):  # of former versions
+            files.remove_folder(files.join(export_dir, name))
+
+
 def _next_version(export_dir):
-    names = [path.name for path in export_dir.iterdir()]
+    names = files.listdir(export_dir)
     return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-def _write(task, model, folder, scratch):
+def _write(task, model, folder):
     clip, data = task.task_config.clip, task.task_config.validation_data
     constants = task.task_config.export.constants
     module = serving.ServingModule(model, task.task_config, constants)
@@ -121,11 +135,14 @@ def _write(task, model, folder, scratch):
         "classes.txt": "".join(f"{name}\n" for name in task.class_names),
         "preprocessing.json": json.dumps(preprocessing(clip, data), indent=2) + "\n",
     }
+    sources = pathlib.Path(folder, "sources")  # of the copies in assets
+    sources.mkdir()
     for name, text in texts.items():
-        (scratch / name).write_text(text, encoding="utf-8")
-    module.assets = [tf.saved_model.Asset(str(scratch / name)) for name in texts]
+        (sources / name).write_text(text, encoding="utf-8")
+    module.assets = [tf.saved_model.Asset(str(sources / name)) for name in texts]
     signatures = {"serving_default": module.clips, "jpeg": module.jpeg}
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+    tf.saved_model.save(module, folder, signatures=signatures)
+    shutil.rmtree(sources)
 
 
 def _example_clips(clip, data):
@@ -144,7 +161,7 @@ def _check(task, model, folder, precision):
         crops = resize_and_center_crop(clips, data.min_short_side, data.crop_size)
         return score(normalize(crops, clip, tf.float32))[0]
 
-    loaded = tf.saved_model.load(str(folder))
+    loaded = tf.saved_model.load(folder)
     clips = _example_clips(clip, data)
     frames = tf.stack([[tf.io.encode_jpeg(f) for f in clip] for clip in clips])
     decoded = tf.stack([[tf.io.decode_jpeg(f) for f in clip] for clip in frames])
@@ -203,7 +220,7 @@ def _check_difference(difference, signature, dtype):
 
 def _write_extra(task, folder, precision, differences):
     """Writes the files beside the network: the report and warm-up requests."""
-    extra = folder / "assets.extra"
+    extra = pathlib.Path(folder, "assets.extra")
     extra.mkdir()
     report = {
         "precision": precision,
@@ -233,5 +250,6 @@ def _write_warmup(task, extra):
     request.inputs["clips"].CopyFrom(tf.make_tensor_proto(clips))
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.CopyFrom(request)
-    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+    path = extra / "tf_serving_warmup_requests"
+    with tf.io.TFRecordWriter(str(path)) as writer:
         writer.write(log.SerializeToString())

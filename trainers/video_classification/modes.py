@@ -103,7 +103,7 @@ def export(options, name, experiment):
     from trainers.video_classification import export as export_lib
 
     task, model = _trained(options, experiment)
-    export_dir = options.export_dir or options.model_dir / "export"
+    export_dir = options.export_dir or files.join(options.model_dir, "export")
     written = export_lib.export_saved_model(task, model, export_dir)
     print(f"Exported to {written}")
 

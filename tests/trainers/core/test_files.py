@@ -69,6 +69,16 @@ def test_an_error_leaves_no_folder(folder):
     assert files.listdir(folder) == []
 
 
+def test_a_remote_folder_of_another_process_is_left_to_it():
+    path = "ram://claimed/1"
+    files.write_text(f"{path}/variables/index", "theirs")
+    with pytest.raises(FileError, match="claimed/1: another process has written it"):
+        with files.creating_folder(path, last="saved_model.pb") as part:
+            pathlib.Path(part, "saved_model.pb").write_text("ours")
+    assert files.listdir(path) == ["variables"]
+    assert files.read_text(f"{path}/variables/index") == "theirs"
+
+
 def test_errors_name_the_path_and_the_reason(folder):
     path = files.join(folder, "none.txt")
     with pytest.raises(FileError) as info:
@@ -185,7 +195,8 @@ def test_a_full_disk_leaves_no_folder(small_disk):
 
 def test_tensorflow_on_a_full_disk_is_named_too(small_disk):
     path = small_disk(64 << 10) / "a.tfrecord"
-    with pytest.raises(FileError, match=r"a\.tfrecord: .*No space left.*Make room"):
+    message = r"a\.tfrecord: cannot be written \(No space left on device\). Make room"
+    with pytest.raises(FileError, match=message):
         with files.replacing(path) as part, tf.io.TFRecordWriter(part) as writer:
             writer.write(bytes(256 << 10))
 
