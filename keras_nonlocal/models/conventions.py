@@ -21,6 +21,9 @@ class Convention:
         padded_pool1: Architectures whose pool1 pads height and width by 1: a
             224 x 224 clip then gives 56 x 56 maps, else 55 x 55.
         pool2_frames: Frames under pool2's window (stride 2 in time).
+        global_pool5: On test crops larger than the training crop, pool5 averages the
+            whole map. False: a window of the size in training slides over the map, and
+            probabilities are averaged (`fully_convolutional`).
         zero_init_residual: The last batch normalisation of every residual block
             starts with gamma 0.
         sub_sample: Non-local keys are max-pooled by 2 in space.
@@ -37,6 +40,7 @@ class Convention:
     pool1_frames: int = 2
     padded_pool1: tuple[str, ...] = ("c2d", "i3d")
     pool2_frames: int = 2
+    global_pool5: bool = False
     zero_init_residual: bool = True
     sub_sample: bool = True
     pool_position: str = "before"
@@ -78,6 +82,7 @@ CONVENTIONS = {
     "mmaction2": Convention(
         pool1_frames=1,
         padded_pool1=("i3d",),
+        global_pool5=True,
         zero_init_residual=False,
         pool_position="after",
         use_scale=False,
@@ -89,6 +94,7 @@ CONVENTIONS = {
     # trained weights do not depend on them.
     "gluoncv": Convention(
         pool1_frames=1,
+        global_pool5=True,
         zero_init_residual=False,
         sub_sample=False,
         **_IMAGENET,

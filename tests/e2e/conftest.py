@@ -63,6 +63,7 @@ def config(command):
     }
     train = {**data, "input_path": "data/train"}
     test = {**data, "input_path": "data/val", "num_test_clips": 3, "num_test_crops": 3}
+    test["views_in_training"] = "all"
     values = {
         "experiment": "video_classification",
         "task": {

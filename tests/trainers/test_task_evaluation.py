@@ -14,6 +14,7 @@ from trainers.video_classification.evaluation import (
     top_k_accuracies,
 )
 
+LEVELS = ("", "clip_", "view_")
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(5, 7)).astype(np.float32) * 3
 
@@ -66,12 +67,14 @@ def views(num_videos=4, num_views=3, classes=6, multilabel=False):
     """All views of all videos, shuffled, with rows that only fill up."""
     random = np.random.default_rng(1)
     video = np.repeat(np.arange(num_videos), num_views)
+    view = np.tile(np.arange(num_views), num_videos)
     score = softmax(random.normal(size=(len(video), classes)))
     shape = (num_videos, classes) if multilabel else num_videos
     label = random.integers(0, 2 if multilabel else classes, shape)
     loss = random.uniform(size=len(video))
     order = random.permutation(len(video))
     rows = {"score": score, "label": label[video], "video": video, "loss": loss}
+    rows["view"] = view
     rows = {name: value[order] for name, value in rows.items()}
     filler = {name: np.repeat(value[:1], 2, axis=0) for name, value in rows.items()}
     rows = {name: np.concatenate([rows[name], filler[name]]) for name in rows}
@@ -79,8 +82,8 @@ def views(num_videos=4, num_views=3, classes=6, multilabel=False):
     return {**rows, "weight": weight}, label
 
 
-def evaluate(rows, aggregation="mean", multilabel=False, num_videos=4):
-    evaluation = Evaluation(num_videos, 6, multilabel, aggregation)
+def evaluate(rows, aggregation="mean", multilabel=False, num_videos=4, num_crops=1):
+    evaluation = Evaluation(num_videos, 6, multilabel, aggregation, "all", num_crops)
     for part in range(0, len(rows["video"]), 4):  # in batches
         evaluation.update(**{k: v[part : part + 4] for k, v in rows.items()})
     return evaluation.result()
@@ -104,10 +107,48 @@ def test_videos_are_scored_by_their_views(aggregation):
     assert (result["num_videos"], result["num_views"]) == (4, 12)
 
 
+@pytest.mark.parametrize("aggregation", ["mean", "max"])
 @pytest.mark.parametrize("multilabel", [False, True])
-def test_all_metrics_are_named_beforehand(multilabel):
+def test_clips_are_scored_by_their_crops(aggregation, multilabel):
+    """Two clips of three crops; the views come in any order."""
+    rows, labels = views(8, 6, multilabel=multilabel)
+    result = evaluate(rows, aggregation, multilabel, num_videos=8, num_crops=3)
+    reduce = np.mean if aggregation == "mean" else np.max
+    scores, targets = [], []
+    for video in range(8):
+        for clip in range(2):
+            is_mine = (rows["video"] == video) & (rows["view"] // 3 == clip)
+            mine = rows["score"][(rows["weight"] > 0) & is_mine]
+            assert len(mine) == 3
+            scores.append(reduce(mine, axis=0))
+            targets.append(labels[video])
+    scores, targets = np.stack(scores), np.stack(targets)
+    if multilabel:
+        expected = average_precision_score(targets, scores, average="macro")
+        assert result["clip_mAP"] == pytest.approx(expected)
+    else:
+        assert result["clip_top1"] == np.mean(scores.argmax(-1) == targets)
+        assert "clip_top5" in result
+    values = [result[f"{level}{'mAP' if multilabel else 'top1'}"] for level in LEVELS]
+    assert len(set(values)) > 1
+
+
+def test_a_clip_that_lacks_crops_is_scored_by_those_it_has():
+    rows, _ = views(1, 6)
+    rows = {name: value[:4] for name, value in rows.items()}
+    rows["view"] = np.arange(4)  # the second clip has one view
+    result = evaluate(rows, num_videos=1, num_crops=3)
+    scores = [rows["score"][:3].mean(0), rows["score"][3]]
+    hits = [score.argmax() == rows["label"][0] for score in scores]
+    assert result["clip_top1"] == np.mean(hits)
+
+
+@pytest.mark.parametrize("num_crops", [1, 3])
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_all_metrics_are_named_beforehand(multilabel, num_crops):
     rows, _ = views(multilabel=multilabel)
-    assert metric_names(6, multilabel) == tuple(evaluate(rows, multilabel=multilabel))
+    result = evaluate(rows, multilabel=multilabel, num_crops=num_crops)
+    assert metric_names(6, multilabel, num_crops) == tuple(result)
 
 
 def test_of_five_classes_there_is_no_top5():
@@ -211,6 +252,20 @@ def test_the_table_has_both_columns():
         ["by", "video", "by", "view"],
         ["top1", "50.0", "%", "25.0", "%"],
         ["num_videos", "4"],
+    ]
+
+
+def test_the_table_has_a_column_by_clip_and_names_the_views():
+    metrics = {
+        "top1": 0.5,
+        "clip_top1": 0.3,
+        "view_top1": 0.25,
+        "views": "spread, 2 x 3",
+    }
+    assert [line.split() for line in format_metrics(metrics).splitlines()] == [
+        ["by", "video", "by", "clip", "by", "view"],
+        ["top1", "50.0", "%", "30.0", "%", "25.0", "%"],
+        ["views", "spread,", "2", "x", "3"],
     ]
 
 

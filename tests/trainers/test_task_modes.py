@@ -194,7 +194,8 @@ def test_a_killed_run_ends_with_the_same_results(killed_and_whole):
 
 def test_results_count_videos_and_name_the_broken_one(trained, videos):
     results = json.loads((trained / "eval_results.json").read_text())
-    assert (results["step"], results["num_videos"], results["num_views"]) == (60, 6, 12)
+    assert (results["step"], results["num_videos"], results["num_views"]) == (60, 6, 6)
+    assert results["views"] == "one_view, 1 clip x 1 crop of 32x32"
     assert list(results["broken"]) == [str(videos / "val" / "red" / "text.mp4")]
     assert results["num_broken"] == 1
     assert 0 <= results["top1"] <= 1
@@ -345,6 +346,7 @@ def test_benchmark_input_prints_every_stage(config, tmp_path, capsys, monkeypatc
         ("task.init_checkpoint=/nowhere", "No checkpoint at /nowhere"),
         ("task.evaluation.view_aggregation=median", "Did you mean 'mean'"),
         ("task.train_data.is_training=false", "is_training is False"),
+        ("task.validation_data.test_protocol=mmaction", "Did you mean 'mmaction2'"),
         ("trainer.best_checkpoint_eval_metric=top2", "one of: top1, view_top1, val"),
         ("trainer.train_steps=0", "train_steps must be positive"),
         ("task.train_data.max_broken_fraction=0.0", "max_broken_fraction"),

@@ -128,6 +128,9 @@ def _parse_override(text: str) -> dict:
 def override(config, values: Mapping, source: str, prefix: str = ""):
     """Sets fields of a config from nested mappings, strictly.
 
+    A field that determines others has a method `set_FIELD(value)`, which is called
+    before the other fields are set: those named beside it are kept.
+
     Args:
         config: `hyperparams.Config` to change.
         values: Field name -> value, or mapping for a config within it.
@@ -139,7 +142,7 @@ def override(config, values: Mapping, source: str, prefix: str = ""):
     """
     hints = config._get_annotations()
     fields = [name for name in vars(config) if not name.startswith("_")]
-    for key, value in values.items():
+    for key, value in sorted(values.items(), key=lambda x: not _setter(config, x[0])):
         where = f"{source}: `{prefix}{key}`"
         if key not in fields:
             raise UserError(f"{where} {_unknown_key(config, key, fields)}")
@@ -165,8 +168,15 @@ def _set_field(config, key, value, hint, where, prefix):
             f"{where} must be {_describe(hint)}. Received: {value!r} "
             f"({type(value).__name__})."
         )
+    if setter := _setter(config, key):
+        return setter(value)
     setattr(config, key, None)  # free-form mappings are replaced, not merged
     setattr(config, key, float(value) if _is_float(value, hint) else value)
+
+
+def _setter(config, key: str):
+    """The method that sets a field together with others, or None."""
+    return getattr(config, f"set_{key}", None)
 
 
 def _check_type(config, fields, where):

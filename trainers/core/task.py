@@ -120,6 +120,14 @@ class Task(base_task.Task):
 
     # === Evaluation ===
 
+    def evaluation_data(self, in_training: bool):
+        """The `DataConfig` of an evaluation that begins.
+
+        Args:
+            in_training: It is one during training, which may be smaller.
+        """
+        return self.task_config.validation_data
+
     def inference_model(self, model, previous=None):
         """The model passed to `validation_step`, with the present weights.
 

@@ -163,8 +163,9 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
 
     def evaluate(self, num_steps: tf.Tensor) -> dict:
         """Evaluates on `num_steps` batches, -1 for all; returns the metrics."""
+        data = self._task.evaluation_data(in_training=self.optimizer is not None)
         dataset = orbit.utils.make_distributed_dataset(
-            self._strategy, self._task.build_inputs, self._config.task.validation_data
+            self._strategy, self._task.build_inputs, data
         )
         self._inference_model = self._task.inference_model(
             self.model, self._inference_model

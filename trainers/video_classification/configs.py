@@ -220,6 +220,13 @@ class VideoClassificationConfig(TaskConfig):
                 "task.train_data.is_multilabel and task.validation_data.is_multilabel "
                 "differ: set both."
             )
+        test, crop = self.validation_data, self.train_data.crop_size
+        if test.protocol.whole_frame and test.crop_size < crop:
+            raise UserError(
+                f"test_protocol `{test.test_protocol}` slides a window of the training "
+                f"crop over whole frames: task.validation_data.crop_size must be at "
+                f"least {crop}. Received: {test.crop_size}."
+            )
 
     def _check_initialization(self):
         modules, source = self.init_checkpoint_modules, self.init_checkpoint_source

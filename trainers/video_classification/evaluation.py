@@ -1,18 +1,22 @@
-"""Accuracy by view and by video, from scores gathered on the host.
+"""Accuracy by view, by clip and by video, from scores gathered on the host.
 
-A video's score is the mean (or maximum) of its views' class probabilities.
+A video's score is the mean (or maximum) of its views' class probabilities, a clip's
+that of its crops.
 Views may arrive in any order, from any replica; rows of weight 0 only fill batches.
 """
+
+import collections
 
 import numpy as np
 from sklearn.metrics import average_precision_score
 
 AGGREGATIONS = {"mean": np.mean, "max": np.max}  # over the views of a video
 RANKINGS = ("all", "labelled_first")  # of the videos, for mAP
+LEVELS = ("clip", "view")  # prefixes of the metrics that are not by video
 
 
 class Evaluation:
-    """Collects the scores of views, and computes metrics by view and by video.
+    """Collects the scores of views; computes metrics by view, clip and video.
 
     Args:
         num_videos: Length of the index.
@@ -20,10 +24,17 @@ class Evaluation:
         is_multilabel: mAP instead of top-1 and top-5.
         view_aggregation: `mean` or `max` over the views of a video.
         ranking: See `mean_average_precision`.
+        num_crops: Views of a clip. If there are several, there are metrics by clip.
     """
 
     def __init__(
-        self, num_videos, num_classes, is_multilabel, view_aggregation, ranking="all"
+        self,
+        num_videos,
+        num_classes,
+        is_multilabel,
+        view_aggregation,
+        ranking="all",
+        num_crops=1,
     ):
         if view_aggregation not in AGGREGATIONS:
             raise ValueError(
@@ -31,17 +42,21 @@ class Evaluation:
                 f"{tuple(AGGREGATIONS)}. Received: {view_aggregation!r}."
             )
         self._max = view_aggregation == "max"
+        self._aggregate = AGGREGATIONS[view_aggregation]
+        self._num_crops = num_crops
         self._is_multilabel = is_multilabel
         self._ranking = ranking
         self._video_scores = np.zeros((num_videos, num_classes), np.float64)
         self._num_views = np.zeros(num_videos, np.int64)
         labels = (num_videos, num_classes) if is_multilabel else (num_videos,)
         self._labels = np.zeros(labels, np.int64)
-        self._views = []  # ranks of the labels, or (scores, labels)
+        # By level: ranks of the labels, or (scores, labels).
+        self._rows = {level: [] for level in LEVELS}
+        self._crops = collections.defaultdict(list)  # of clips that lack some
         self._loss = 0.0
 
-    def update(self, score, label, video, weight, loss):
-        """Adds views: probabilities `(n, K)`, labels, video numbers, weights."""
+    def update(self, score, label, video, view, weight, loss):
+        """Adds views: probabilities `(n, K)`, labels, numbers, weights and losses."""
         real = np.asarray(weight) > 0
         score, label, video = score[real], label[real], video[real]
         if not np.isfinite(score).all():
@@ -54,12 +69,26 @@ class Evaluation:
         np.add.at(self._num_views, video, 1)
         self._labels[video] = label
         self._loss += float(np.sum(loss[real], dtype=np.float64))
-        self._views.append(
-            (score, label) if self._is_multilabel else label_ranks(score, label)
-        )
+        self._add("view", score, label)
+        if self._num_crops > 1:
+            self._add_clips(score, label, video, view[real] // self._num_crops)
+
+    def _add(self, level, score, label):
+        row = (score, label) if self._is_multilabel else label_ranks(score, label)
+        self._rows[level].append(row)
+
+    def _add_clips(self, score, label, video, clip):
+        for row, key in enumerate(zip(video.tolist(), clip.tolist(), strict=True)):
+            self._crops[key].append((score[row], label[row]))
+            if len(self._crops[key]) == self._num_crops:
+                self._add_clip(self._crops.pop(key))
+
+    def _add_clip(self, crops):
+        scores, labels = zip(*crops, strict=True)
+        self._add("clip", self._aggregate(scores, axis=0)[None], labels[0][None])
 
     def result(self) -> dict:
-        """Computes the metrics; those by view are prefixed with `view_`."""
+        """Computes the metrics; `clip_` and `view_` mark those by clip and by view."""
         seen = self._num_views > 0
         num_views = int(self._num_views.sum())
         if not num_views:
@@ -67,11 +96,16 @@ class Evaluation:
         scores = self._video_scores[seen]
         if not self._max:
             scores = scores / self._num_views[seen, None]
-        by_video = self._metrics(scores, self._labels[seen])
-        by_view = self._view_metrics()
+        while self._crops:  # an evaluation of some batches may cut off a clip
+            self._add_clip(self._crops.popitem()[1])
         return {
-            **by_video,
-            **{f"view_{name}": value for name, value in by_view.items()},
+            **self._metrics(scores, self._labels[seen]),
+            **{
+                f"{level}_{name}": value
+                for level, rows in self._rows.items()
+                if rows
+                for name, value in self._level_metrics(rows).items()
+            },
             "validation_loss": self._loss / num_views,
             "num_videos": int(seen.sum()),
             "num_views": num_views,
@@ -82,21 +116,23 @@ class Evaluation:
             return mean_average_precision(scores, labels, self._ranking)
         return top_k_accuracies(label_ranks(scores, labels), scores.shape[1])
 
-    def _view_metrics(self) -> dict:
+    def _level_metrics(self, rows) -> dict:
         if self._is_multilabel:
-            scores = np.concatenate([scores for scores, _ in self._views])
-            labels = np.concatenate([labels for _, labels in self._views])
+            scores, labels = map(np.concatenate, zip(*rows, strict=True))
             return mean_average_precision(scores, labels, self._ranking)
-        ranks = np.concatenate(self._views)
+        ranks = np.concatenate(rows)
         return top_k_accuracies(ranks, self._video_scores.shape[1])
 
 
-def metric_names(num_classes: int, is_multilabel: bool) -> tuple[str, ...]:
+def metric_names(
+    num_classes: int, is_multilabel: bool, num_crops: int = 1
+) -> tuple[str, ...]:
     """Names of the metrics in `Evaluation.result`, in its order."""
     names = [f"top{k}" for k in _top_ks(num_classes)]
     names = ["mAP"] if is_multilabel else names
-    by_view = [f"view_{name}" for name in names]
-    return (*names, *by_view, "validation_loss", "num_videos", "num_views")
+    levels = LEVELS if num_crops > 1 else ("view",)
+    parts = [f"{level}_{name}" for level in levels for name in names]
+    return (*names, *parts, "validation_loss", "num_videos", "num_views")
 
 
 def label_ranks(scores, labels):
@@ -157,7 +193,7 @@ def _precisions_of_labelled(scores, labels, is_labelled):
 
 
 def format_metrics(metrics: dict) -> str:
-    """Formats a table: accuracies by video and by view, then the counts.
+    """Formats a table: accuracies by video, by clip and by view, then the counts.
 
     Example:
     >>> print(format_metrics({"top1": 0.5, "view_top1": 0.25, "num_videos": 4}))
@@ -165,17 +201,25 @@ def format_metrics(metrics: dict) -> str:
     top1              50.0 %    25.0 %
     num_videos             4
     """
-    lines = [f"{'':<14}{'by video':>10}{'by view':>10}"]
+    levels = [
+        level
+        for level in LEVELS
+        if any(name.startswith(f"{level}_") for name in metrics)
+    ]
+    titles = ["by video", *(f"by {level}" for level in levels)]
+    lines = [f"{'':<14}" + "".join(f"{title:>10}" for title in titles)]
     for name, value in metrics.items():
-        if name.startswith("view_"):
+        if name.startswith(tuple(f"{level}_" for level in levels)):
             continue
-        if f"view_{name}" in metrics:
-            by_view = metrics[f"view_{name}"]
-            lines.append(f"{name:<14}{_percent(value)}{_percent(by_view)}")
+        if levels and f"{levels[0]}_{name}" in metrics:
+            values = [value, *(metrics[f"{level}_{name}"] for level in levels)]
+            lines.append(f"{name:<14}" + "".join(map(_percent, values)))
         elif isinstance(value, float):
             lines.append(f"{name:<15} {value:>8.4f}")
         elif isinstance(value, int):
             lines.append(f"{name:<15} {value:>8d}")
+    if "views" in metrics:
+        lines.append(f"{'views':<15} {metrics['views']}")
     return "\n".join(lines)
 
 

@@ -1,8 +1,8 @@
 """Predicts the most probable classes of video files, over all views.
 
-Each file is cut into the views of the test protocol (`validation_data`:
-`num_test_clips` x `num_test_crops`) and the class probabilities are aggregated
-over them as in evaluation. A file that cannot be read does not end the run.
+Each file is cut into the views of `validation_data.test_protocol`, and the class
+probabilities are aggregated over them as in evaluation. A file that cannot be read
+does not end the run.
 """
 
 import json
@@ -97,7 +97,11 @@ def _scorer(task, model):
     config = task.task_config
     clip, data = config.clip, config.validation_data
     aggregate = AGGREGATIONS[config.evaluation.view_aggregation]
-    scorer = tf.function(build_scorer(inference_form(model), config))
+    # Whole frames have many sizes: one graph for all, instead of one for each.
+    scorer = tf.function(
+        build_scorer(inference_form(model), config),
+        reduce_retracing=data.protocol.whole_frame,
+    )
 
     def score(path):
         views = read_views(path, data, clip)  # (V, T, H, W, 3)

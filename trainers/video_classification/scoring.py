@@ -6,7 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nonlocal.models import fold_batch_norm, fully_convolutional
+from keras_nonlocal.models import (
+    CONVENTIONS,
+    fold_batch_norm,
+    fully_convolutional,
+)
 
 
 def inference_form(model, precision=None, into=None):
@@ -23,16 +27,20 @@ def inference_form(model, precision=None, into=None):
 def build_scorer(model, config) -> Callable:
     """A function from normalised clips to `(logits, probabilities)`, float32.
 
-    The classifier is applied to maps of the size in training, that of the training
-    crop. On larger test crops it slides, and its probabilities are averaged over
-    locations, as in the paper's tests (Sec. 4.1).
+    Under conventions whose pool5 has a window, the classifier is applied to maps of the
+    size in training, that of the training crop. On larger test crops it slides, and its
+    probabilities are averaged over locations, as in the paper's tests (Sec. 4.1). Under
+    the others, and on crops of the training size, pool5 averages the whole map.
 
     Args:
         model: `C2D` or `I3D`, to logits. Its weights are shared.
         config: `VideoClassificationConfig`, for the crops and the type of labels.
     """
-    is_multilabel = config.validation_data.is_multilabel
-    if config.validation_data.crop_size <= config.train_data.crop_size:
+    test, is_multilabel = config.validation_data, config.validation_data.is_multilabel
+    is_larger = (
+        test.protocol.whole_frame or test.crop_size > config.train_data.crop_size
+    )
+    if CONVENTIONS[config.model.convention].global_pool5 or not is_larger:
         return lambda clips: _pooled(model, clips, is_multilabel)
     activation = "sigmoid" if is_multilabel else "softmax"
     network = fully_convolutional(model, _training_window(model, config), activation)

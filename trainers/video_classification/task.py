@@ -51,6 +51,7 @@ class VideoClassificationTask(Task):
         _set_normalization(params)
         self._class_names = class_names
         self._seed = seed
+        self._evaluated = params.validation_data
         self._failures = {
             data.is_training: FailureLog(data.max_broken_fraction)
             for data in (params.train_data, params.validation_data)
@@ -82,7 +83,9 @@ class VideoClassificationTask(Task):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        return metric_names(len(self.class_names), self.is_multilabel)
+        data = self.task_config.validation_data.in_training()
+        num_classes = len(self.class_names)
+        return metric_names(num_classes, self.is_multilabel, data.num_test_crops)
 
     @property
     def best_metric(self) -> str:
@@ -187,6 +190,7 @@ class VideoClassificationTask(Task):
             "score": probabilities,
             "label": inputs["label"],
             "video": inputs["video"],
+            "view": inputs["view"],
             "weight": inputs["weight"],
             "loss": self._losses(inputs["label"], logits),
         }
@@ -200,6 +204,11 @@ class VideoClassificationTask(Task):
 
     # === Evaluation ===
 
+    def evaluation_data(self, in_training):
+        data = self.task_config.validation_data
+        self._evaluated = data.in_training() if in_training else data
+        return self._evaluated
+
     def aggregate_logs(self, state, step_logs):
         if state is None:
             state = Evaluation(
@@ -208,6 +217,7 @@ class VideoClassificationTask(Task):
                 self.is_multilabel,
                 self.task_config.evaluation.view_aggregation,
                 self.task_config.evaluation.ranking,
+                self._evaluated.num_test_crops,
             )
         state.update(**step_logs)
         return state
@@ -216,6 +226,7 @@ class VideoClassificationTask(Task):
         broken = dict(self._failures[False].failures)
         return {
             **aggregated_logs.result(),
+            "views": self._evaluated.describe_views(),
             "num_broken": len(broken),
             "broken": broken,
             "missing": list(self.validation_index.missing),

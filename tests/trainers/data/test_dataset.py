@@ -170,6 +170,51 @@ def test_every_view_comes_once_and_padding_has_weight_zero(data_config, clip_con
         )
 
 
+@pytest.fixture
+def frame_sizes(tmp_path, clips):
+    """Three videos of different sizes and a broken one, as test data of `paper`."""
+    sizes = {"a": (48, 72), "b": (64, 48), "c": (48, 48)}
+    for name, (height, width) in sizes.items():
+        clips.write(tmp_path / f"{name}.mp4", 40, height, width)
+    (tmp_path / "d.mp4").write_text("not a video")
+    (tmp_path / "list.txt").write_text("a.mp4 0\nb.mp4 1\nd.mp4 2\nc.mp4 3\n")
+    return tmp_path / "list.txt"
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_whole_frames_come_in_batches_of_one_video(
+    frame_sizes, data_config, clip_config, replicas
+):
+    data = data_config(
+        input_path=str(frame_sizes),
+        is_training=False,
+        test_protocol="paper",
+        num_test_clips=5,
+        global_batch_size=2 * replicas,
+        max_broken_fraction=0.5,
+    )
+    index = load_index(data)
+    context = tf.distribute.InputContext(1, 0, replicas)
+    got = batches(-1, index, data, clip_config, input_context=context)
+    assert len(got) == 4 * 3  # 3 batches of 2 hold 5 views
+    late = batches(-1, index, data, clip_config, input_context=context, start_batch=2)
+    assert_same(late, got[2 * replicas :])
+    shapes = {0: (32, 48), 1: (43, 32), 3: (32, 32)}
+    for video, shape in shapes.items():
+        mine = [
+            batch
+            for batch in got
+            if batch["video"][0] == video and any(batch["weight"])
+        ]
+        joined = {k: np.concatenate([b[k] for b in mine]) for k in mine[0]}
+        assert joined["weight"].tolist() == [1] * 5 + [0]
+        assert joined["view"][:5].tolist() == list(range(5))
+        assert joined["clip"].shape == (6, 4, *shape, 3)
+        views = read_views(index.videos[video].path, data, clip_config)
+        np.testing.assert_array_equal(joined["clip"][:5], views)
+    assert sum(batch["weight"].sum() for batch in got) == 3 * 5
+
+
 def test_multi_label_batches_are_multi_hot(tmp_path, data_config, clip_config, clips):
     for name in "abc":
         clips.write(tmp_path / f"{name}.mp4", 12)

@@ -4,6 +4,7 @@
 model. `DataConfig` defines where videos are, and how clips are cut from them.
 """
 
+import copy
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -11,7 +12,10 @@ from collections.abc import Sequence
 from official.modeling import hyperparams
 
 from trainers.core import config_definitions
-from trainers.core.errors import UserError
+from trainers.core.errors import UserError, check_key
+from trainers.video_classification.data.protocols import PROTOCOLS, TestProtocol
+
+VIEWS_IN_TRAINING = ("one", "all")
 
 
 @dataclasses.dataclass
@@ -67,7 +71,16 @@ class DataConfig(config_definitions.DataConfig):
         max_short_side: See `min_short_side`.
         crop_size: Side of the square crop; at a random position in training.
         horizontal_flip: Mirror half of the training clips.
-        num_test_clips: Clips per video at test, spread evenly over it.
+        test_protocol: Which views of a video are scored at test; sets `crop_size`,
+            `min_short_side`, `num_test_clips` and `num_test_crops`, unless they are
+            named beside it or later. `spread`: clips from end to end, crops from edge
+            to edge; sets nothing. `one_view`: one clip and one crop, both central.
+            `paper`: 10 clips of the whole frame. `video_nonlocal_net`, `pyslowfast`,
+            `mmaction2`: 10 clips x 3 crops of 256 x 256, exactly as these projects
+            cut them. See docs/data.md.
+        views_in_training: Views that evaluations during training score: `one`
+            (those of the protocol `one_view`) or `all`. `--mode eval` scores all.
+        num_test_clips: Clips per video at test.
         num_test_crops: 1 (centre) or 3 (along the long side) per clip at test.
         max_broken_fraction: The run stops when a larger fraction of the videos
             read so far could not be decoded.
@@ -91,6 +104,8 @@ class DataConfig(config_definitions.DataConfig):
     max_short_side: int = 320
     crop_size: int = 224
     horizontal_flip: bool = True
+    test_protocol: str = "spread"
+    views_in_training: str = "one"
     num_test_clips: int = 1
     num_test_crops: int = 1
     max_broken_fraction: float = 0.1
@@ -98,9 +113,42 @@ class DataConfig(config_definitions.DataConfig):
     frame_cache: str = ""
     frame_cache_gib: float = 0.0
 
+    @property
+    def protocol(self) -> TestProtocol:
+        """How the test views are cut. Raises `UserError` for an unknown name."""
+        check_key("test_protocol", self.test_protocol, PROTOCOLS)
+        return PROTOCOLS[self.test_protocol]
+
+    def set_test_protocol(self, name: str):
+        """Sets `test_protocol` and the fields that it determines.
+
+        Raises:
+            UserError: Unknown name.
+        """
+        self.test_protocol = name
+        for field, value in self.protocol.settings.items():
+            setattr(self, field, value)
+
+    def in_training(self) -> "DataConfig":
+        """The views that evaluations during training score."""
+        data = copy.deepcopy(self)
+        if self.views_in_training == "one":
+            data.set_test_protocol("one_view")
+        return data
+
+    def describe_views(self) -> str:
+        """The test views in words: `spread, 10 clips x 3 crops of 256x256`."""
+        clips = f"{self.num_test_clips} clip{'s' * (self.num_test_clips > 1)}"
+        crops = f"{self.num_test_crops} crop{'s' * (self.num_test_crops > 1)}"
+        size = f"{crops} of {self.crop_size}x{self.crop_size}"
+        if self.protocol.whole_frame:
+            size = "whole frames"
+        return f"{self.test_protocol}, {clips} x {size}"
+
     def check(self):
         """Raises `UserError` for values of which no view or batch can be made."""
         self._check_views()
+        self._check_protocol()
         if not 0 <= self.max_broken_fraction <= 1:  # NaN is refused, too
             raise UserError(
                 "`max_broken_fraction` must be from 0 to 1. Received: "
@@ -135,6 +183,28 @@ class DataConfig(config_definitions.DataConfig):
                 "Expected crop_size <= min_short_side <= max_short_side, so that every "
                 f"crop fits in its frame. Received: {self.crop_size}, "
                 f"{self.min_short_side}, {self.max_short_side}."
+            )
+
+    def _check_protocol(self):
+        check_key("views_in_training", self.views_in_training, VIEWS_IN_TRAINING)
+        name, crops = self.test_protocol, self.num_test_crops
+        if name == "one_view" and (self.num_test_clips, crops) != (1, 1):
+            raise UserError(
+                "test_protocol `one_view` has one clip and one crop. Received: "
+                f"num_test_clips={self.num_test_clips}, num_test_crops={crops}. For "
+                "more, use `spread`."
+            )
+        if self.protocol.whole_frame and crops != 1:
+            raise UserError(
+                f"test_protocol `{name}` scores whole frames: num_test_crops must be "
+                f"1. Received: {crops}."
+            )
+        side = self.min_short_side
+        if self.protocol.crops_short_side and crops == 3 and self.crop_size != side:
+            raise UserError(
+                f"The three crops of test_protocol `{name}` are as large as the short "
+                "side: set crop_size and min_short_side to the same. Received: "
+                f"{self.crop_size} and {side}. Crops that leave a margin: `spread`."
             )
 
     def check_batch_size(self):

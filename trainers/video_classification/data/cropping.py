@@ -61,7 +61,7 @@ def scale(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def cut_windows(picture: Picture, windows: Sequence[Window], views: np.ndarray) -> None:
-    """Writes the pixels of each window to `views`, uint8 (windows, size, size, 3).
+    """Writes the pixels of each window to `views`, uint8 (windows, height, width, 3).
 
     One piece that contains all windows is cut and scaled; the windows are cut from it.
     """
@@ -69,7 +69,7 @@ def cut_windows(picture: Picture, windows: Sequence[Window], views: np.ndarray) 
     rows, columns = (
         _span(
             min(getattr(w, start) for w in windows),
-            max(getattr(w, start) + w.size for w in windows),
+            max(getattr(w, start) + w.shape[axis] for w in windows),
             getattr(windows[0], side),
             image.shape[axis],
         )
@@ -78,8 +78,9 @@ def cut_windows(picture: Picture, windows: Sequence[Window], views: np.ndarray) 
     piece = scale(image[rows.pixels, columns.pixels], rows.length, columns.length)
     for window, view in zip(windows, views, strict=True):
         top, left = window.top - rows.start, window.left - columns.start
-        square = piece[top : top + window.size, left : left + window.size]
-        view[:] = cv2.flip(square, 1) if window.flip else square
+        height, width = window.shape
+        part = piece[top : top + height, left : left + width]
+        view[:] = cv2.flip(part, 1) if window.flip else part
 
 
 class _Span(NamedTuple):

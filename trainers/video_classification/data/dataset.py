@@ -27,7 +27,8 @@ def make_dataset(
 ) -> tf.data.Dataset:
     """Batches of `clip`, `label`, `video`, `view` and `weight`.
 
-    - `clip`: uint8 (B, T, H, W, 3).
+    - `clip`: uint8 (B, T, H, W, 3); squares of `crop_size`, unless
+      `data.test_protocol` keeps whole frames.
     - `label`: int32 (B,); float32 (B, K), 0 or 1, if `is_multilabel`.
     - `video`: int32 (B,), the position in `index.videos`.
     - `view`: int32 (B,): clip * num_test_crops + crop; 0 in training.
@@ -41,7 +42,8 @@ def make_dataset(
     Test batches go through the index once, decode each video once, and leave
     broken ones out. Their number is fixed: missing views are filled up with rows
     of weight 0. It is the same on every input pipeline. A global batch that the
-    replicas cannot share evenly is rounded up to one that they can.
+    replicas cannot share evenly is rounded up to one that they can. A batch of whole
+    frames has views of one video only, as others are of another size.
 
     Args:
         index: From `load_index`.
@@ -107,19 +109,40 @@ def _test_batches(
     replicas, pipelines = context.num_replicas_in_sync, context.num_input_pipelines
     batch = -(-reader.data.global_batch_size // replicas)
     local = batch * (replicas // pipelines)
-    most_views = -(-len(reader.index) // pipelines) * reader.num_views
-    num_batches = -(-most_views // local) * (local // batch)
+    most_videos = -(-len(reader.index) // pipelines)
     videos = tf.data.Dataset.range(
         context.input_pipeline_id, len(reader.index), pipelines
-    )
-    views = videos.map(
+    ).map(
         reader.test_views,
         num_parallel_calls=reader.num_threads,
         deterministic=reader.data.deterministic is not False,
-    ).unbatch()
+    )
     padding = tf.data.Dataset.from_tensors(reader.padding()).repeat()
-    batches = views.concatenate(padding).batch(batch, drop_remainder=True)
+    if reader.data.protocol.whole_frame:
+        per_video = -(-reader.num_views // batch)
+        batches = videos.map(lambda views: _filled(views, per_video, batch)).unbatch()
+        batches = batches.concatenate(padding.batch(batch, True))
+        most_views = most_videos * per_video * batch
+    else:
+        batches = videos.unbatch().concatenate(padding).batch(batch, True)
+        most_views = most_videos * reader.num_views
+    num_batches = -(-most_views // local) * (local // batch)
     batches = batches.take(num_batches)
     skipped = start_batch * (local // batch)
     left = max(num_batches - skipped, 0)
     return batches.skip(skipped).apply(tf.data.experimental.assert_cardinality(left))
+
+
+def _filled(
+    views: dict[str, tf.Tensor], num_batches: int, batch: int
+) -> dict[str, tf.Tensor]:
+    """`num_batches` batches of the views of one video, filled up with zeros."""
+
+    def fill(value):
+        missing = num_batches * batch - tf.shape(value)[0]
+        rest = value.shape[1:]
+        value = tf.pad(value, [(0, missing), *[(0, 0)] * rest.rank])
+        shape = tf.concat([[num_batches, batch], tf.shape(value)[1:]], axis=0)
+        return tf.ensure_shape(tf.reshape(value, shape), (num_batches, batch, *rest))
+
+    return {name: fill(value) for name, value in views.items()}

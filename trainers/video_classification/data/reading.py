@@ -17,7 +17,7 @@ from trainers.video_classification.data.decoding import (
 from trainers.video_classification.data.errors import VideoError
 from trainers.video_classification.data.failures import log_damage
 from trainers.video_classification.data.tfrecords.records import RecordFrames
-from trainers.video_classification.data.views import TestViews, ViewPlan
+from trainers.video_classification.data.views import TestViews, ViewPlan, Window
 
 if TYPE_CHECKING:
     from trainers.video_classification.data.configs import ClipConfig, DataConfig
@@ -28,6 +28,9 @@ _MIN_DECODED = 0.5  # of a clip's frames; lost ones are replaced by their neighb
 
 def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
     """The test views of one video: uint8 (views, T, H, W, 3), clip by clip.
+
+    All views of a video have one size; `test_protocol: paper` keeps the shape of the
+    video's frames, others cut squares.
 
     Raises:
         UserError: Invalid settings.
@@ -85,7 +88,7 @@ def cut_views(
     warn: Callable[[str, str], None] = log_damage,
     cache: FrameCache | None = None,
 ) -> np.ndarray:
-    """The views of a plan: uint8 (views, T, size, size, 3).
+    """The views of a plan: uint8 (views, T, height, width, 3).
 
     Each frame is decoded once, however many views it is in. A frame that is
     lost to damage is replaced by the one before it (or after, at the start).
@@ -102,14 +105,17 @@ def cut_views(
     """
     video = open_frames(path, decoder, warn, cache)
     frames = plan.frames(video.num_frames)  # (clips, T)
-    shape = plan.num_windows, plan.num_frames, plan.size, plan.size, 3
-    views = np.empty((plan.num_clips, *shape), np.uint8)
-    by_frame = np.moveaxis(views, 2, 1)  # (clips, T, windows, size, size, 3)
+    by_frame = None  # (clips, T, windows, height, width, 3)
     decoded, damaged = np.zeros(frames.shape, bool), np.zeros(frames.shape, bool)
     for number, picture in video.pictures(np.unique(frames)):
+        windows = plan.windows(*picture.size)
+        if by_frame is None:
+            by_frame, usual = _empty_views(frames.shape, windows), windows
+        if windows[0].shape != usual[0].shape:  # whole frames, of another size
+            windows = usual
         first, *others = np.argwhere(frames == number).tolist()
         first = by_frame[tuple(first)]
-        cut_windows(picture, plan.windows(*picture.size), first)
+        cut_windows(picture, windows, first)
         for place in others:
             by_frame[tuple(place)] = first
         decoded[frames == number] = True
@@ -117,7 +123,15 @@ def cut_views(
     _fill_lost(path, by_frame, frames, decoded)
     if damaged.any() or not decoded.all():
         warn(path, f"{_count(damaged | ~decoded)} are lost or concealed")
+    views = np.moveaxis(by_frame, 2, 1)
     return views.reshape(-1, *views.shape[2:])
+
+
+def _empty_views(frames: tuple[int, int], windows: list[Window]) -> np.ndarray:
+    """Views of (clips, T) frames, in the order of memory of the result."""
+    (clips, length), (height, width) = frames, windows[0].shape
+    views = np.empty((clips, len(windows), length, height, width, 3), np.uint8)
+    return np.moveaxis(views, 2, 1)
 
 
 def _fill_lost(

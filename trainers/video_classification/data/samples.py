@@ -52,6 +52,9 @@ class SampleReader:
         self.num_views = data.num_test_clips * data.num_test_crops
         self.num_classes = len(index.class_names)
         self.clip_shape = (clip.num_frames, data.crop_size, data.crop_size, 3)
+        self.test_shape = self.clip_shape
+        if data.protocol.whole_frame:
+            self.test_shape = (clip.num_frames, None, None, 3)
 
     def training_sample(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
         clip, video = self._call(self.read_sample, number)
@@ -61,7 +64,7 @@ class SampleReader:
 
     def test_views(self, video: tf.Tensor) -> dict[str, tf.Tensor]:
         clips, video = self._call(self._read_test_views, video)
-        clips.set_shape((None, *self.clip_shape))
+        clips.set_shape((None, *self.test_shape))
         count = tf.shape(clips)[0]
         videos = tf.repeat(tf.ensure_shape(video, ()), count)
         return self._example(clips, videos, view=tf.range(count))

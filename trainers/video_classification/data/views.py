@@ -1,7 +1,7 @@
 """The clips and windows that are cut from a video.
 
 A plan is made before the video is opened. `frames(video_frames)` then gives the
-frame numbers (clips, T), and `windows(height, width)` the squares cut from every
+frame numbers (clips, T), and `windows(height, width)` the parts cut from every
 frame. A view is one window of one clip; views are numbered clip by clip:
 view = clip * num_windows + window.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from trainers.video_classification.data import sampling
+from trainers.video_classification.data.protocols import PROTOCOLS, scaled_size
 
 if TYPE_CHECKING:
     from trainers.video_classification.data.configs import ClipConfig, DataConfig
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """A square of `size`, `top` and `left` in a frame scaled to height x width."""
+    """A square of `size`, `top` and `left` in a frame scaled to height x width.
+
+    It ends with the frame: a square as large as the long side is the whole frame.
+    """
 
     height: int
     width: int
@@ -30,6 +34,12 @@ class Window:
     size: int
     flip: bool = False
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the window itself."""
+        rows, columns = self.height - self.top, self.width - self.left
+        return min(self.size, rows), min(self.size, columns)
+
 
 class ViewPlan(Protocol):
     """How the views of one video are cut."""
@@ -37,7 +47,6 @@ class ViewPlan(Protocol):
     num_clips: int
     num_windows: int
     num_frames: int
-    size: int
 
     def frames(self, video_frames: int) -> np.ndarray: ...
 
@@ -80,34 +89,23 @@ class RandomView:
 
 
 class TestViews:
-    """All test views: clips spread over time, crops along the long side."""
+    """All test views of a video, as `data.test_protocol` cuts them."""
 
     __test__ = False  # not a pytest class
 
     def __init__(self, data: DataConfig, clip: ClipConfig):
+        self.protocol = PROTOCOLS[data.test_protocol]
         self.num_frames, self.stride = clip.num_frames, clip.temporal_stride
         self.size, self.short_side = data.crop_size, data.min_short_side
         self.num_clips, self.num_windows = data.num_test_clips, data.num_test_crops
 
     def frames(self, video_frames: int) -> np.ndarray:
         span = self.num_frames, self.stride, video_frames
-        starts = sampling.spread_starts(self.num_clips, *span)
-        return np.stack([sampling.clip_frames(start, *span) for start in starts])
+        return self.protocol.clips(self.num_clips, *span)
 
     def windows(self, height: int, width: int) -> list[Window]:
-        height, width = scaled_size(height, width, self.short_side)
-        room = height - self.size, width - self.size
-        if self.num_windows == 1:
-            places = [(room[0] // 2, room[1] // 2)]
-        elif width >= height:
-            places = [(room[0] // 2, x) for x in (0, room[1] // 2, room[1])]
-        else:
-            places = [(y, room[1] // 2) for y in (0, room[0] // 2, room[0])]
-        return [Window(height, width, y, x, self.size) for y, x in places]
-
-
-def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """(height, width) after scaling the shorter of the two to `short_side`."""
-    if height <= width:
-        return short_side, max(short_side, round(width * short_side / height))
-    return max(short_side, round(height * short_side / width)), short_side
+        scaled = self.protocol.scaled_size(height, width, self.short_side)
+        if self.protocol.whole_frame:
+            return [Window(*scaled, 0, 0, max(scaled))]
+        places = self.protocol.crops(*scaled, self.size, self.num_windows)
+        return [Window(*scaled, y, x, self.size) for y, x in places]
