@@ -40,7 +40,7 @@ def build_scorer(model, config) -> Callable:
     is_larger = (
         test.protocol.whole_frame or test.crop_size > config.train_data.crop_size
     )
-    if CONVENTIONS[config.model.convention].global_pool5 or not is_larger:
+    if not is_larger or CONVENTIONS[config.model.convention].global_pool5:
         return lambda clips: _pooled(model, clips, is_multilabel)
     activation = "sigmoid" if is_multilabel else "softmax"
     network = fully_convolutional(model, _training_window(model, config), activation)
