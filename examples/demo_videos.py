@@ -15,13 +15,13 @@ kept.
 import argparse
 import colorsys
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import sys
 
 import cv2
 import numpy as np
-import tqdm
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -29,6 +29,7 @@ from trainers.core import cli
 
 cli.quiet_start()
 
+from trainers.core.progress import ProgressBar  # noqa: E402
 from trainers.video_classification.data import write_video  # noqa: E402
 
 CLASSES = ("different", "same")
@@ -95,7 +96,10 @@ def write_split(output, split: str, count: int) -> int:
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             videos = pool.map(lambda n: _write(folder, split, n), missing)
-            list(tqdm.tqdm(videos, f"videos, {split}", len(missing), unit="video"))
+            bar = ProgressBar(f"videos, {split}", len(missing), unit="video")
+            with contextlib.closing(bar):
+                for _ in videos:
+                    bar.advance()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

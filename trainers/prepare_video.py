@@ -23,7 +23,9 @@ from trainers.core import cli
 
 cli.quiet_start()
 
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
+
+from trainers.core.errors import UserError  # noqa: E402
 
 cli.define_config_flags()
 _DATA = flags.DEFINE_enum(
@@ -50,15 +52,16 @@ _MAX_NAMED = 20
 
 def main(arguments) -> None:
     """Writes the shards that the flags describe; prints what was left out."""
-    # Imported here, because the worker processes import this file too.
-    from trainers.core.errors import UserError
-    from trainers.video_classification.data import load_index
-    from trainers.video_classification.data.tfrecords.shards import write_shards
-
     if len(arguments) > 1:
         raise UserError(f"Unexpected arguments: {' '.join(arguments[1:])}")
     if not _OUTPUT.value:
         raise UserError("--output_dir is required; see --help.")
+    cli.check_config_flags()
+    # Imported here, because they take seconds and the worker processes import this
+    # file too.
+    from trainers.video_classification.data import load_index
+    from trainers.video_classification.data.tfrecords.shards import write_shards
+
     summary = write_shards(
         load_index(_data_config()),
         _OUTPUT.value,
@@ -77,7 +80,6 @@ def main(arguments) -> None:
 def _data_config():
     """The data set of the config, with `--input_path` if it is given."""
     from trainers.core import config
-    from trainers.core.errors import UserError
     from trainers.video_classification import experiments
 
     name = flags.FLAGS.experiment
@@ -104,4 +106,4 @@ def _print(title: str, videos: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.leave_on_error(lambda: app.run(lambda argv: cli.run(lambda: main(argv))))
+    cli.start(main)

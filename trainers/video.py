@@ -20,15 +20,22 @@ from trainers.core import cli
 
 cli.quiet_start()
 
-from absl import app, flags, logging  # noqa: E402
+from absl import flags, logging  # noqa: E402
+
+from trainers.core.errors import UserError, check_key  # noqa: E402
 
 cli.define_config_flags()
-_MODE = flags.DEFINE_string(
-    "mode",
-    None,
-    "train, eval, train_and_eval, export, predict, check_data, dry_run or "
-    "benchmark_input.",
+MODES = (
+    "train",
+    "eval",
+    "train_and_eval",
+    "export",
+    "predict",
+    "check_data",
+    "dry_run",
+    "benchmark_input",
 )
+_MODE = flags.DEFINE_string("mode", None, f"One of: {', '.join(MODES)}.")
 _MODEL_DIR = flags.DEFINE_string(
     "model_dir", None, "Folder of checkpoints, curves and results."
 )
@@ -36,7 +43,9 @@ _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "best, last, or a path. Default: best if it exists, else last."
 )
 _EXPORT_DIR = flags.DEFINE_string("export_dir", "", "Default: MODEL_DIR/export.")
-_TOP_K = flags.DEFINE_integer("top_k", 5, "Number of classes that predict prints.")
+_TOP_K = flags.DEFINE_integer(
+    "top_k", 5, "Number of classes that predict prints.", lower_bound=1
+)
 _PRINT_CONFIG = flags.DEFINE_bool(
     "print_config", False, "dry_run also prints the whole config, as YAML."
 )
@@ -48,15 +57,9 @@ def main(arguments):
     """Passes the flags to the mode; returns the exit code."""
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # TensorFlow's messages, too
-    from trainers.core.errors import UserError
-    from trainers.video_classification import modes
+    _check_flags(arguments[1:])
+    from trainers.video_classification import modes  # takes seconds
 
-    if not _MODE.value:
-        raise UserError("--mode is required; see --help.")
-    if not _MODEL_DIR.value and _MODE.value not in _WITHOUT_MODEL_DIR:
-        raise UserError("--model_dir is required; see --help.")
-    if len(arguments) > 1 and _MODE.value != "predict":
-        raise UserError(f"Unexpected arguments: {' '.join(arguments[1:])}")
     options = modes.Options(
         model_dir=pathlib.Path(_MODEL_DIR.value or "."),
         config_files=tuple(flags.FLAGS.config),
@@ -72,5 +75,19 @@ def main(arguments):
     return modes.run(_MODE.value, options)
 
 
+def _check_flags(paths):
+    """Raises `UserError` for mistakes that need no config and no network to be seen."""
+    if not _MODE.value:
+        raise UserError("--mode is required; see --help.")
+    check_key("--mode", _MODE.value, MODES)
+    if not _MODEL_DIR.value and _MODE.value not in _WITHOUT_MODEL_DIR:
+        raise UserError("--model_dir is required; see --help.")
+    if paths and _MODE.value != "predict":
+        raise UserError(f"Unexpected arguments: {' '.join(paths)}")
+    if not paths and _MODE.value == "predict":
+        raise UserError("Nothing to predict: give video files or folders of them.")
+    cli.check_config_flags()
+
+
 if __name__ == "__main__":
-    cli.leave_on_error(lambda: app.run(lambda argv: cli.run(lambda: main(argv))))
+    cli.start(main)

@@ -1,5 +1,6 @@
 """`python trainers/video.py` as a user meets it: killed, resumed, misused."""
 
+import ast
 import functools
 import json
 import os
@@ -460,6 +461,18 @@ def test_fine_tuning_on_other_classes_names_the_setting(
     task = fine_tuning_task(trained, config, videos, tmp_path)
     with pytest.raises(UserError, match="task.init_checkpoint_modules=backbone"):
         task.initialize(task.build_model())
+
+
+def test_the_command_knows_every_mode():
+    """It lists them itself: the modes are imported after the flags are checked."""
+    tree = ast.parse(SCRIPT.read_text())
+    listed = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "MODES"
+    }
+    assert set(listed["MODES"]) == set(modes.MODES)
+    assert all(mode in ast.get_docstring(tree) for mode in modes.MODES)
 
 
 def test_a_missing_flag_is_one_line_and_exit_code_1(config):

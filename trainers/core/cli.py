@@ -2,13 +2,15 @@
 
 import gc
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
 
-from absl import flags
+from absl import app, flags
 
-from trainers.core.errors import Interrupted
+from trainers.core import yaml_io
+from trainers.core.errors import Interrupted, UserError
 
 
 def quiet_start():
@@ -42,6 +44,37 @@ def define_config_flags():
     )
 
 
+def check_config_flags():
+    """Reads the files of --config and parses --params_override.
+
+    The imports that build a config take seconds; these mistakes are found before.
+
+    Raises:
+        UserError: A file that cannot be read, or is not YAML.
+    """
+    for path in flags.FLAGS.config:
+        yaml_io.read_yaml(path)
+    yaml_io.parse_overrides(flags.FLAGS.params_override)
+
+
+def start(main: Callable[[list[str]], int | None]):
+    """Parses the flags, runs `main` with the other arguments, and exits with its code.
+
+    Args:
+        main: Gets the name of the program and the arguments that are no flags.
+    """
+    leave_on_error(
+        lambda: app.run(lambda argv: run(lambda: main(argv)), flags_parser=_parse)
+    )
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        return fail(f"{error} (see --help)")
+
+
 def fail(message) -> None:
     """Prints `error: message` and exits with 1."""
     _print_error(message)
@@ -51,10 +84,9 @@ def fail(message) -> None:
 def run(command: Callable[[], int | None]):
     """Runs a command and exits with its code.
 
-    Errors that a user can correct (ValueError and OSError, with their subclasses)
-    are printed as `error: ...`, with exit code 1; all others show their traceback,
-    as does a user's mistake if NONLOCAL_TRACEBACK is set. After a signal the exit
-    code is 128 + its number.
+    A `UserError` is printed as `error: ...`, with exit code 1. Any other exception is
+    a fault of the trainers: its traceback is printed, with the command to report.
+    After a signal the exit code is 128 + its number.
     """
     code = _exit_code(command)
     # tf.data's threads call Python: an iterator that still exists when the
@@ -71,12 +103,16 @@ def _exit_code(command) -> int:
         return 128 + interrupted.signum
     except KeyboardInterrupt:
         return 130
-    except (ValueError, OSError) as error:
+    except UserError as error:
         _print_error(error)
-        if os.environ.get("NONLOCAL_TRACEBACK"):
-            traceback.print_exc()
-    except Exception:
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
         traceback.print_exc()
+        _print_error(
+            f"an unexpected {type(error).__name__}. Please report it, with the lines "
+            f"above and this command:\n  {shlex.join(['python', *sys.argv])}"
+        )
     return 1
 
 

@@ -7,7 +7,6 @@ Every key and every type is checked against the dataclasses before anything
 runs. The error names the file, the key and the nearest valid one.
 """
 
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +16,11 @@ from official.modeling import hyperparams
 
 from trainers.core import files, model_garden
 from trainers.core.errors import UserError, check_key, did_you_mean
-from trainers.core.yaml_io import parse_yaml, read_yaml
+from trainers.core.yaml_io import parse_overrides, read_yaml
 
 PARAMS_FILE = "params.yaml"
 _FACTORY_KEY = "experiment"
 _FACTORIES = {}  # name -> function, see `register_experiment`
-# As in the Model Garden, one flag may hold several overrides: a.b=c,d.e=f
-_ANOTHER_OVERRIDE = re.compile(r",(?=[A-Za-z_]\w*(?:\.\w+)+=)")
 
 
 def register_experiment(name: str) -> Callable[[Callable], Callable]:
@@ -63,11 +60,7 @@ def load_experiment(
     """
     layers = [(str(path), read_yaml(path)) for path in config_files]
     named = _factories_named(layers)
-    layers += [
-        (f"--params_override={text}", _parse_override(text))
-        for several in overrides
-        for text in _ANOTHER_OVERRIDE.split(several)
-    ]
+    layers += parse_overrides(overrides)
     name = experiment or _the_factory(named)
     config = build_experiment(name)
     for source, values in layers:
@@ -111,18 +104,6 @@ def _the_factory(named: Mapping[str, str]) -> str:
         listed = ", ".join(f"{source}: {name}" for source, name in named.items())
         raise UserError(f"The configs name different experiments ({listed}).")
     return next(iter(named.values()))
-
-
-def _parse_override(text: str) -> dict:
-    path, equals, value = text.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise UserError(f"--params_override={text}: expected a.b.c=value.")
-    # `a.b=` sets an empty string, as in a shell; YAML would read null.
-    nested = parse_yaml(value, f"--params_override={text}") if value else ""
-    for key in reversed(keys):
-        nested = {key: nested}
-    return nested
 
 
 def override(config, values: Mapping, source: str, prefix: str = ""):

@@ -1,6 +1,7 @@
-"""The progress bar: loss, speed, wait for input and remaining time."""
+"""Progress of long loops: loss, speed, wait for input and remaining time."""
 
 import contextlib
+import datetime
 import sys
 import time
 
@@ -38,7 +39,9 @@ class Stopwatch:
 
 
 class ProgressBar:
-    """A tqdm bar on stderr: `loss 1.234, input wait 12%`, steps/s and ETA.
+    """Progress on stderr: a tqdm bar on a terminal, elsewhere a line now and then.
+
+        train: 120/400 (30%), loss=1.234, input_wait=12%, 3.1 steps/s, 0:01:30 left
 
     Args:
         description: Shown before the bar.
@@ -46,25 +49,43 @@ class ProgressBar:
         start: Steps done before.
         enabled: False shows nothing (workers other than the chief).
         leave: Whether the finished bar stays on the screen.
+        unit: Name of a step.
+        seconds_per_line: Time between two lines.
     """
 
-    def __init__(self, description, total=None, start=0, enabled=True, leave=True):
-        self._bar = tqdm.tqdm(
-            desc=description,
-            total=total,
-            initial=start,
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 10,  # logs stay short
-            disable=not enabled,
-            leave=leave,
-        )
+    def __init__(
+        self,
+        description,
+        total=None,
+        start=0,
+        enabled=True,
+        leave=True,
+        unit="step",
+        seconds_per_line=10.0,
+    ):
+        if not enabled or sys.stderr.isatty():
+            self._bar = tqdm.tqdm(
+                desc=description,
+                total=total,
+                initial=start,
+                unit=unit,
+                dynamic_ncols=True,
+                mininterval=0.5,
+                disable=not enabled,
+                leave=leave,
+            )
+        else:
+            self._bar = _Lines(description, total, start, unit, seconds_per_line)
 
     def update(self, **values):
         """Counts a step; the values are shown behind the bar."""
         shown = {name: _format(name, value) for name, value in values.items()}
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update()
+
+    def advance(self, count: int = 1):
+        """Counts steps."""
+        self._bar.update(count)
 
     def update_of(self, total):
         """Counts a step, and sets the total (None if unknown)."""
@@ -76,7 +97,55 @@ class ProgressBar:
         self._bar.write(text)
 
     def close(self):
+        """Shows the last state."""
         self._bar.close()
+
+
+class _Lines:
+    """The part of tqdm's interface that is used here, as lines of plain text."""
+
+    def __init__(self, description, total, start, unit, seconds_per_line):
+        self.total = total
+        self._description, self._unit = description, unit
+        self._start = self._done = self._printed = start
+        self._values = {}
+        self._interval = seconds_per_line
+        self._began = self._last = time.monotonic()
+
+    def set_postfix(self, values, refresh):
+        self._values = values
+
+    def update(self, count=1):
+        self._done += count
+        if time.monotonic() - self._last >= self._interval:
+            self._print()
+
+    def write(self, text):
+        print(text, flush=True)
+
+    def close(self):
+        if self._done > self._printed:
+            self._print()
+
+    def _print(self):
+        self._printed, self._last = self._done, time.monotonic()
+        values = [f"{name}={value}" for name, value in self._values.items()]
+        line = ", ".join([self._position(), *values, *self._speed()])
+        print(f"{self._description}: {line}", file=sys.stderr, flush=True)
+
+    def _position(self) -> str:
+        if not self.total:
+            return f"{self._done} {self._unit}s"
+        return f"{self._done}/{self.total} ({self._done / self.total:.0%})"
+
+    def _speed(self) -> list[str]:
+        seconds = max(self._last - self._began, 1e-9)
+        speed = (self._done - self._start) / seconds
+        shown = [f"{speed:.3g} {self._unit}s/s"]
+        if self.total and speed:
+            left = datetime.timedelta(seconds=round((self.total - self._done) / speed))
+            shown.append(f"{left} left")
+        return shown
 
 
 def _format(name: str, value: float) -> str:

@@ -1,9 +1,10 @@
-"""YAML without PyYAML's surprises.
+"""The YAML of config files and overrides, without PyYAML's surprises.
 
 PyYAML reads `1e-4` as a string, and of two equal keys silently keeps the last.
 """
 
 import re
+from collections.abc import Sequence
 
 import yaml
 
@@ -17,6 +18,8 @@ _FLOAT = re.compile(
     |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
     re.VERBOSE,
 )
+# As in the Model Garden, one flag may hold several overrides: a.b=c,d.e=f
+_ANOTHER_OVERRIDE = re.compile(r",(?=[A-Za-z_]\w*(?:\.\w+)+=)")
 
 
 class _Loader(yaml.SafeLoader):
@@ -76,3 +79,34 @@ def read_yaml(path) -> dict:
     if not isinstance(value, dict | None):
         raise UserError(f"{path}: expected `key: value` lines, found {value!r}.")
     return value or {}
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[tuple[str, dict]]:
+    """Parses values of --params_override.
+
+    Args:
+        overrides: `a.b=c` or `a.b=c,d.e=f`; the values are YAML.
+
+    Returns:
+        `(flag, nested mappings)` of each, where the flag names it in errors.
+
+    Raises:
+        UserError: Not of this form, or invalid YAML.
+    """
+    return [
+        (f"--params_override={text}", _parse_override(text))
+        for several in overrides
+        for text in _ANOTHER_OVERRIDE.split(several)
+    ]
+
+
+def _parse_override(text: str) -> dict:
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise UserError(f"--params_override={text}: expected a.b.c=value.")
+    # `a.b=` sets an empty string, as in a shell; YAML would read null.
+    nested = parse_yaml(value, f"--params_override={text}") if value else ""
+    for key in reversed(keys):
+        nested = {key: nested}
+    return nested

@@ -123,7 +123,7 @@ def _inspect_all(indexes, config):
             broken[name][path] = error.reason
 
     threads = config.train_data.num_parallel_decodes or len(os.sched_getaffinity(0))
-    bar = ProgressBar("check", total=len(jobs))
+    bar = ProgressBar("check", total=len(jobs), unit="video")
     pool = ThreadPoolExecutor(threads)
     try:
         for _ in pool.map(inspect, jobs):

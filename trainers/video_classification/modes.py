@@ -112,8 +112,6 @@ def predict(options, name, experiment):
     """Prints the most probable classes of videos."""
     from trainers.video_classification import predict as predict_lib
 
-    if not options.paths:
-        raise UserError("Nothing to predict: give video files or folders of them.")
     task, model = _trained(options, experiment)
     return predict_lib.run(task, model, options.paths, options.top_k, options.as_json)
 

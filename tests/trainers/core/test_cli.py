@@ -1,5 +1,9 @@
 """A user's mistake is one message and exit code 1; other errors show a traceback."""
 
+import os
+import pathlib
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -21,19 +25,111 @@ def raising(error):
     return command
 
 
-@pytest.mark.parametrize(
-    "error", [UserError("bad config"), FileNotFoundError("bad config")]
-)
-def test_a_users_mistake_is_one_message(error, capsys):
-    assert run(raising(error)) == 1
+def test_a_users_mistake_is_one_message(capsys):
+    assert run(raising(UserError("bad config"))) == 1
     assert capsys.readouterr().err == "error: bad config\n"
 
 
-def test_other_errors_show_their_traceback(capsys):
-    assert run(raising(TypeError("a bug"))) == 1
+@pytest.mark.parametrize("kind", [TypeError, ValueError, FileNotFoundError])
+def test_other_errors_show_their_traceback_and_the_command(kind, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["trainers/video.py", "--model_dir", "my run"])
+    assert run(raising(kind("a bug"))) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("Traceback")
-    assert "TypeError: a bug" in errors
+    assert f"{kind.__name__}: a bug" in errors
+    assert f"error: an unexpected {kind.__name__}. Please report it" in errors
+    assert errors.endswith("  python trainers/video.py --model_dir 'my run'\n")
+
+
+def test_a_closed_pipe_ends_the_output_quietly():
+    script = (
+        "from trainers.core import cli\n"
+        "cli.run(lambda: [print('x' * 99, flush=True) for _ in range(10**5)] and 0)"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    writer.stdout.readline()
+    writer.stdout.close()
+    assert writer.stderr.read() == b""
+    writer.stderr.close()
+    assert writer.wait() == 1
+
+
+# === Mistakes that are found before the imports that take seconds ===
+
+
+@pytest.fixture
+def run_script(tmp_path):
+    """Function that runs a script of `trainers/` without its packages."""
+
+    def run(script, *arguments):
+        return subprocess.run(
+            [sys.executable, "-c", _WITHOUT_PACKAGES, ROOT / "trainers" / script]
+            + list(arguments),
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+ROOT = pathlib.Path(__file__).parents[3]
+_WITHOUT_PACKAGES = """
+import runpy, sys
+sys.modules.update(dict.fromkeys(["tensorflow", "keras", "official", "tf_keras"]))
+sys.argv = sys.argv[1:]
+sys.path.insert(0, "")
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--mode is required"),
+        (["--mode", "trian"], "--mode is 'trian'. Did you mean 'train'?"),
+        (["--modle", "x"], "command line flag 'modle'. Did you mean: mode, model_dir"),
+        (["--mode", "train"], "--model_dir is required"),
+        (["--mode", "dry_run", "x.mp4"], "Unexpected arguments: x.mp4"),
+        (["--mode", "predict", "--model_dir", "x"], "Nothing to predict"),
+        (["--mode", "predict", "--top_k", "0"], "0 is not a positive integer"),
+        (["--mode", "dry_run", "--config"], "Missing value for flag --config"),
+        (["--mode", "dry_run", "--config", "none.yaml"], "none.yaml: cannot be read"),
+        (
+            ["--mode", "dry_run", "--config", "bad.yaml"],
+            "bad.yaml: not valid YAML: mapping values are not allowed here (line 2)",
+        ),
+        (["--mode", "dry_run", "--params_override=a"], "expected a.b.c=value"),
+        (["--mode", "dry_run", "--params_override=a=["], "not valid YAML"),
+    ],
+)
+def test_mistakes_in_flags_and_yaml_need_no_tensorflow(
+    run_script, tmp_path, arguments, message
+):
+    (tmp_path / "bad.yaml").write_text("a: 1\n b: 2\n")
+    done = run_script("video.py", *arguments)
+    assert done.stderr.startswith("error: ") and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--output_dir is required"),
+        (["--output_dir", "x", "y"], "Unexpected arguments: y"),
+        (["--output_dir", "x", "--config", "none.yaml"], "none.yaml: cannot be read"),
+        (["--quality", "101"], "101 is not an integer in the range [1, 100]"),
+    ],
+)
+def test_mistakes_of_prepare_video_need_no_tensorflow(run_script, arguments, message):
+    done = run_script("prepare_video.py", *arguments)
+    assert done.stderr.startswith("error: ") and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.returncode == 1
 
 
 def test_the_command_is_garbage_collected_before_shutdown():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import multiprocessing
@@ -13,9 +14,9 @@ from concurrent.futures.process import BrokenProcessPool
 
 import tensorflow as tf
 from absl import logging
-from tqdm import tqdm
 
 from trainers.core import files
+from trainers.core.progress import ProgressBar
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.index import Index, Video
 from trainers.video_classification.data.tfrecords.framing import FRAMING_BYTES
@@ -178,13 +179,14 @@ def _content_beside(shard: _Shard) -> dict | None:
 def _write_all(todo: list[_Shard], shards: list[_Shard], workers: int) -> None:
     total = sum(len(shard.videos) for shard in shards)
     kept = total - sum(len(shard.videos) for shard in todo)
-    with tqdm(total=total, initial=kept, unit="video") as progress:
+    bar = ProgressBar("prepare", total, kept, unit="video")
+    with contextlib.closing(bar):
         if min(workers, len(todo)) <= 1:
             for shard in todo:
-                _write_shard(shard, progress.update)
+                _write_shard(shard, bar.advance)
             return
         for count in _written_in_parallel(todo, workers):
-            progress.update(count)
+            bar.advance(count)
 
 
 def _written_in_parallel(todo: list[_Shard], workers: int) -> Iterator[int]:
