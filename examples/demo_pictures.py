@@ -80,7 +80,7 @@ def load_trained(model_dir):
     names = (model_dir / "classes.txt").read_text(encoding="utf-8").split()
     task = VideoClassificationTask(experiment.task, class_names=names)
     model = task.build_model()
-    checkpoints.restore_model(model, checkpoints.find(str(model_dir / "best")))
+    checkpoints.restore_model(model, str(model_dir / "best"))
     return task, model
 
 

@@ -3,8 +3,6 @@
 import ast
 import functools
 import json
-import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -16,73 +14,12 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from trainers.core import checkpoints
+from tests.trainers.runs import CLASSES, SCRIPT, finish, run, start
+from trainers.core import checkpoint_files, checkpoints
 from trainers.core.config import load_experiment
 from trainers.core.errors import UserError
 from trainers.video_classification import input_benchmark, modes
-from trainers.video_classification.data import write_video
 from trainers.video_classification.task import VideoClassificationTask
-
-SCRIPT = pathlib.Path(__file__).parents[2] / "trainers" / "video.py"
-CLASSES = ("blue", "green", "red")
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    """Folders of three classes told apart by colour, one file of each broken."""
-    folder = tmp_path_factory.mktemp("videos")
-    random = np.random.default_rng(0)
-    for split, count in (("train", 3), ("val", 2)):
-        for channel, name in enumerate(reversed(CLASSES)):
-            (folder / split / name).mkdir(parents=True)
-            for i in range(count):
-                frames = random.integers(0, 90, (12, 40, 48, 3), np.uint8)
-                frames[..., channel] += 120
-                write_video(str(folder / split / name / f"{i}.mp4"), frames)
-        (folder / split / "red" / "text.mp4").write_text("not a video")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def config(videos, tmp_path_factory):
-    data = {
-        "global_batch_size": 4,
-        "min_short_side": 32,
-        "max_short_side": 36,
-        "crop_size": 32,
-        "max_broken_fraction": 0.5,
-    }
-    values = {
-        "experiment": "video_classification",
-        "task": {
-            "model": {
-                "name": "i3d",
-                "depth": 14,
-                "width": 4,
-                "non_local": {"res2": [0]},
-            },
-            "clip": {"num_frames": 4, "temporal_stride": 2},
-            "train_data": {**data, "input_path": str(videos / "train")},
-            "validation_data": {
-                **data,
-                "input_path": str(videos / "val"),
-                "num_test_clips": 2,
-            },
-        },
-        "trainer": {
-            "train_steps": 60,
-            "steps_per_loop": 10,
-            "checkpoint_interval": 4,
-            "validation_interval": 30,
-            "optimizer_config": {
-                "learning_rate": {"constant": {"learning_rate": 0.02}}
-            },
-        },
-        "runtime": {"deterministic": True},
-    }
-    path = tmp_path_factory.mktemp("config") / "small.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -120,46 +57,12 @@ def _same_process_settings_afterwards():
     keras.config.set_dtype_policy("float32")
 
 
-def start(config, model_dir):
-    command = [sys.executable, SCRIPT, "--config", config, "--model_dir", model_dir]
-    return subprocess.Popen(
-        [*command, "--mode", "train_and_eval"],
-        cwd=config.parent,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    try:
-        output, errors = process.communicate(timeout=300)
-    finally:
-        process.kill()
-    assert process.returncode == 0, errors[-3000:]
-    return output, errors
-
-
 def wait_for(path, process):
     deadline = time.monotonic() + 240
     while not path.exists():
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def run(mode, model_dir, *overrides, **options):
-    files = [str(options.pop("config"))] if "config" in options else []
-    return modes.run(
-        mode,
-        modes.Options(
-            model_dir=pathlib.Path(model_dir),
-            config_files=tuple(files),
-            overrides=("runtime.deterministic=false", *overrides),
-            **options,
-        ),
-    )
 
 
 # === A killed run (tests/trainers/core/test_runner.py stops and goes on as well) ===
@@ -443,7 +346,7 @@ def test_fine_tuning_on_other_classes_keeps_all_but_the_classifier(
     model = task.build_model()
     classifier = model.get_layer("pred").get_weights()
     task.initialize(model)
-    source = checkpoints.find(str(trained))
+    source = checkpoint_files.find(str(trained))
     for path, variable in checkpoints.by_path(model.weights).items():
         if not path.startswith("pred/"):
             key = f"model/{path.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"

@@ -8,6 +8,8 @@
 - `trainer.py`: its steps. `accumulation.py` and `recomputation.py` save memory.
 - `optimization.py`: optimizers and learning rates. `distribution.py`: devices,
   precision and seeds.
-- `checkpoints.py`: saving and restoring. `lock.py`: one training per directory.
+- `checkpoints.py`: what is in a checkpoint. `checkpoint_files.py`: its files, found and
+  verified. `saver.py`: which are kept. `lock.py`: one training per directory.
+- `files.py`: files on local disks and remote file systems. `curves.py`: event files.
 - `cli.py`, `errors.py`, `progress.py`, `signals.py`: the terminal.
 """

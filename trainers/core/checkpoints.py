@@ -5,19 +5,16 @@ dicts, and the state of dropout seeds. A dict of variables by path has them all,
 readable, and can be compared with a model before a restore.
 """
 
-import json
-import pathlib
 import re
 from collections.abc import Iterable, Mapping
 
 import tensorflow as tf
 
 from keras_nonlocal.convert import CheckpointError, Spelling, load_weights
-from trainers.core import files
+from trainers.core import checkpoint_files
+from trainers.core.checkpoint_files import VALUE
 from trainers.core.errors import UserError
 
-_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-_BEST_INFO = "info.json"
 _SAME_CONFIG = (
     "Build the model with the config that it was trained with (its params.yaml)."
 )
@@ -59,19 +56,18 @@ def restore_training(global_step, model, optimizer, prefix: str):
     """Restores all that `training_checkpoint` saves, from a checkpoint with all of it.
 
     Raises:
-        UserError: The checkpoint is of another model or optimizer.
+        DamagedError: The checkpoint is damaged; no variable has been changed.
+        UserError: It is of another model or optimizer.
     """
-    expected = _prefixed("model", by_path(model.variables)) | _prefixed(
+    variables = _prefixed("model", by_path(model.variables)) | _prefixed(
         "optimizer", by_path(optimizer.variables)
     )
-    found = {path: s for path, s in _shapes(prefix).items() if "/" in path}
-    _check_shapes(_shapes_of(expected), found, prefix)
-    checkpoint = training_checkpoint(global_step, model, optimizer)
-    status = _read(checkpoint, prefix).assert_existing_objects_matched()
-    status.expect_partial()  # TensorFlow's own count of saves is not restored
+    step = checkpoint_files.step_of(prefix)
+    _restore(variables, prefix)
+    global_step.assign(step)
 
 
-def restore_model(model, source: str):
+def restore_model(model, source: str) -> int:
     """Restores the model alone.
 
     Args:
@@ -79,14 +75,20 @@ def restore_model(model, source: str):
         source: Checkpoint prefix, a folder with checkpoints, a `.keras` or a
             `.weights.h5` file.
 
+    Returns:
+        The training step at which it was saved; 0 for Keras files, which have none.
+
     Raises:
+        DamagedError: The checkpoint is damaged.
         UserError: No such file, or one of another model; names the variables that
             differ.
     """
     if source.endswith((".keras", ".weights.h5")):
         _restore_file(model, source)
-    else:
-        _restore_prefix(by_path(model.variables), find(source))
+        return 0
+    prefix = checkpoint_files.find(source)
+    _restore(_prefixed("model", by_path(model.variables)), prefix, "model/")
+    return checkpoint_files.step_of(prefix)
 
 
 def read_model(prefix: str) -> dict:
@@ -95,31 +97,36 @@ def read_model(prefix: str) -> dict:
     Raises:
         UserError: It cannot be read, or was not written by these trainers.
     """
-    reader, paths = _reader(prefix), _model_shapes(prefix)
-    if not paths:
+    values = _values(prefix, "model/")
+    if not values:
         raise UserError(f"{prefix}: a checkpoint without a model of these trainers.")
-    try:
-        return {path: reader.get_tensor(_key(f"model/{path}")) for path in paths}
-    except (tf.errors.OpError, IndexError) as error:
-        raise _damaged(prefix, error) from error
+    return {path.removeprefix("model/"): value for path, value in values.items()}
 
 
-def _restore_prefix(variables, prefix: str):
-    _check_shapes(_shapes_of(variables), _model_shapes(prefix), prefix)
-    _read(tf.train.Checkpoint(model=variables), prefix).expect_partial()
+def _restore(variables: Mapping, prefix: str, start: str = ""):
+    """Sets variables by path, after all values have been read and compared."""
+    expected = {path: tuple(variable.shape) for path, variable in variables.items()}
+    _check_shapes(expected, _shapes(prefix, start), prefix)
+    for path, value in _values(prefix, start).items():
+        variables[path].assign(value)
 
 
-def _read(checkpoint, prefix: str):
-    try:
-        return checkpoint.read(prefix)
-    except (tf.errors.OpError, IndexError) as error:  # IndexError: cut short
-        raise _damaged(prefix, error) from error
+def _values(prefix: str, start: str = "") -> dict:
+    """Arrays by path, of the variables of model and optimizer."""
+    found = {_path(key): value for key, value in checkpoint_files.read(prefix, start)}
+    return {path: value for path, value in found.items() if path}
 
 
-def _damaged(prefix: str, error) -> UserError:
-    return UserError(
-        f"{prefix}: the data of this checkpoint is damaged ({error}). Use another one."
-    )
+def _shapes(prefix: str, start: str) -> dict[str, tuple]:
+    found = checkpoint_files.shapes(prefix).items()
+    found = {_path(key): shape for key, shape in found if key.startswith(start)}
+    return {path: shape for path, shape in found.items() if path}
+
+
+def _path(key: str) -> str:
+    """Path of a variable of model or optimizer; empty for other keys."""
+    path = key.removesuffix(VALUE).replace(".S", "/").replace("..", ".")
+    return path if key.endswith(VALUE) and "/" in path else ""
 
 
 def _restore_file(model, source: str):
@@ -134,65 +141,6 @@ def _restore_file(model, source: str):
             f"The checkpoint {source} is of another model: it has no weights for "
             f"{', '.join(report.new[:8])}. {_SAME_CONFIG}"
         )
-
-
-def find(source: str) -> str:
-    """Prefix of the checkpoint at `source`, or of the newest one in that folder.
-
-    Raises:
-        UserError: No checkpoint was found.
-    """
-    prefix = tf.train.latest_checkpoint(source) if tf.io.gfile.isdir(source) else source
-    if not prefix or not tf.io.gfile.exists(f"{prefix}.index"):
-        raise UserError(
-            f"No checkpoint at {source}. Expected the model directory of a training "
-            "run, or the path of a checkpoint without `.index`."
-        )
-    return str(prefix)
-
-
-def latest(model_dir) -> str | None:
-    """Prefix of the newest checkpoint of a model directory; None without any."""
-    return tf.train.latest_checkpoint(str(model_dir))
-
-
-def step_of(prefix: str) -> int:
-    """Training step at which a checkpoint was saved."""
-    return int(_reader(prefix).get_tensor(f"global_step{_SUFFIX}"))
-
-
-def _reader(prefix: str):
-    try:
-        return tf.train.load_checkpoint(prefix)
-    except (tf.errors.OpError, ValueError) as error:
-        raise UserError(f"{prefix}: not a readable checkpoint: {error}") from error
-
-
-def _shapes(prefix: str) -> dict[str, tuple]:
-    """Shapes of the variables in a checkpoint by path."""
-    return {
-        key.removesuffix(_SUFFIX).replace(".S", "/").replace("..", "."): tuple(shape)
-        for key, shape in _reader(prefix).get_variable_to_shape_map().items()
-        if key.endswith(_SUFFIX) and not key.startswith("save_counter")
-    }
-
-
-def _model_shapes(prefix: str) -> dict[str, tuple]:
-    return {
-        path.removeprefix("model/"): shape
-        for path, shape in _shapes(prefix).items()
-        if path.startswith("model/")
-    }
-
-
-def _key(path: str) -> str:
-    """TensorFlow's key of a variable in a checkpoint; `_shapes` does the inverse."""
-    top, path = path.split("/", 1)
-    return f"{top}/{path.replace('.', '..').replace('/', '.S')}{_SUFFIX}"
-
-
-def _shapes_of(variables: Mapping) -> dict[str, tuple]:
-    return {path: tuple(variable.shape) for path, variable in variables.items()}
 
 
 def _prefixed(prefix: str, values: Mapping) -> dict:
@@ -218,92 +166,3 @@ def _check_shapes(expected: Mapping, found: Mapping, source: str):
             f"{len(expected)} variables do not fit.\n{shown}{more}\n"
             f"{_SAME_CONFIG}"
         )
-
-
-class Saver:
-    """Saves the newest checkpoints of a model directory, and the best.
-
-    TensorFlow writes to another name and renames, so a process that is killed at any
-    moment leaves the complete checkpoint of before.
-
-    Args:
-        checkpoint: From `training_checkpoint`.
-        model_dir: Folder of the newest checkpoints.
-        max_to_keep: How many of these to keep.
-        best_dir: Folder of the best checkpoint; None keeps none.
-        metric: Name of the metric that selects the best.
-        higher_is_better: Whether the best has the highest value, or the lowest.
-    """
-
-    def __init__(
-        self,
-        checkpoint,
-        model_dir,
-        max_to_keep: int,
-        best_dir=None,
-        metric: str = "",
-        higher_is_better: bool = True,
-    ):
-        self._newest = tf.train.CheckpointManager(
-            checkpoint, str(model_dir), max_to_keep=max_to_keep
-        )
-        self._best = best_dir and tf.train.CheckpointManager(
-            checkpoint, str(best_dir), max_to_keep=1, checkpoint_name="best"
-        )
-        self._info = best_dir and pathlib.Path(best_dir, _BEST_INFO)
-        self._metric = metric
-        self._sign = 1 if higher_is_better else -1
-
-    def save(self, step: int):
-        """Saves a checkpoint, unless this step has been saved already."""
-        newest = self._newest.latest_checkpoint
-        if not newest or not newest.endswith(f"-{step}"):
-            _write(self._newest, step)
-
-    def save_if_best(self, step: int, metrics: Mapping) -> bool:
-        """Saves if the metric is better than ever before; a NaN never is."""
-        if not self._best:
-            return False
-        if self._metric not in metrics:
-            raise UserError(
-                "trainer.best_checkpoint_eval_metric is "
-                f"{self._metric!r}; the evaluation gives "
-                f"{', '.join(sorted(metrics))}."
-            )
-        value = float(metrics[self._metric])
-        if not self._sign * value > self._sign * self._best_value():
-            return False
-        _write(self._best, step)
-        files.write_json(self._info, {"step": step, **_numbers(metrics)})
-        return True
-
-    def _best_value(self) -> float:
-        if self._info.is_file() and self._best.latest_checkpoint:
-            best = json.loads(self._info.read_text(encoding="utf-8"))
-            if self._metric in best:
-                return float(best[self._metric])
-        return -self._sign * float("inf")
-
-
-def _write(manager: tf.train.CheckpointManager, step: int):
-    try:
-        manager.save(checkpoint_number=step)
-    except tf.errors.OpError as error:
-        reason = (error.message or "").strip().splitlines()[-1:]
-        raise UserError(
-            f"Cannot write the checkpoint of step {step} to {manager.directory}: "
-            f"{' '.join(reason)}. Earlier checkpoints are complete: make room on the "
-            "disk, and run the same command again."
-        ) from error
-
-
-def _numbers(metrics: Mapping) -> dict:
-    return {key: float(value) for key, value in metrics.items() if _is_number(value)}
-
-
-def _is_number(value) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True

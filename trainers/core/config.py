@@ -241,11 +241,31 @@ def differences(config, experiment: str, model_dir) -> list[str]:
 
     Returns:
         Lines `a.b: old -> new`; none if they are equal or nothing is saved.
+
+    Raises:
+        UserError: The saved one is damaged.
+    """
+    if not files.is_file(files.join(model_dir, PARAMS_FILE)):
+        return []
+    new = {_FACTORY_KEY: experiment, **to_dict(config)}
+    return _compare(read_params(model_dir), new)
+
+
+def read_params(model_dir) -> dict:
+    """Reads the config saved in `model_dir`.
+
+    Raises:
+        UserError: It is damaged.
     """
     path = files.join(model_dir, PARAMS_FILE)
-    if not files.is_file(path):
-        return []
-    return _compare(read_yaml(path), {_FACTORY_KEY: experiment, **to_dict(config)})
+    saved = read_yaml(path)
+    missing = [
+        x for x in (_FACTORY_KEY, "task", "trainer", "runtime") if x not in saved
+    ]
+    if missing:
+        found = f"has no `{missing[0]}`" if saved else "is empty"
+        raise files.FileError(path, f"{found}: the file is damaged.")
+    return saved
 
 
 def changed_settings(config, experiment: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Errors that a user can correct, with the nearest valid value in the message."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -18,6 +19,11 @@ class Interrupted(Exception):
     def __init__(self, signum: int):
         super().__init__(f"stopped by signal {signum}")
         self.signum = signum
+
+
+def warn(message):
+    """Prints `warning: message` on stderr."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def check_key(key: str, value, choices: Iterable):

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from trainers.core.errors import UserError
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_PART = re.compile(r"\..+\.[0-9a-f]{16}\.part")  # name of an unfinished file
+_PART = re.compile(r"\.(.+)\.[0-9a-f]{16}\.part")  # name of an unfinished file
 # TensorFlow's messages: "{{function_node ...}} PATH; No space left on device [Op:X]".
 _ADDED = re.compile(r"^(\{\{.*?\}\} )?(\S*/\S*; )?| \[Op:\w+\]$")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -206,13 +206,13 @@ def make_folder(path) -> None:
             os.makedirs(path, exist_ok=True)
 
 
-def write_text(path, text: str) -> None:
-    """Replaces a file in one step, and creates its folder.
+def write_text(path, text: str, durable: bool = True) -> None:
+    """Replaces a file in one step, and creates its folder; see `replacing`.
 
     Raises:
         FileError: It cannot be written; the old file is still there.
     """
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), durable)
 
 
 def write_json(path, value) -> None:
@@ -225,12 +225,12 @@ def to_json(value) -> str:
     return json.dumps(value, indent=2)
 
 
-def write_bytes(path, content: bytes) -> None:
-    """Replaces a file in one step, and creates its folder."""
+def write_bytes(path, content: bytes, durable: bool = True) -> None:
+    """Replaces a file in one step, and creates its folder; see `replacing`."""
     folder = os.path.dirname(os.fspath(path))
     if folder:
         make_folder(folder)
-    with replacing(path) as part, _open_to_write(part) as file:
+    with replacing(path, durable) as part, _open_to_write(part) as file:
         file.write(content)
 
 
@@ -248,8 +248,7 @@ def replacing(path, durable: bool = True) -> Iterator[str]:
     Raises:
         FileError: It cannot be written.
     """
-    folder, name = os.path.split(os.fspath(path))
-    part = join(folder, f".{name}.{secrets.token_hex(8)}.part")
+    folder, part = os.path.dirname(os.fspath(path)), _part(os.fspath(path))
     try:
         with errors(path, "cannot be written"):
             yield part
@@ -286,8 +285,7 @@ def creating_folder(path, last: str) -> Iterator[str]:
                 yield scratch
                 _upload(scratch, path, last)
         return
-    parent, name = os.path.split(os.path.abspath(path))
-    part = os.path.join(parent, f".{name}.{secrets.token_hex(8)}.part")
+    parent, part = os.path.dirname(os.path.abspath(path)), _part(os.path.abspath(path))
     try:
         with errors(path, "cannot be written"):
             os.mkdir(part)
@@ -332,6 +330,45 @@ def _copy_files(source: str, path: str, last: str) -> None:
             _gfile().copy(os.path.join(source, name), join(path, name))
 
 
+@contextlib.contextmanager
+def scratch_folder(path) -> Iterator[str]:
+    """Context that gives a temporary folder beside `path`, on the same file system.
+
+    Raises:
+        FileError: It cannot be created.
+    """
+    part = _part(os.fspath(path))
+    try:
+        with errors(path, "cannot be written"):
+            _gfile().makedirs(part) if is_remote(part) else os.makedirs(part)
+        yield part
+    finally:
+        remove_folder(part)
+
+
+def move_files(source: str, folder: str, last: str) -> None:
+    """Moves the files of a folder to another on the same file system.
+
+    Files of equal names are replaced. The content of all reaches the disk before the
+    first is moved, and all others are there before `last` is.
+
+    Raises:
+        FileError: One cannot be moved.
+    """
+    others = [name for name in listdir(source) if name != last]
+    with errors(folder, "cannot be written"):
+        if is_remote(folder):
+            for name in (*others, last):
+                _gfile().rename(join(source, name), join(folder, name), overwrite=True)
+            return
+        for name in (*others, last):
+            sync(join(source, name))
+        for names in (others, [last]):
+            for name in names:
+                os.replace(join(source, name), join(folder, name))
+            sync(folder)
+
+
 def sync(path: str) -> None:
     """Waits until a local file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -353,22 +390,38 @@ def remove_folder(path) -> None:
         _gfile().rmtree(path) if is_remote(path) else shutil.rmtree(path)
 
 
+def find_parts(folder) -> dict[str, str]:
+    """The unfinished files in a folder: name -> the name that it was to get."""
+    if not is_folder(folder):
+        return {}
+    matches = filter(None, map(_PART.fullmatch, listdir(folder)))
+    return {match.group(): match.group(1) for match in matches}
+
+
 def remove_parts(folder, unused_for: float = 0) -> None:
-    """Removes what `replacing` and `creating_folder` left when a run was killed.
+    """Removes the unfinished files in a folder, which killed runs left.
 
     Args:
         folder: Where to look; not searched recursively.
         unused_for: Seconds since the last change; above 0 in folders that other
             processes may be writing to.
     """
-    if is_remote(folder) or not os.path.isdir(folder):
-        return  # a writer of a remote file system leaves nothing visible
-    with os.scandir(folder) as entries:
-        parts = [entry for entry in entries if _PART.fullmatch(entry.name)]
-    for part in parts:
-        with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime >= unused_for:
-                remove_folder(part.path) if part.is_dir() else remove(part.path)
+    for name in find_parts(folder):
+        path = join(folder, name)
+        with contextlib.suppress(OSError, *_remote_errors()):
+            if time.time() - _changed_at(path) >= unused_for:
+                remove_folder(path) if is_folder(path) else remove(path)
+
+
+def _changed_at(path: str) -> float:
+    if is_remote(path):
+        return _gfile().stat(path).mtime_nsec / 1e9
+    return os.stat(path).st_mtime
+
+
+def _part(path: str) -> str:
+    folder, name = os.path.split(path)
+    return join(folder, f".{name}.{secrets.token_hex(8)}.part")
 
 
 def _open_to_write(path):

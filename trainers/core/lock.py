@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-import pathlib
 import sys
 from collections.abc import Iterator
 
@@ -14,35 +13,46 @@ LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
-def only_one(model_dir):
+def only_one(model_dir: str):
     """Prevents other processes from training in `model_dir` at the same time.
 
     The lock is released when the process ends, even if it is killed. On file systems
-    without locks none is held.
+    without locks, remote ones among them, none is held.
 
     Raises:
+        FileError: The directory cannot be written to.
         UserError: Another process trains there; the message names it.
     """
-    path = pathlib.Path(model_dir, LOCK_FILE)
-    if path.parent.is_file():
+    if files.is_file(model_dir):
         raise UserError(f"{model_dir} is a file: --model_dir must be a folder.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise UserError(
-                f"Process {file.read().strip() or '?'} is training in {model_dir}. "
-                "Wait for it, stop it, or train in another --model_dir."
-            ) from error
-        except OSError:
-            yield
-            return
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    files.make_folder(model_dir)
+    if files.is_remote(model_dir):
         yield
+        return
+    path = files.join(model_dir, LOCK_FILE)
+    with files.errors(path, "cannot be written"):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock_alone(descriptor, model_dir)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock_alone(descriptor: int, model_dir: str):
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(descriptor, 20).decode(errors="replace").strip()
+        raise UserError(
+            f"{f'Process {holder}' if holder else 'Another process'} is training in "
+            f"{model_dir}. Wait for it, stop it, or train in another --model_dir."
+        ) from error
+    except OSError:
+        return
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
 
 
 @contextlib.contextmanager

@@ -1,16 +1,22 @@
 """Trains or evaluates the model of a config, in a model directory."""
 
-import json
 import os
-import pathlib
 import sys
 
-import orbit
 import tensorflow as tf
 
-from trainers.core import checkpoints, distribution, files, optimization
-from trainers.core.errors import Interrupted, UserError
+from trainers.core import (
+    checkpoint_files,
+    checkpoints,
+    distribution,
+    files,
+    optimization,
+)
+from trainers.core.curves import Curves
+from trainers.core.errors import Interrupted, UserError, warn
+from trainers.core.files import FileError
 from trainers.core.progress import ProgressBar
+from trainers.core.saver import BestSaver, Saver
 from trainers.core.signals import StopRequest
 from trainers.core.trainer import Trainer
 
@@ -38,7 +44,7 @@ class Runner:
         self._config = config
         self._task = task
         self._strategy = strategy
-        self._model_dir = pathlib.Path(model_dir)
+        self._model_dir = os.fspath(model_dir)
         if train:
             config.trainer.check_training(task)
         else:
@@ -46,7 +52,7 @@ class Runner:
         self._chief = distribution.is_chief(strategy)
         with strategy.scope():
             self.trainer = self._build_trainer(train)
-        self._writers = {}
+        self._curves = Curves(self._model_dir, self.trainer.global_step)
 
     def _build_trainer(self, train: bool) -> Trainer:
         runtime = self._config.runtime
@@ -74,26 +80,29 @@ class Runner:
     def train(self, evaluate: bool = False) -> dict:
         """Trains up to `train_steps`; returns the last evaluation's metrics."""
         with self._strategy.scope():
-            self._restore_or_initialize()
-            saver = self._build_saver(evaluate)
+            if self._chief:
+                for folder in self._folders():
+                    checkpoint_files.remove_unfinished(folder)
+            best = self._build_best() if evaluate else None
+            saver = self._restore_or_initialize()
             with StopRequest() as stop:
                 self.trainer.stop = stop
-                return self._train(saver, evaluate)
+                return self._train(saver, best, evaluate)
 
     def evaluate(self, checkpoint: str) -> dict:
-        """Evaluates a checkpoint and writes `eval_results.json`."""
+        """Evaluates a checkpoint, prints the metrics, writes `eval_results.json`."""
         with self._strategy.scope():
-            checkpoints.restore_model(self.trainer.model, checkpoint)
-            self.trainer.global_step.assign(_step_of(checkpoint))
+            step = checkpoints.restore_model(self.trainer.model, checkpoint)
+            self.trainer.global_step.assign(step)
             return self._evaluate(in_training=False)
 
     # === Parts ===
 
-    def _train(self, saver, evaluate: bool) -> dict:
+    def _train(self, saver, best, evaluate: bool) -> dict:
         trainer = self._config.trainer
         bar = ProgressBar("train", trainer.train_steps, self.step, self._chief)
         self.trainer.on_step = bar.update
-        metrics, previous = {}, self._previous_results()
+        metrics, previous = {}, self._results_of(self.step)
         try:
             while True:
                 is_evaluated = evaluate and self._is_due(trainer.validation_interval)
@@ -102,7 +111,8 @@ class Runner:
                     saver.save(self.step)
                 if is_evaluated:
                     metrics = previous or self._evaluate()
-                    saver.save_if_best(self.step, metrics)
+                    if best:
+                        best.save_if_best(self.step, metrics)
                 previous = None
                 if self.step >= trainer.train_steps:
                     return metrics
@@ -122,24 +132,28 @@ class Runner:
                 raise UserError("The training data ended.") from error
             raise
         self._task.check_inputs()
-        self._write_summary("train", logs)
+        if self._chief:
+            self._curves.write("train", logs)
 
     def _evaluate(self, in_training: bool = True) -> dict:
         bar = ProgressBar("eval", enabled=self._chief, leave=False)
+        metrics = self._compute_metrics(bar)
+        if self._chief:  # printed first: the disk may be full
+            bar.write(f"Step {self.step}\n{self._task.format_metrics(metrics)}")
+            self._curves.write(self._config.trainer.validation_summary_subdir, metrics)
+            results = {"step": self.step, "in_training": in_training, **metrics}
+            files.write_json(files.join(self._model_dir, RESULTS_FILE), results)
+        return metrics
+
+    def _compute_metrics(self, bar) -> dict:
         self.trainer.on_eval_step = bar.update_of
         try:
-            metrics = self.trainer.evaluate(self._config.trainer.validation_steps)
+            return self.trainer.evaluate(self._config.trainer.validation_steps)
         except tf.errors.OpError:
             self._task.check_inputs()
             raise
         finally:
             bar.close()
-        self._write_summary(self._config.trainer.validation_summary_subdir, metrics)
-        if self._chief:
-            results = {"step": self.step, "in_training": in_training, **metrics}
-            files.write_json(self._model_dir / RESULTS_FILE, results)
-            bar.write(f"Step {self.step}\n{self._task.format_metrics(metrics)}")
-        return metrics
 
     @property
     def step(self) -> int:
@@ -162,67 +176,67 @@ class Runner:
             self.step % interval == 0 or self.step == self._config.trainer.train_steps
         )
 
-    def _previous_results(self) -> dict | None:
-        """Metrics of the present step, if the interrupted run had evaluated it."""
-        path = self._model_dir / RESULTS_FILE
-        if not path.is_file():
+    def _results_of(self, step: int) -> dict | None:
+        """Metrics of a step, if it was the last that a training here evaluated."""
+        path = files.join(self._model_dir, RESULTS_FILE)
+        if not files.is_file(path):
             return None
-        results = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            results = files.read_json(path)
+        except FileError as error:
+            warn(f"{error} It is written again by the next evaluation.")
+            return None
         # `--mode eval` may have evaluated this step too, but with other views.
         in_training = results.pop("in_training", False)
-        is_same_step = results.pop("step", None) == self.step
+        is_same_step = results.pop("step", None) == step
         return results if is_same_step and in_training else None
 
-    def _restore_or_initialize(self):
-        trainer = self.trainer
-        prefix = checkpoints.latest(self._model_dir)
-        if prefix:
-            checkpoints.restore_training(
-                trainer.global_step, trainer.model, trainer.optimizer, prefix
-            )
-            print(f"Resuming from {prefix}", file=sys.stderr)
-        else:
-            self._task.initialize(trainer.model)
+    def _folders(self) -> list[str]:
+        """Folders of checkpoints: of the newest, and of the best, if it is kept."""
+        subdir = self._config.trainer.best_checkpoint_export_subdir
+        best = [files.join(self._model_dir, subdir)] if subdir else []
+        return [self._model_dir, *best]
 
-    def _build_saver(self, evaluate: bool) -> checkpoints.Saver:
-        config, trainer = self._config.trainer, self.trainer
-        subdir = config.best_checkpoint_export_subdir
-        higher = config.best_checkpoint_metric_comp == "higher"
-        metric = config.best_checkpoint_eval_metric
-        if not metric:
-            metric, higher = self._task.best_metric, self._task.higher_is_better
-        # Every worker takes part in reading the variables; only the chief's files
-        # are kept.
-        directory = self._model_dir if self._chief else self._scratch_dir()
-        return checkpoints.Saver(
-            checkpoints.training_checkpoint(
-                trainer.global_step, trainer.model, trainer.optimizer
-            ),
-            directory,
-            config.max_to_keep,
-            directory / subdir if evaluate and subdir else None,
-            metric,
-            higher,
+    def _restore_or_initialize(self) -> Saver:
+        found = [x for y in self._folders() for x in checkpoint_files.prefixes(y)]
+        saved_step = None
+        if found:
+            prefix = checkpoint_files.first_whole(found)
+            checkpoints.restore_training(*self._state(), prefix)
+            print(f"Resuming from {prefix}", file=sys.stderr)
+            is_best = prefix not in checkpoint_files.prefixes(self._model_dir)
+            saved_step = None if is_best else self.step
+        else:
+            self._task.initialize(self.trainer.model)
+        return Saver(
+            checkpoints.training_checkpoint(*self._state()),
+            self._model_dir,
+            self._config.trainer.max_to_keep,
+            is_chief=self._chief,
+            saved_step=saved_step,
         )
 
-    def _scratch_dir(self) -> pathlib.Path:
-        worker = self._strategy.cluster_resolver.task_id
-        return self._model_dir / f".worker_{worker}_{os.getpid()}"
+    def _build_best(self) -> BestSaver | None:
+        config = self._config.trainer
+        metric = config.best_checkpoint_eval_metric
+        higher = config.best_checkpoint_metric_comp == "higher"
+        if not metric:
+            metric, higher = self._task.best_metric, self._task.higher_is_better
+        for folder in self._folders()[1:]:
+            checkpoint = checkpoints.training_checkpoint(*self._state())
+            best = BestSaver(checkpoint, folder, metric, higher, self._chief)
+            if best.unrated:
+                best.rate(self._metrics_of(best.unrated))
+            return best
 
-    def _write_summary(self, name: str, values: dict):
-        if not self._chief:
-            return
-        if name not in self._writers:
-            self._writers[name] = orbit.utils.SummaryManager(
-                str(self._model_dir / name), tf.summary.scalar, self.trainer.global_step
-            )
-        numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
-        self._writers[name].write_summaries(numbers)
-        self._writers[name].flush()
+    def _metrics_of(self, prefix: str) -> dict:
+        """Metrics of a checkpoint: those on disk, or computed again."""
+        metrics = self._results_of(checkpoint_files.step_of(prefix))
+        if metrics is None:
+            checkpoints.restore_model(self.trainer.model, prefix)
+            bar = ProgressBar("eval", enabled=self._chief, leave=False)
+            metrics = self._compute_metrics(bar)
+        return metrics
 
-
-def _step_of(checkpoint: str) -> int:
-    """Training step of a checkpoint; 0 for Keras files, which do not record it."""
-    if checkpoint.endswith((".keras", ".weights.h5")):
-        return 0
-    return checkpoints.step_of(checkpoints.find(checkpoint))
+    def _state(self):
+        return self.trainer.global_step, self.trainer.model, self.trainer.optimizer

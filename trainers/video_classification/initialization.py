@@ -2,16 +2,14 @@
 
 import json
 import os
-import pathlib
 from collections.abc import Mapping
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_nonlocal.convert import CheckpointError, Pixels, Spelling, load_weights
 from keras_nonlocal.layers import BaseNonLocal
-from trainers.core import checkpoints
+from trainers.core import checkpoint_files, checkpoints, files
 from trainers.core.config import PARAMS_FILE
 from trainers.core.errors import UserError
 from trainers.core.yaml_io import read_yaml
@@ -94,13 +92,10 @@ def _find_content(path: str, model):
     `trained_as` is the task's config in the checkpoint's model directory.
     """
     try:
-        is_folder = tf.io.gfile.isdir(path)
-        is_file = tf.io.gfile.exists(path) and not is_folder
-    except tf.errors.OpError as error:
-        raise UserError(
-            f"task.init_checkpoint: cannot look for {path}: {error.message}"
-        ) from error
-    if is_file and "://" in path:
+        is_folder, is_file = files.is_folder(path), files.is_file(path)
+    except files.FileError as error:
+        raise UserError(f"task.init_checkpoint: {error}") from error
+    if is_file and files.is_remote(path):
         raise UserError(
             f"task.init_checkpoint is {path}, a file that is not on this machine. "
             "Of remote checkpoints those of tf.train alone can be read, by their "
@@ -109,7 +104,7 @@ def _find_content(path: str, model):
         )
     if is_file:
         return path, {}
-    prefix = _find_prefix(path, tf.io.gfile.listdir(path) if is_folder else ())
+    prefix = _find_prefix(path, files.listdir(path) if is_folder else ())
     trained_as = _read_trained_as(prefix, model)
     return checkpoints.read_model(prefix), trained_as
 
@@ -117,10 +112,12 @@ def _find_content(path: str, model):
 def _find_prefix(path: str, names) -> str:
     """Prefix of a checkpoint; without one, an error names the files there are."""
     try:
-        return checkpoints.find(path)
+        return checkpoint_files.find(path)
+    except checkpoint_files.DamagedError as error:
+        raise UserError(f"task.init_checkpoint: {error}") from error
     except UserError as error:
-        files = [x for x in sorted(names) if x.endswith(_SUFFIXES)][:3]
-        found = ", ".join(os.path.join(path, x) for x in files)
+        weights = [x for x in sorted(names) if x.endswith(_SUFFIXES)][:3]
+        found = ", ".join(files.join(path, x) for x in weights)
         raise UserError(
             f"task.init_checkpoint: {error} A file of weights is named itself "
             f"({', '.join(_SUFFIXES)})" + (f": here are {found}." if found else ".")
@@ -129,10 +126,10 @@ def _find_prefix(path: str, names) -> str:
 
 def _read_trained_as(prefix: str, model) -> dict:
     """The task's config in a model directory; an error if it computes otherwise."""
-    folder = pathlib.Path(prefix).parent  # that of the best is within it
-    paths = (folder / PARAMS_FILE, folder.parent / PARAMS_FILE)
-    path = next((path for path in paths if path.is_file()), None)
-    task = (read_yaml(path).get("task") or {}) if path else {}
+    folder = os.path.dirname(prefix)  # that of the best is within it
+    paths = (files.join(x, PARAMS_FILE) for x in (folder, os.path.dirname(folder)))
+    path = next(filter(files.is_file, paths), None)
+    task = _read_task(path) if path else {}
     theirs, ours = task.get("model") or {}, model.as_dict()
     keys = ["convention", "stride_in_1x1"]
     keys += ["non_local_options"] if theirs.get("non_local") and model.non_local else []
@@ -144,6 +141,17 @@ def _read_trained_as(prefix: str, model) -> dict:
                 f"computes otherwise: set task.model.{key}={theirs[key]!r}."
             )
     return task
+
+
+def _read_task(path: str) -> dict:
+    saved = read_yaml(path)
+    if not saved:
+        raise UserError(
+            f"task.init_checkpoint: {path} is empty, so that its network and pixels "
+            "cannot be compared with those here. Bring it back, or remove it to go "
+            "without."
+        )
+    return saved.get("task") or {}
 
 
 # === Pixels: those of the weights and those of the clips ===

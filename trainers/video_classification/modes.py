@@ -2,16 +2,19 @@
 
 import contextlib
 import dataclasses
-import pathlib
 import sys
 
 from keras_nonlocal import describe
-from trainers.core import checkpoints, config, distribution, files
-from trainers.core.errors import UserError, did_you_mean
+from trainers.core import checkpoint_files, checkpoints, config, distribution, files
+from trainers.core.errors import UserError, did_you_mean, warn
 from trainers.core.lock import only_one
 from trainers.core.runner import Runner
 from trainers.video_classification import experiments  # noqa: F401 (registers)
-from trainers.video_classification.data import describe_changes, read_class_file
+from trainers.video_classification.data import (
+    DataError,
+    describe_changes,
+    read_class_file,
+)
 from trainers.video_classification.task import VideoClassificationTask
 
 CLASS_FILE = "classes.txt"
@@ -22,7 +25,7 @@ _UNTRAINED = ("train", "train_and_eval", "dry_run", "check_data", "benchmark_inp
 class Options:
     """The flags of the command."""
 
-    model_dir: pathlib.Path
+    model_dir: str
     config_files: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     experiment: str | None = None
@@ -49,17 +52,26 @@ def run(mode: str, options: Options) -> int:
 
 def _load(mode, options):
     """The config given by the flags, or the one saved in the model directory."""
-    files = list(options.config_files)
-    saved = options.model_dir / config.PARAMS_FILE
-    if not files and not options.experiment:
-        if mode not in _UNTRAINED and not saved.is_file():
+    paths = list(options.config_files)
+    saved = files.join(options.model_dir, config.PARAMS_FILE)
+    if not paths and not options.experiment:
+        if files.is_file(saved):
+            _check_params(options.model_dir)
+            paths = [saved]
+        elif mode not in _UNTRAINED:
             raise UserError(
                 f"No --config, and no {config.PARAMS_FILE} in {options.model_dir}: "
                 "nothing has been trained there."
             )
-        if saved.is_file():
-            files = [str(saved)]
-    return config.load_experiment(files, options.overrides, options.experiment)
+    return config.load_experiment(paths, options.overrides, options.experiment)
+
+
+def _check_params(model_dir):
+    try:
+        config.read_params(model_dir)
+    except UserError as error:
+        advice = "Give the --config and overrides of the training."
+        raise UserError(f"{error} {advice}") from error
 
 
 # === Modes ===
@@ -156,7 +168,7 @@ def check_data(options, name, experiment):
     from trainers.video_classification import check_data as check_data_lib
 
     task = build_task(experiment)
-    report_dir = None if str(options.model_dir) == "." else options.model_dir
+    report_dir = None if options.model_dir == "." else options.model_dir
     return check_data_lib.run(task, report_dir, options.as_json)
 
 
@@ -196,26 +208,39 @@ def _print_batch(task, model, data):
 
 def _save_setup(task, name, experiment, model_dir):
     """Saves the config and the classes, after comparing them with the saved ones."""
-    changed = config.differences(experiment, name, model_dir)
-    if changed and checkpoints.latest(model_dir):
-        listed = "\n".join(f"  {line}" for line in changed)
-        if any(line.startswith(("task.model.", "experiment:")) for line in changed):
-            raise UserError(
-                f"{model_dir} has a model of another config:\n{listed}\nTrain in "
-                "another --model_dir, or go back to the config in its params.yaml."
-            )
-        print(f"warning: resuming with another config:\n{listed}", file=sys.stderr)
-    path = pathlib.Path(model_dir) / CLASS_FILE
-    if checkpoints.latest(model_dir) and path.is_file():
-        _check_classes(
-            read_class_file(str(path), counted=False), task.class_names, path
-        )
+    path = files.join(model_dir, CLASS_FILE)
+    if checkpoint_files.prefixes(model_dir):
+        _check_config(name, experiment, model_dir)
+        _check_classes(path, task.class_names)
     files.write_text(path, "".join(f"{name}\n" for name in task.class_names))
     config.save_params(experiment, name, model_dir)
 
 
-def _check_classes(old, new, path):
-    if tuple(old) != tuple(new):
+def _check_config(name, experiment, model_dir):
+    try:
+        changed = config.differences(experiment, name, model_dir)
+    except UserError as error:
+        warn(f"{error} It is written again, from the config of this run.")
+        return
+    listed = "\n".join(f"  {line}" for line in changed)
+    if any(line.startswith(("task.model.", "experiment:")) for line in changed):
+        raise UserError(
+            f"{model_dir} has a model of another config:\n{listed}\nTrain in "
+            "another --model_dir, or go back to the config in its params.yaml."
+        )
+    if changed:
+        warn(f"resuming with another config:\n{listed}")
+
+
+def _check_classes(path, new):
+    if not files.is_file(path):
+        return
+    try:
+        old = read_class_file(path, counted=False)
+    except UserError as error:
+        warn(f"{error} It is written again, from the training data.")
+        return
+    if old != tuple(new):
         raise UserError(
             f"The classes have changed since {path} was written "
             f"({describe_changes(old, new)}). Train in another --model_dir."
@@ -231,30 +256,42 @@ def build_task(experiment, class_names=None):
 
 def _trained_task(options, experiment):
     """The task with the classes that the model was trained with."""
-    path = options.model_dir / CLASS_FILE
-    if not path.is_file():
+    path = files.join(options.model_dir, CLASS_FILE)
+    if not files.is_file(path):
         raise UserError(
             f"No {CLASS_FILE} in {options.model_dir}: nothing has been trained there."
         )
-    return build_task(experiment, read_class_file(str(path), counted=False))
+    try:
+        return build_task(experiment, read_class_file(path, counted=False))
+    except DataError as error:
+        raise UserError(
+            f"{error} Training writes it again: run it once more."
+        ) from error
 
 
 def _trained(options, experiment):
     task = _trained_task(options, experiment)
+    checkpoint = _checkpoint(options, experiment)
     model = task.build_model()
-    checkpoints.restore_model(model, _checkpoint(options, experiment))
+    checkpoints.restore_model(model, checkpoint)
     return task, model
 
 
 def _checkpoint(options, experiment):
     """The path in `--checkpoint`, the last or best; by default best, if it exists."""
-    name = options.checkpoint or "best"
-    if name not in ("best", "last"):
+    name = options.checkpoint
+    if name not in ("", "best", "last"):
         return name
     subdir = experiment.trainer.best_checkpoint_export_subdir
-    best = options.model_dir / subdir
-    if name == "best" and subdir and checkpoints.latest(best):
-        return checkpoints.find(str(best))
-    if options.checkpoint == "best":
-        raise UserError(f"No best checkpoint in {best}: train with train_and_eval.")
-    return checkpoints.find(str(options.model_dir))
+    folder = files.join(options.model_dir, subdir)
+    best = checkpoint_files.prefixes(folder) if subdir and name != "last" else []
+    if name == "best":
+        if not best:
+            raise UserError(
+                f"No best checkpoint in {folder}: train with train_and_eval."
+            )
+        return checkpoint_files.find(best[0])
+    found = [*best, *checkpoint_files.prefixes(options.model_dir)]
+    if found:
+        return checkpoint_files.first_whole(found)
+    return checkpoint_files.find(options.model_dir)  # says what was expected

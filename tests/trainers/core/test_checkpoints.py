@@ -1,7 +1,5 @@
 """Checkpoints have the complete state; those of other models are refused."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -62,10 +60,9 @@ def test_a_model_is_restored_without_its_optimizer(model, tmp_path):
     randomize(model.variables)
     prefix = save(model, built_optimizer(model), tmp_path)
     other = toy_task.ToyTask(toy_task.ToyTaskConfig(dropout_rate=0.5)).build_model()
-    checkpoints.restore_model(other, prefix)
+    assert checkpoints.restore_model(other, prefix) == 7
     for old, new in zip(model.variables, other.variables, strict=True):
         np.testing.assert_array_equal(old.numpy(), new.numpy())
-    assert checkpoints.step_of(prefix) == 7
 
 
 def network(num_classes=3, **options):
@@ -152,7 +149,7 @@ def test_a_truncated_checkpoint_is_an_error(model, tmp_path):
     prefix = save(model, built_optimizer(model), tmp_path)
     index = tmp_path / "ckpt-7.index"
     index.write_bytes(index.read_bytes()[:20])
-    with pytest.raises(UserError, match="not a readable checkpoint"):
+    with pytest.raises(UserError, match="ckpt-7: is damaged .file is too short"):
         checkpoints.restore_model(model, prefix)
 
 
@@ -161,7 +158,7 @@ def test_damaged_checkpoint_data_is_an_error(model, tmp_path, size):
     prefix = save(model, built_optimizer(model), tmp_path)
     (data,) = tmp_path.glob("ckpt-7.data-*")
     data.write_bytes(data.read_bytes()[:size])
-    with pytest.raises(UserError, match="ckpt-7: the data of this checkpoint"):
+    with pytest.raises(UserError, match="ckpt-7: is damaged .*No other is whole"):
         checkpoints.restore_model(model, prefix)
 
 
@@ -179,68 +176,3 @@ def test_seed_paths_do_not_count_the_models_made_before():
         names.append(list(checkpoints.by_path(model.variables)))
     assert names[0] == names[1]
     assert len(names[0]) == 1
-
-
-# === Saver ===
-
-
-@pytest.fixture
-def saver(tmp_path):
-    def make(metric="top1", higher=True):
-        checkpoint = tf.train.Checkpoint(step=tf.Variable(0))
-        best = tmp_path / "best"
-        return checkpoints.Saver(checkpoint, tmp_path, 2, best, metric, higher)
-
-    return make
-
-
-def test_the_newest_are_kept(saver, tmp_path):
-    keeper = saver()
-    for step in (1, 2, 3):
-        keeper.save(step)
-    assert checkpoints.latest(tmp_path).endswith("ckpt-3")
-    assert sorted(p.name for p in tmp_path.glob("*.index")) == [
-        "ckpt-2.index",
-        "ckpt-3.index",
-    ]
-
-
-def test_the_best_is_kept_over_restarts(saver, tmp_path):
-    first = saver()
-    assert first.save_if_best(1, {"top1": 0.5, "broken": {}})
-    assert not first.save_if_best(2, {"top1": 0.4})
-    again = saver()
-    assert not again.save_if_best(3, {"top1": 0.5})
-    assert again.save_if_best(4, {"top1": 0.6})
-    assert checkpoints.find(str(tmp_path / "best")).endswith("best-4")
-    info = json.loads((tmp_path / "best" / "info.json").read_text())
-    assert info == {"step": 4.0, "top1": 0.6}
-
-
-def test_lower_can_be_better_and_nan_never_is(saver):
-    keeper = saver("loss", higher=False)
-    assert not keeper.save_if_best(1, {"loss": float("nan")})
-    assert keeper.save_if_best(2, {"loss": 0.5})
-    assert not keeper.save_if_best(3, {"loss": 0.6})
-    assert not keeper.save_if_best(4, {"loss": float("nan")})
-    assert keeper.save_if_best(5, {"loss": 0.4})
-
-
-def test_an_unknown_metric_is_named_with_the_available_ones(saver):
-    with pytest.raises(UserError, match=r"'top2'.*loss, top1"):
-        saver("top2").save_if_best(1, {"top1": 0.1, "loss": 1.0})
-
-
-def test_a_full_disk_is_one_error_and_keeps_earlier_checkpoints(
-    saver, tmp_path, monkeypatch
-):
-    one = saver()
-    one.save(1)
-
-    def full(*args, **kwargs):
-        raise tf.errors.ResourceExhaustedError(None, None, "x; No space left on device")
-
-    monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
-    with pytest.raises(UserError, match="step 2 to .*No space left on device"):
-        one.save(2)
-    assert checkpoints.latest(tmp_path).endswith("-1")

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.core import test_runner, toy_task
-from trainers.core import checkpoints, distribution
+from trainers.core import checkpoint_files, distribution
 from trainers.core.config_definitions import RuntimeConfig
 from trainers.core.errors import UserError
 
@@ -106,7 +106,7 @@ def test_one_worker_trains_as_one_device(tmp_path):
         tf.train.load_checkpoint(str(tmp_path / name / "ckpt-6"))
         for name in ("worker", "alone")
     )
-    kernel = f"model/conv.Skernel{checkpoints._SUFFIX}"
+    kernel = f"model/conv.Skernel{checkpoint_files.VALUE}"
     np.testing.assert_allclose(
         one.get_tensor(kernel), other.get_tensor(kernel), rtol=0, atol=1e-6
     )
