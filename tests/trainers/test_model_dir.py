@@ -18,6 +18,7 @@ SETTINGS = (
     "runtime.deterministic=true",
     "trainer.checkpoint_interval=1",
     "trainer.validation_interval=2",
+    "task.validation_data.views_in_training=all",
     "task.validation_data.num_test_clips=1",
 )
 
