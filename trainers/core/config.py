@@ -7,6 +7,7 @@ Every key and every type is checked against the dataclasses before anything
 runs. The error names the file, the key and the nearest valid one.
 """
 
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ import yaml
 from official.modeling import hyperparams
 
 from trainers.core import files, model_garden
+from trainers.core.config_definitions import WarmupConfig
 from trainers.core.errors import UserError, check_key, did_you_mean
 from trainers.core.yaml_io import parse_overrides, read_yaml
 
@@ -141,6 +143,8 @@ def _unknown_key(config, key: str, fields: Sequence[str]) -> str:
 
 def _set_field(config, key, value, hint, where, prefix):
     current = getattr(config, key)
+    if value is None and isinstance(current, hyperparams.OneOfConfig):
+        return _set_field(current, "type", None, str | None, where, prefix)
     if isinstance(value, Mapping) and isinstance(current, hyperparams.Config):
         if type(current) is not hyperparams.Config:
             return override(current, value, where.split(": `")[0], f"{prefix}{key}.")
@@ -151,6 +155,7 @@ def _set_field(config, key, value, hint, where, prefix):
         )
     if setter := _setter(config, key):
         return setter(value)
+    _check_finite(value, where)
     setattr(config, key, None)  # free-form mappings are replaced, not merged
     setattr(config, key, float(value) if _is_float(value, hint) else value)
 
@@ -164,7 +169,27 @@ def _check_type(config, fields, where):
     """Raises unless the `type` of a oneof is one of its members."""
     if not isinstance(config, hyperparams.OneOfConfig) or config.type is None:
         return
-    check_key(where, config.type, [name for name in fields if name != "type"])
+    choices = [name for name in fields if name != "type"]
+    if config.type not in choices and isinstance(config, WarmupConfig):
+        raise UserError(
+            f"{where} is {config.type!r}. Expected one of: {', '.join(choices)}; or "
+            "null for no warm-up."
+        )
+    check_key(where, config.type, choices)
+
+
+def _check_finite(value, where: str):
+    """Raises for numbers, also in lists and mappings, that nothing can compute with."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_finite(item, f"{where}, {key!r},")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_finite(item, where)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where} must be a finite number. Received: {value}.")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise UserError(f"{where} is too large: it must fit in 64 bits.")
 
 
 def _matches(value, hint) -> bool:

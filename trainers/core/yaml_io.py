@@ -21,6 +21,9 @@ _FLOAT = re.compile(
 # As in the Model Garden, one flag may hold several overrides: a.b=c,d.e=f
 _ANOTHER_OVERRIDE = re.compile(r",(?=[A-Za-z_]\w*(?:\.\w+)+=)")
 
+# A date such as 2026-02-31, a list as a key, and nesting without end are no YAMLErrors.
+_INVALID = (yaml.YAMLError, ValueError, TypeError, RecursionError)
+
 
 class _Loader(yaml.SafeLoader):
     """Safe loader with YAML 1.2 floats that refuses duplicate keys."""
@@ -58,11 +61,11 @@ def parse_yaml(text: str, source: str):
     """
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
+    except _INVALID as error:
         raise UserError(f"{source}: not valid YAML: {_one_line(error)}") from error
 
 
-def _one_line(error: yaml.YAMLError) -> str:
+def _one_line(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)
     return f"{problem} (line {mark.line + 1})" if mark else problem

@@ -1,10 +1,13 @@
 """Factory, then YAML files, then overrides; mistakes found before anything runs."""
 
 import dataclasses
+import re
+import typing
 
 import pytest
 import yaml
 from official.core import config_definitions as model_garden
+from official.modeling import hyperparams
 
 from tests.trainers.core import toy_task  # noqa: F401 (registers the experiment)
 from trainers.core import config
@@ -59,6 +62,57 @@ def test_numbers_of_both_kinds_fit_a_float_field():
     ],
 )
 def test_a_mistake_names_the_key_and_the_fix(override, message):
+    with pytest.raises(UserError, match=message):
+        config.load_experiment([], [override], "toy")
+
+
+OPTIMIZER = "trainer.optimizer_config"
+
+
+def test_null_is_no_warm_up():
+    for override in (f"{OPTIMIZER}.warmup=null", f"{OPTIMIZER}.warmup.type=null"):
+        overrides = [f"{OPTIMIZER}.warmup.type=linear", override]
+        _, loaded = config.load_experiment([], overrides, "toy")
+        assert loaded.trainer.optimizer_config.warmup.type is None
+        assert loaded.trainer.optimizer_config.warmup.linear is not None
+
+
+def test_a_wrong_warm_up_says_how_to_have_none():
+    message = "warmup.type` is 'None'. Expected one of: linear, polynomial; or null for"
+    with pytest.raises(UserError, match=message):
+        config.load_experiment([], [f"{OPTIMIZER}.warmup.type=None"], "toy")
+
+
+def float_fields(part, prefix=""):
+    """Paths of all fields that take a float."""
+    for name, hint in part._get_annotations().items():
+        value = getattr(part, name)
+        if isinstance(value, hyperparams.Config):
+            yield from float_fields(value, f"{prefix}{name}.")
+        elif float in (hint, *typing.get_args(hint)):
+            yield f"{prefix}{name}"
+
+
+def test_no_float_may_be_nan_or_infinite():
+    _, loaded = config.load_experiment([], [], "toy")
+    names = list(float_fields(loaded))
+    assert len(names) > 15 and "runtime.loss_scale" in names
+    for name in names:
+        for text, shown in ((".nan", "nan"), (".inf", "inf"), ("-.inf", "-inf")):
+            message = f"`{name}` must be a finite number. Received: {shown}"
+            with pytest.raises(UserError, match=re.escape(message)):
+                config.load_experiment([], [f"{name}={text}"], "toy")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (f"{OPTIMIZER}.learning_rate.stepwise.values=[0.1, .nan]", "values` must be a"),
+        ("runtime.seed=9223372036854775808", "`runtime.seed` is too large"),
+        (f"runtime.loss_scale=1{400 * '0'}", "`runtime.loss_scale` is too large"),
+    ],
+)
+def test_numbers_that_nothing_can_compute_with_are_refused(override, message):
     with pytest.raises(UserError, match=message):
         config.load_experiment([], [override], "toy")
 

@@ -53,6 +53,25 @@ def test_python_objects_are_refused():
         parse_yaml("a: !!python/tuple [1, 2]", "x.yaml")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [",
+        "a: 1\n b: 2",
+        "a: \t@",
+        "a: 2026-02-31",
+        "{[a]: 1}",
+        "a: *b",
+        5000 * "9",
+        2000 * "[",
+        "\x00",
+    ],
+)
+def test_whatever_cannot_be_parsed_is_named(text):
+    with pytest.raises(UserError, match=r"x\.yaml: not valid YAML: .+"):
+        parse_yaml(text, "x.yaml")
+
+
 @pytest.mark.parametrize("text", ["- 1\n- 2", "word"])
 def test_a_file_that_is_not_a_mapping_is_refused(tmp_path, text):
     path = tmp_path / "a.yaml"
