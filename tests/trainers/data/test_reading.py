@@ -94,8 +94,8 @@ def test_only_the_window_is_decoded(tmp_path, clips, read_numbers, monkeypatch):
     decoded = []
     original = pyav._decode
 
-    def counting(packets):
-        for frame in original(packets):
+    def counting(file, packets):
+        for frame in original(file, packets):
             decoded.append(frame.pts)
             yield frame
 

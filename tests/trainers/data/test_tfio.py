@@ -21,6 +21,7 @@ from trainers.video_classification.data import (
 )
 from trainers.video_classification.data.decoding import tfio
 from trainers.video_classification.data.decoding.pyav import PyAVFrames
+from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
 
 CLIP = types.SimpleNamespace(
     num_frames=4, temporal_stride=2, mean=None, std=None, check=lambda: None
@@ -47,6 +48,7 @@ class Settings:
     num_test_crops: int = 1
     decoder: str = "tfio"
     max_broken_fraction: float = 0.1
+    limits: Limits = DEFAULT_LIMITS
     num_parallel_decodes: int = 2
     prefetch_buffer_size: int | None = None
     deterministic: bool | None = None

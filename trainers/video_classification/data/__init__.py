@@ -11,8 +11,9 @@
   them, and the frame cache.
 - `cropping.py`: windows of a frame. `preprocessing.py`: from uint8 to the network's
   input.
-- `errors.py`, `failures.py`: videos that cannot be decoded. `encoding.py`: writes
-  videos, for demo and tests.
+- `errors.py`, `failures.py`: videos that cannot be decoded. `limits.py`,
+  `watchdog.py`: what reading one may cost. `encoding.py`: writes videos, for demo and
+  tests.
 """
 
 from trainers.video_classification.data.dataset import make_dataset

@@ -13,6 +13,7 @@ from official.modeling import hyperparams
 
 from trainers.core import config_definitions
 from trainers.core.errors import UserError, check_key
+from trainers.video_classification.data.limits import Limits
 from trainers.video_classification.data.protocols import PROTOCOLS, TestProtocol
 
 VIEWS_IN_TRAINING = ("one", "all")
@@ -42,6 +43,29 @@ class ClipConfig(hyperparams.Config):
             _check_at_least_1(name, getattr(self, name))
         _check_pixels("mean", self.mean, above=-math.inf)
         _check_pixels("std", self.std, above=0)
+
+
+@dataclasses.dataclass(unsafe_hash=True)
+class MediaLimits(hyperparams.Config, Limits):
+    """What one video file may have or take; a file above a limit counts as broken.
+
+    Attributes:
+        pixels: Height times width of its frames. The default is above 8K.
+        frames: Number of its frames. The default is 11 hours at 25 per second.
+        bytes: Size of the file. A remote file is held in memory while it is read.
+        seconds: Time to read the frames of a sample; where a whole video is read
+            (`frame_cache`, `prepare_video.py`), the time for 100 of its frames.
+    """
+
+    def check(self):
+        """Raises `UserError` for limits that no file can keep."""
+        for name in ("pixels", "frames", "bytes"):
+            _check_at_least_1(f"limits.{name}", getattr(self, name))
+        if not self.seconds > 0:
+            raise UserError(
+                "`limits.seconds` must be a positive number of seconds. Received: "
+                f"{self.seconds}."
+            )
 
 
 @dataclasses.dataclass
@@ -84,6 +108,7 @@ class DataConfig(config_definitions.DataConfig):
         num_test_crops: 1 (centre) or 3 (along the long side) per clip at test.
         max_broken_fraction: The run stops when a larger fraction of the videos
             read so far could not be decoded.
+        limits: Of what reading one file may cost, see `MediaLimits`.
         num_parallel_decodes: Videos decoded at once; 0 means one per CPU core.
         frame_cache: Folder in which every video is kept as JPEG frames once it has
             been decoded: later epochs decode these, which is faster but takes more
@@ -109,6 +134,7 @@ class DataConfig(config_definitions.DataConfig):
     num_test_clips: int = 1
     num_test_crops: int = 1
     max_broken_fraction: float = 0.1
+    limits: MediaLimits = dataclasses.field(default_factory=MediaLimits)
     num_parallel_decodes: int = 0
     frame_cache: str = ""
     frame_cache_gib: float = 0.0
@@ -149,6 +175,7 @@ class DataConfig(config_definitions.DataConfig):
         """Raises `UserError` for values of which no view or batch can be made."""
         self._check_views()
         self._check_protocol()
+        self.limits.check()
         if not 0 <= self.max_broken_fraction <= 1:  # NaN is refused, too
             raise UserError(
                 "`max_broken_fraction` must be from 0 to 1. Received: "

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
-from trainers.video_classification.data import paths
+from trainers.video_classification.data import paths, watchdog
 from trainers.video_classification.data.cropping import cut_windows
 from trainers.video_classification.data.decoding import (
     Frames,
     check_decoder,
     open_video,
+    video_errors,
 )
 from trainers.video_classification.data.errors import VideoError
 from trainers.video_classification.data.failures import log_damage
+from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
 from trainers.video_classification.data.tfrecords.records import RecordFrames
 from trainers.video_classification.data.views import TestViews, ViewPlan, Window
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from trainers.video_classification.data.configs import ClipConfig, DataConfig
     from trainers.video_classification.data.tfrecords.frame_cache import FrameCache
 
+_OF_PIXELS = cv2.error, MemoryError  # for frames of odd sizes
 _MIN_DECODED = 0.5  # of a clip's frames; lost ones are replaced by their neighbours
 
 
@@ -34,12 +38,22 @@ def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
 
     Raises:
         UserError: Invalid settings.
-        VideoError: The video cannot be decoded.
+        VideoError: The video cannot be decoded, or is above a limit.
     """
     data.check()
     clip.check()
     check_decoder(data.decoder)
-    return cut_views(path, data.decoder, TestViews(data, clip))
+    return watchdog.within(
+        path,
+        data.limits.seconds,
+        cut_views,
+        path,
+        data.decoder,
+        TestViews(data, clip),
+        log_damage,
+        None,
+        data.limits,
+    )
 
 
 def open_frames(
@@ -47,6 +61,7 @@ def open_frames(
     decoder: str,
     warn: Callable[[str, str], None] = log_damage,
     cache: FrameCache | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Frames:
     """Opens a video file, or a `shard.tfrecord#offset` record.
 
@@ -55,14 +70,15 @@ def open_frames(
         decoder: `pyav` or `tfio`; for video files.
         warn: Called with the path and a description if frames are damaged.
         cache: Keeps the frames of video files; None decodes the file.
+        limits: Of a file that is decoded; a cache has its own.
 
     Raises:
-        VideoError: It cannot be decoded.
+        VideoError: It cannot be decoded, or is above a limit.
         DataError: The decoder does not work here.
     """
     if paths.is_record(path):
         return RecordFrames(path)
-    return cache.open(path, warn) if cache else open_video(path, decoder)
+    return cache.open(path, warn) if cache else open_video(path, decoder, limits)
 
 
 def decode_only(
@@ -71,9 +87,10 @@ def decode_only(
     plan: ViewPlan,
     warn: Callable[[str, str], None] = log_damage,
     cache: FrameCache | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> np.ndarray:
     """Decodes the same frames as `cut_views` and cuts nothing, to measure decoding."""
-    frames = open_frames(path, decoder, warn, cache)
+    frames = open_frames(path, decoder, warn, cache, limits)
     wanted = np.unique(plan.frames(frames.num_frames))
     found = sum(1 for _ in frames.pictures(wanted))
     if found < _MIN_DECODED * len(wanted):
@@ -87,6 +104,7 @@ def cut_views(
     plan: ViewPlan,
     warn: Callable[[str, str], None] = log_damage,
     cache: FrameCache | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> np.ndarray:
     """The views of a plan: uint8 (views, T, height, width, 3).
 
@@ -99,11 +117,12 @@ def cut_views(
         plan: The views to cut.
         warn: See there.
         cache: See there.
+        limits: See there.
 
     Raises:
         VideoError: The video, or more than half of its frames, cannot be decoded.
     """
-    video = open_frames(path, decoder, warn, cache)
+    video = open_frames(path, decoder, warn, cache, limits)
     frames = plan.frames(video.num_frames)  # (clips, T)
     by_frame = None  # (clips, T, windows, height, width, 3)
     decoded, damaged = np.zeros(frames.shape, bool), np.zeros(frames.shape, bool)
@@ -115,7 +134,8 @@ def cut_views(
             windows = usual
         first, *others = np.argwhere(frames == number).tolist()
         first = by_frame[tuple(first)]
-        cut_windows(picture, windows, first)
+        with video_errors(path, _OF_PIXELS):
+            cut_windows(picture, windows, first)
         for place in others:
             by_frame[tuple(place)] = first
         decoded[frames == number] = True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from trainers.video_classification.data import paths, sampling
+from trainers.video_classification.data import paths, sampling, watchdog
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index
@@ -140,8 +140,17 @@ class SampleReader:
             return None
         self.failures.attempt(path)
         try:
-            warn = self.failures.warn
-            return self.cut(path, self.data.decoder, plan, warn, self.cache)
+            return watchdog.within(
+                path,
+                self.data.limits.seconds,
+                self.cut,
+                path,
+                self.data.decoder,
+                plan,
+                self.failures.warn,
+                self.cache,
+                self.data.limits,
+            )
         except VideoError as error:
             self.failures.record(path, error.reason)
         finally:

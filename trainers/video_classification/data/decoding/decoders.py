@@ -11,6 +11,7 @@ from trainers.video_classification.data.cropping import Picture
 from trainers.video_classification.data.decoding.pyav import PyAVFrames
 from trainers.video_classification.data.decoding.tfio import load_tfio, open_tfio
 from trainers.video_classification.data.errors import DataError
+from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
 
 DECODERS = {"pyav": PyAVFrames, "tfio": open_tfio}
 
@@ -25,15 +26,15 @@ class Frames(Protocol):
         """(number, frame) for every number in `wanted` that can be decoded."""
 
 
-def open_video(path: str, decoder: str) -> Frames:
+def open_video(path: str, decoder: str, limits: Limits = DEFAULT_LIMITS) -> Frames:
     """Opens a video file.
 
     Raises:
-        VideoError: It cannot be decoded.
+        VideoError: It cannot be decoded, or is above a limit.
         DataError: The decoder is unknown or does not work here.
     """
     check_decoder(decoder)
-    return DECODERS[decoder](path)
+    return DECODERS[decoder](path, limits)
 
 
 def check_decoder(decoder: str) -> None:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 
-import av
 import numpy as np
 
-from trainers.video_classification.data.decoding.container import opened
+from trainers.video_classification.data.decoding.container import check_file, opened
 from trainers.video_classification.data.errors import VideoError
+from trainers.video_classification.data.limits import Limits, too_much
 
 _NUM_CACHED = 128  # up to a megabyte each, for long videos
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Keyframe:
     """A packet that decoding can start from: presentation and decoding time."""
 
@@ -50,42 +49,41 @@ class PacketIndex:
         return max(earlier, key=lambda keyframe: keyframe.pts, default=None)
 
 
-def read_packet_index(path: str, content: bytes | None) -> PacketIndex:
+def read_packet_index(path: str, content: bytes | None, limits: Limits) -> PacketIndex:
     """Reads the index of a file, or of its `content`; those of recent files are cached.
 
     Raises:
-        VideoError: Not a video, or without frames.
+        VideoError: Not a video, without frames, or above a limit.
     """
-    if content is not None or not os.path.isfile(path):
-        return _scan(path, content)
-    status = os.stat(path)
-    return _cached(path, status.st_mtime_ns, status.st_size)
+    if content is not None:
+        return _scan(path, content, limits)
+    status = check_file(path, limits)
+    return _cached(path, limits, status.st_mtime_ns, status.st_size)
 
 
 @functools.lru_cache(maxsize=_NUM_CACHED)
-def _cached(path: str, modified: int, size: int) -> PacketIndex:
+def _cached(path: str, limits: Limits, modified: int, size: int) -> PacketIndex:
     del modified, size  # part of the key: a file that changes is read again
-    return _scan(path, None)
+    return _scan(path, None, limits)
 
 
-def _scan(path: str, content: bytes | None) -> PacketIndex:
+def _scan(path: str, content: bytes | None, limits: Limits) -> PacketIndex:
     times, keyframes = [], []
-    with opened(path, content) as (container, stream):
-        # AVI has no presentation times; those that libav derives are out of order
-        # if there are packed B-frames.
-        is_avi = container.format.name == "avi"
-        frame_rate = float(stream.average_rate or 0)
-        try:
-            for packet in container.demux(stream):
-                if packet.size and not packet.is_discard:
-                    times.append(packet.pts)
-                    if packet.is_keyframe and packet.pts is not None:
-                        keyframes.append(Keyframe(packet.pts, packet.dts))
-        except av.FFmpegError:
-            pass  # truncated: the frames before can still be decoded
+    with opened(path, content, limits) as file:
+        for packet in file.packets():
+            if not packet.size or packet.is_discard:
+                continue
+            times.append(packet.pts)
+            if packet.is_keyframe and packet.pts is not None:
+                keyframes.append(Keyframe(packet.pts, packet.dts))
+            if len(times) > limits.frames:
+                found = f"has more than {limits.frames} frames"
+                raise too_much(path, found, "frames", limits.frames)
     if not times:
         raise VideoError(path, "has no video frames")
-    if is_avi or None in times:
-        return PacketIndex(len(times), None, (), frame_rate)
+    # AVI has no presentation times; those that libav derives are out of order if
+    # there are packed B-frames.
+    if file.format == "avi" or None in times:
+        return PacketIndex(len(times), None, (), file.frame_rate)
     times = np.unique(times)
-    return PacketIndex(len(times), times, tuple(keyframes), frame_rate)
+    return PacketIndex(len(times), times, tuple(keyframes), file.frame_rate)

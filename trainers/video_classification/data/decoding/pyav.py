@@ -13,14 +13,21 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from trainers.core import files
-from trainers.video_classification.data.decoding.container import fetch, opened
+from trainers.video_classification.data.decoding.container import (
+    VideoFile,
+    fetch,
+    opened,
+    video_errors,
+)
 from trainers.video_classification.data.decoding.packet_index import read_packet_index
+from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
 
 
 @dataclasses.dataclass
 class FramePicture:
     """A decoded frame, rotated as its rotation flag says."""
 
+    path: str
     frame: av.VideoFrame
     reformatter: VideoReformatter
 
@@ -38,12 +45,13 @@ class FramePicture:
         return round(self.frame.rotation / 90) % 4  # anticlockwise
 
     def rgb(self) -> np.ndarray:
-        image = self.reformatter.reformat(
-            self.frame,
-            format="rgb24",
-            interpolation=Interpolation.BILINEAR,
-            threads=1,
-        )
+        with video_errors(self.path):
+            image = self.reformatter.reformat(
+                self.frame,
+                format="rgb24",
+                interpolation=Interpolation.BILINEAR,
+                threads=1,
+            )
         image = _pixels(image)
         return np.rot90(image, self._turns) if self._turns else image
 
@@ -60,12 +68,19 @@ class PyAVFrames:
     """The frames of a video file, local or on one of TensorFlow's file systems.
 
     A remote file is fetched whole, once; otherwise it would be read up to three times.
+
+    Args:
+        path: The file.
+        limits: Of its size, length and frames.
+
+    Raises:
+        VideoError: It cannot be decoded, or is above a limit.
     """
 
-    def __init__(self, path: str):
-        self.path = path
-        self._content = fetch(path) if files.is_remote(path) else None
-        self._index = read_packet_index(path, self._content)
+    def __init__(self, path: str, limits: Limits = DEFAULT_LIMITS):
+        self.path, self.limits = path, limits
+        self._content = fetch(path, limits) if files.is_remote(path) else None
+        self._index = read_packet_index(path, self._content, limits)
         self.num_frames = self._index.num_frames
         self.frame_rate = self._index.frame_rate
 
@@ -81,11 +96,11 @@ class PyAVFrames:
 
     def _by_count(self, wanted: set[int]) -> Iterator[tuple[int, FramePicture]]:
         reformatter = VideoReformatter()
-        with opened(self.path, self._content) as (container, stream):
-            frames = _decode(container.demux(stream))
+        with opened(self.path, self._content, self.limits) as file:
+            frames = _decode(file, file.packets())
             for number, frame in zip(range(max(wanted) + 1), frames, strict=False):
                 if number in wanted:
-                    yield number, FramePicture(frame, reformatter)
+                    yield number, FramePicture(self.path, frame, reformatter)
 
     def _by_time(
         self, missing: dict[int, int], exhaustive: bool
@@ -98,62 +113,49 @@ class PyAVFrames:
         """
         reformatter = VideoReformatter()
         last = max(missing)
-        with opened(self.path, self._content) as (container, stream):
-            packets = container.demux(stream)
+        with opened(self.path, self._content, self.limits) as file:
+            packets = file.packets()
             if not exhaustive:
-                packets = self._from_keyframe(container, stream, min(missing))
-                packets = _only_needed(packets, stream, set(missing))
-            for frame in _decode(packets):
+                packets = self._from_keyframe(file, min(missing))
+                packets = _only_needed(file, packets, set(missing))
+            for frame in _decode(file, packets):
                 number = missing.pop(frame.pts, None)
                 if number is not None:
-                    yield number, FramePicture(frame, reformatter)
+                    yield number, FramePicture(self.path, frame, reformatter)
                 if not missing or (frame.pts is not None and frame.pts > last):
                     return
 
-    def _from_keyframe(self, container, stream, time: int) -> Iterator[av.Packet]:
+    def _from_keyframe(self, file: VideoFile, time: int) -> Iterator[av.Packet]:
         keyframe = self._index.keyframe_before(time)
         if keyframe is None or keyframe is self._index.keyframes[0]:
-            yield from container.demux(stream)
+            yield from file.packets()
             return
-        position = keyframe.pts if keyframe.dts is None else keyframe.dts
-        container.seek(position, stream=stream)
+        file.seek(keyframe.pts if keyframe.dts is None else keyframe.dts)
         started = False
-        for packet in container.demux(stream):
+        for packet in file.packets():
             started = started or packet.pts == keyframe.pts
             if started:
                 yield packet
 
 
-def _only_needed(packets, stream, wanted: set[int]) -> Iterator[av.Packet]:
+def _only_needed(
+    file: VideoFile, packets: Iterator[av.Packet], wanted: set[int]
+) -> Iterator[av.Packet]:
     """Makes the decoder skip frames that are not in `wanted` and not referred to.
 
     It is flushed after the last wanted frame: it holds frames back for reordering,
     and would otherwise have to decode later ones to release them.
     """
-    context = stream.codec_context
     for packet in packets:
-        is_needed = packet.pts is None or packet.pts in wanted
-        context.skip_frame = "DEFAULT" if is_needed else "NONREF"
+        file.skip_unreferenced(packet.pts is not None and packet.pts not in wanted)
         yield packet
         wanted.discard(packet.pts)
         if not wanted:
             break
-    flush = av.Packet()
-    flush.stream = stream
-    yield flush
+    yield file.last_packet()
 
 
-def _decode(packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
+def _decode(file: VideoFile, packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
     """Decodes packet by packet, so that a damaged one loses only its own frame."""
-    packets = iter(packets)
-    while True:
-        try:
-            packet = next(packets, None)
-            if packet is None:
-                return
-        except av.FFmpegError:
-            return
-        try:
-            yield from packet.decode()
-        except av.FFmpegError:
-            continue
+    for packet in packets:
+        yield from file.decode(packet)

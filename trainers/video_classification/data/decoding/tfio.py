@@ -18,8 +18,10 @@ import tensorflow as tf
 from absl import logging
 
 from trainers.video_classification.data.cropping import ArrayPicture
+from trainers.video_classification.data.decoding.container import video_errors
 from trainers.video_classification.data.decoding.pyav import PyAVFrames
 from trainers.video_classification.data.errors import DataError, VideoError
+from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
 
 _SAFE_WIDTH = 16
 
@@ -54,15 +56,15 @@ def load_tfio() -> Callable[[bytes], tf.Tensor]:
     raise DataError("`decoder: tfio`: tensorflow-io decoded a video from no bytes.")
 
 
-def open_tfio(path: str) -> TfioFrames | PyAVFrames:
+def open_tfio(path: str, limits: Limits = DEFAULT_LIMITS) -> TfioFrames | PyAVFrames:
     """Opens a video; with PyAV if tensorflow-io would decode it wrongly.
 
     Raises:
-        VideoError: The video cannot be decoded.
+        VideoError: The video cannot be decoded, or is above a limit.
         DataError: tensorflow-io does not work here.
     """
     decode = load_tfio()
-    frames = PyAVFrames(path)
+    frames = PyAVFrames(path, limits)
     for _, picture in frames.pictures(np.array([0])):
         if not picture.frame.rotation and picture.frame.width % _SAFE_WIDTH == 0:
             return TfioFrames(path, decode)
@@ -81,11 +83,8 @@ class TfioFrames:
     """The frames of a video, decoded as a whole."""
 
     def __init__(self, path: str, decode: Callable[[bytes], tf.Tensor]):
-        try:
+        with video_errors(path):
             self._images = decode(tf.io.read_file(path)).numpy()
-        except tf.errors.OpError as error:
-            reason = f"cannot be decoded ({_first_line(error)})"
-            raise VideoError(path, reason) from error
         self.num_frames = len(self._images)
         self.frame_rate = 0.0
         if not self.num_frames:
