@@ -1,6 +1,8 @@
 """Videos whose frames show their number, so that tests see which were read."""
 
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -106,3 +108,36 @@ def shared_clips():
     if not folder.is_dir():
         pytest.skip("needs the real clips beside the project")
     return folder
+
+
+_HOLD_LEASE = """
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fcntl.fcntl(os.open(sys.argv[1], os.O_RDWR), fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def stall():
+    """Function after which opening a file blocks, as on a disk that does not answer.
+
+    Another process holds a lease on the file; Linux makes all others wait, 45 s by
+    default, for it to give the lease back. Nothing interrupts them.
+    """
+    holders = []
+
+    def hold(path):
+        holder = subprocess.Popen(
+            [sys.executable, "-c", _HOLD_LEASE, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        holders.append(holder)
+        if holder.stdout.readline() != b"held\n":
+            pytest.skip("this file system has no leases")
+
+    yield hold
+    for holder in holders:
+        holder.communicate()  # it ends, and the others go on

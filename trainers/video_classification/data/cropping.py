@@ -15,6 +15,7 @@ from trainers.video_classification.data.views import Window
 
 cv2.setNumThreads(1)  # clips are cut in parallel already
 
+_SPARSE = 32  # times the pixels of the windows: more is not scaled for them
 _MARGIN = 8  # pixels around a window in which a piece may begin and end
 
 
@@ -64,8 +65,27 @@ def cut_windows(picture: Picture, windows: Sequence[Window], views: np.ndarray) 
     """Writes the pixels of each window to `views`, uint8 (windows, height, width, 3).
 
     One piece that contains all windows is cut and scaled; the windows are cut from it.
+    In very long frames the windows are so far apart that each gets a piece of its own.
     """
     image = picture.rgb()
+    if _area(windows) <= _SPARSE * len(windows) * windows[0].size ** 2:
+        _cut_piece(image, windows, views)
+        return
+    for number, window in enumerate(windows):
+        _cut_piece(image, [window], views[number : number + 1])
+
+
+def _area(windows: Sequence[Window]) -> int:
+    """Pixels of the smallest rectangle around all windows."""
+    height, width = (
+        max(getattr(w, start) + w.size for w in windows)
+        - min(getattr(w, start) for w in windows)
+        for start in ("top", "left")
+    )
+    return height * width
+
+
+def _cut_piece(image: np.ndarray, windows: Sequence[Window], views: np.ndarray) -> None:
     rows, columns = (
         _span(
             min(getattr(w, start) for w in windows),
