@@ -62,13 +62,15 @@ def main(arguments) -> None:
     from trainers.video_classification.data import load_index
     from trainers.video_classification.data.tfrecords.shards import write_shards
 
+    data = _data_config()
     summary = write_shards(
-        load_index(_data_config()),
+        load_index(data),
         _OUTPUT.value,
         short_side=_SHORT_SIDE.value,
         quality=_QUALITY.value,
         num_shards=_SHARDS.value,
         workers=_WORKERS.value,
+        limits=data.limits,
     )
     _print("left out", summary.left_out)
     _print("damaged", summary.damaged)

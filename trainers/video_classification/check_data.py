@@ -118,7 +118,8 @@ def _inspect_all(indexes, config):
     def inspect(job):
         name, path = job
         try:
-            facts[name][path] = inspect_video(path, getattr(config, name).decoder)
+            data = getattr(config, name)
+            facts[name][path] = inspect_video(path, data.decoder, data.limits)
         except VideoError as error:
             broken[name][path] = error.reason
 

@@ -15,6 +15,7 @@ from trainers.video_classification.data.views import Window
 
 cv2.setNumThreads(1)  # clips are cut in parallel already
 
+ERRORS = cv2.error, MemoryError  # for frames of impossible sizes
 _SPARSE = 32  # times the pixels of the windows: more is not scaled for them
 _MARGIN = 8  # pixels around a window in which a piece may begin and end
 
@@ -68,28 +69,27 @@ def cut_windows(picture: Picture, windows: Sequence[Window], views: np.ndarray) 
     In very long frames the windows are so far apart that each gets a piece of its own.
     """
     image = picture.rgb()
-    if _area(windows) <= _SPARSE * len(windows) * windows[0].size ** 2:
+    top, bottom = _range(windows, "top", 0)
+    left, right = _range(windows, "left", 1)
+    if (bottom - top) * (right - left) > _SPARSE * views[..., 0].size:
+        for window, view in zip(windows, views, strict=True):
+            _cut_piece(image, [window], [view])
+    else:
         _cut_piece(image, windows, views)
-        return
-    for number, window in enumerate(windows):
-        _cut_piece(image, [window], views[number : number + 1])
 
 
-def _area(windows: Sequence[Window]) -> int:
-    """Pixels of the smallest rectangle around all windows."""
-    height, width = (
-        max(getattr(w, start) + w.size for w in windows)
-        - min(getattr(w, start) for w in windows)
-        for start in ("top", "left")
-    )
-    return height * width
+def _range(windows: Sequence[Window], start: str, axis: int) -> tuple[int, int]:
+    """Where the first of all windows starts along an axis, and the last one ends."""
+    starts = [getattr(window, start) for window in windows]
+    return min(starts), max(starts) + windows[0].shape[axis]
 
 
-def _cut_piece(image: np.ndarray, windows: Sequence[Window], views: np.ndarray) -> None:
+def _cut_piece(
+    image: np.ndarray, windows: Sequence[Window], views: Sequence[np.ndarray]
+) -> None:
     rows, columns = (
         _span(
-            min(getattr(w, start) for w in windows),
-            max(getattr(w, start) + w.shape[axis] for w in windows),
+            *_range(windows, start, axis),
             getattr(windows[0], side),
             image.shape[axis],
         )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 
+from trainers.video_classification.data import watchdog
+from trainers.video_classification.data.decoding import Frames
 from trainers.video_classification.data.errors import VideoError
+from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
 from trainers.video_classification.data.reading import open_frames
 
 _NUM_HASHED = 8  # frames, spread evenly over the video
@@ -36,28 +40,43 @@ class VideoFacts:
         return self.num_frames / self.frame_rate if self.frame_rate else 0.0
 
 
-def inspect_video(path: str, decoder: str) -> VideoFacts:
+def inspect_video(
+    path: str, decoder: str, limits: Limits = DEFAULT_LIMITS
+) -> VideoFacts:
     """Decodes every frame of a video file or record.
 
     Args:
         path: See `reading.open_frames`.
         decoder: See there.
+        limits: Of what reading the video may cost.
 
     Raises:
         VideoError: It cannot be decoded, a record's checksum is wrong, or none of
             the frames could be decoded.
     """
-    video = open_frames(path, decoder)
-    count = video.num_frames
-    hashed = set(np.linspace(0, count - 1, _NUM_HASHED).round().astype(int).tolist())
-    digest, num_decoded, num_damaged = hashlib.sha256(), 0, 0
-    for number, picture in video.pictures(np.arange(count)):
+
+    def open_it():
+        return open_frames(path, decoder, limits=limits)
+
+    video = watchdog.within(path, limits.seconds, open_it)
+    count, digest = video.num_frames, hashlib.sha256()
+    num_decoded = num_damaged = 0
+    frames = _inspected(video, digest)
+    for is_damaged in watchdog.iterate(path, limits.seconds, frames):
         num_decoded += 1
-        num_damaged += picture.is_damaged
-        if number in hashed:
-            digest.update(repr((number, picture.size)).encode())
-            digest.update(np.ascontiguousarray(picture.rgb()).tobytes())
+        num_damaged += is_damaged
     if not num_decoded:
         raise VideoError(path, f"none of its {count} frames could be decoded")
     num_bad = num_damaged + count - num_decoded
     return VideoFacts(count, num_bad, video.frame_rate, digest.hexdigest())
+
+
+def _inspected(video: Frames, digest) -> Iterator[bool]:
+    """Whether a frame is damaged, for every frame; some are added to a digest."""
+    numbers = np.linspace(0, video.num_frames - 1, _NUM_HASHED).round().astype(int)
+    hashed = set(numbers.tolist())
+    for number, picture in video.pictures(np.arange(video.num_frames)):
+        if number in hashed:
+            digest.update(repr((number, picture.size)).encode())
+            digest.update(np.ascontiguousarray(picture.rgb()).tobytes())
+        yield picture.is_damaged

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
-from trainers.video_classification.data import paths, watchdog
+from trainers.video_classification.data import cropping, paths, watchdog
 from trainers.video_classification.data.cropping import cut_windows
 from trainers.video_classification.data.decoding import (
     Frames,
@@ -18,7 +17,11 @@ from trainers.video_classification.data.decoding import (
 )
 from trainers.video_classification.data.errors import VideoError
 from trainers.video_classification.data.failures import log_damage
-from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
+from trainers.video_classification.data.limits import (
+    DEFAULT_LIMITS,
+    Limits,
+    too_much,
+)
 from trainers.video_classification.data.tfrecords.records import RecordFrames
 from trainers.video_classification.data.views import TestViews, ViewPlan, Window
 
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from trainers.video_classification.data.configs import ClipConfig, DataConfig
     from trainers.video_classification.data.tfrecords.frame_cache import FrameCache
 
-_OF_PIXELS = cv2.error, MemoryError  # for frames of odd sizes
 _MIN_DECODED = 0.5  # of a clip's frames; lost ones are replaced by their neighbours
 
 
@@ -128,13 +130,14 @@ def cut_views(
     decoded, damaged = np.zeros(frames.shape, bool), np.zeros(frames.shape, bool)
     for number, picture in video.pictures(np.unique(frames)):
         windows = plan.windows(*picture.size)
+        _check_size(path, windows[0].shape, limits)
         if by_frame is None:
             by_frame, usual = _empty_views(frames.shape, windows), windows
         if windows[0].shape != usual[0].shape:  # whole frames, of another size
             windows = usual
         first, *others = np.argwhere(frames == number).tolist()
         first = by_frame[tuple(first)]
-        with video_errors(path, _OF_PIXELS):
+        with video_errors(path, cropping.ERRORS):
             cut_windows(picture, windows, first)
         for place in others:
             by_frame[tuple(place)] = first
@@ -145,6 +148,14 @@ def cut_views(
         warn(path, f"{_count(damaged | ~decoded)} are lost or concealed")
     views = np.moveaxis(by_frame, 2, 1)
     return views.reshape(-1, *views.shape[2:])
+
+
+def _check_size(path: str, shape: tuple[int, int], limits: Limits) -> None:
+    """Whole frames become very long if very long frames are scaled up."""
+    height, width = shape
+    if height * width > limits.pixels:
+        found = f"has views of {width} x {height} pixels"
+        raise too_much(path, found, "pixels", limits.pixels)
 
 
 def _empty_views(frames: tuple[int, int], windows: list[Window]) -> np.ndarray:

@@ -173,7 +173,9 @@ def _frame_cache(index: Index, data: DataConfig) -> FrameCache | None:
             "would be read as a class: name a folder elsewhere."
         )
     largest = data.max_short_side if data.is_training else data.min_short_side
-    return FrameCache(data.frame_cache, largest, data.frame_cache_gib)
+    return FrameCache(
+        data.frame_cache, largest, data.frame_cache_gib, limits=data.limits
+    )
 
 
 def _num_cores() -> int:

@@ -20,6 +20,7 @@ from absl import logging
 from trainers.core import files
 from trainers.video_classification.data.cropping import ArrayPicture
 from trainers.video_classification.data.errors import DataError, VideoError
+from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
 from trainers.video_classification.data.tfrecords.cache_room import (
     CacheRoom,
     EntryTooLarge,
@@ -56,6 +57,7 @@ class FrameCache:
         max_gib: Size of all entries; the oldest are removed first. 0: as much as
             leaves 10 % of the disk free; remote folders have no limit.
         part_bytes: A video with more bytes of frames is split into several records.
+        limits: Of what reading one video may cost.
 
     Raises:
         DataError: The folder cannot be created.
@@ -67,9 +69,10 @@ class FrameCache:
         short_side: int,
         max_gib: float = 0.0,
         part_bytes: int = PART_BYTES,
+        limits: Limits = DEFAULT_LIMITS,
     ):
         self._folder, self._short_side = folder, short_side
-        self._part_bytes = part_bytes
+        self._part_bytes, self._limits = part_bytes, limits
         self._room = CacheRoom(folder, max_gib)
         self._lock = threading.Lock()  # held while an entry is written
         self._too_large: set[str] = set()
@@ -101,7 +104,7 @@ class FrameCache:
             frames = _read(entry, stamp)  # None if it was removed again, to make room
 
         def decode():
-            return SingleFrames(path, self._short_side, _QUALITY)
+            return SingleFrames(path, self._short_side, _QUALITY, self._limits)
 
         return decode() if frames is None else _CachedFrames(frames, entry, decode)
 
@@ -125,7 +128,7 @@ class FrameCache:
     def _encode(self, path: str, entry: str, stamp: bytes, warn) -> None:
         scratch = None if files.is_remote(self._folder) else self._folder
         settings = self._short_side, _QUALITY, self._part_bytes, scratch
-        with encode_video(path, *settings) as video:
+        with encode_video(path, *settings, self._limits) as video:
             if video.num_bad:
                 warn(path, f"{video.num_bad} of its frames are lost or concealed")
             context = make_context(video, name=path)

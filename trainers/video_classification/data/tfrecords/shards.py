@@ -19,6 +19,7 @@ from trainers.core import files
 from trainers.core.progress import ProgressBar
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.index import Index, Video
+from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
 from trainers.video_classification.data.tfrecords.framing import FRAMING_BYTES
 from trainers.video_classification.data.tfrecords.records import (
     PART_BYTES,
@@ -61,6 +62,7 @@ class _Shard:
     short_side: int
     quality: int
     part_bytes: int
+    limits: Limits
 
     @property
     def fingerprint(self) -> str:
@@ -78,6 +80,7 @@ def write_shards(
     num_shards: int = 0,
     workers: int = 0,
     part_bytes: int = PART_BYTES,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> WriteSummary:
     """Writes `clips-*.tfrecord`, a JSON file for each, index.json and report.json.
 
@@ -92,6 +95,7 @@ def write_shards(
         num_shards: 0 means one for every 64 videos.
         workers: Processes; 0 means one per core.
         part_bytes: A video with more bytes of frames is split into several records.
+        limits: Of what reading one video may cost.
 
     Raises:
         DataError: The output folder has other shards, or a worker was killed (out of
@@ -104,7 +108,10 @@ def write_shards(
             "were written from."
         )
     files.make_folder(output_dir)
-    shards = _plan(index, output_dir, short_side, quality, num_shards, part_bytes)
+    # Workers would import the Model Garden for its subclass.
+    limits = Limits(*dataclasses.astuple(limits))
+    settings = short_side, quality, num_shards, part_bytes, limits
+    shards = _plan(index, output_dir, *settings)
     _refuse_other_shards(output_dir, shards)
     files.remove_parts(output_dir)  # of a run that was killed
     todo = [shard for shard in shards if not _is_done(shard)]
@@ -122,6 +129,7 @@ def _plan(
     quality: int,
     num_shards: int,
     part_bytes: int,
+    limits: Limits,
 ) -> list[_Shard]:
     count = num_shards or -(-len(index) // _VIDEOS_PER_SHARD)
     count = min(count, len(index))
@@ -133,6 +141,7 @@ def _plan(
             short_side=short_side,
             quality=quality,
             part_bytes=part_bytes,
+            limits=limits,
         )
         for i in range(count)
     ]
@@ -252,7 +261,7 @@ def _write_video(writer, video: Video, shard: _Shard) -> tuple[int, int]:
     folder = os.path.dirname(shard.path)
     scratch = None if files.is_remote(folder) else folder
     settings = shard.short_side, shard.quality, shard.part_bytes, scratch
-    with encode_video(video.path, *settings) as jpeg:
+    with encode_video(video.path, *settings, shard.limits) as jpeg:
         context = make_context(jpeg, video.labels, shard.class_names, video.name)
         num_bytes = 0
         for record in make_records(jpeg, context, shard.part_bytes):

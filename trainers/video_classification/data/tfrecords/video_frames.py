@@ -10,9 +10,12 @@ from typing import IO
 
 import numpy as np
 
+from trainers.video_classification.data import cropping, watchdog
 from trainers.video_classification.data.cropping import ArrayPicture, scale
+from trainers.video_classification.data.decoding import video_errors
 from trainers.video_classification.data.decoding.pyav import PyAVFrames
 from trainers.video_classification.data.errors import VideoError
+from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
 from trainers.video_classification.data.tfrecords.jpeg import decode_jpeg, encode_jpeg
 from trainers.video_classification.data.views import scaled_size
 
@@ -56,7 +59,12 @@ class JpegVideo:
 
 @contextlib.contextmanager
 def encode_video(
-    path: str, short_side: int, quality: int, memory: int, folder: str | None = None
+    path: str,
+    short_side: int,
+    quality: int,
+    memory: int,
+    folder: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[JpegVideo]:
     """Context with a video whose frames have been decoded, and encoded one by one.
 
@@ -66,23 +74,37 @@ def encode_video(
         quality: Of the JPEG frames, 1-100.
         memory: Bytes of frames that are kept in memory; more are kept on disk.
         folder: Local folder for these, in a file without a name. None: the system's.
+        limits: Of what reading the video may cost.
 
     Raises:
         VideoError: The video, or more than half of its frames, cannot be decoded.
     """
-    video = PyAVFrames(path)
+    video = watchdog.within(path, limits.seconds, PyAVFrames, path, limits)
+    frames = _encoded(video, short_side, quality)
     size, places, num_damaged, end = None, {}, 0, 0
     with tempfile.SpooledTemporaryFile(memory, dir=folder) as file:
-        for number, picture in video.pictures(np.arange(video.num_frames)):
-            size = size or _target(picture.size, short_side)
-            num_damaged += picture.is_damaged
-            num_bytes = file.write(encode_jpeg(scale(picture.rgb(), *size), quality))
+        for frame in watchdog.iterate(path, limits.seconds, frames):
+            number, size, is_damaged, content = frame
+            num_damaged += is_damaged
+            num_bytes = file.write(content)
             places[number] = end, num_bytes
             end += num_bytes
         _check_decoded(path, len(places), video.num_frames)
         num_bad = num_damaged + video.num_frames - len(places)
         in_order = [places[number] for number in sorted(places)]
         yield JpegVideo(size, video.frame_rate, num_bad, in_order, file)
+
+
+def _encoded(
+    video: PyAVFrames, short_side: int, quality: int
+) -> Iterator[tuple[int, tuple[int, int], bool, bytes]]:
+    """(number, size, whether it is damaged, JPEG) of every frame."""
+    size = None
+    for number, picture in video.pictures(np.arange(video.num_frames)):
+        size = size or _target(picture.size, short_side)
+        with video_errors(video.path, cropping.ERRORS):
+            content = encode_jpeg(scale(picture.rgb(), *size), quality)
+        yield number, size, picture.is_damaged, content
 
 
 class SingleFrames:
@@ -94,13 +116,20 @@ class SingleFrames:
         path: The video.
         short_side: As for `encode_video`.
         quality: As for `encode_video`.
+        limits: As for `encode_video`.
 
     Raises:
-        VideoError: The video cannot be decoded.
+        VideoError: The video cannot be decoded, or is above a limit.
     """
 
-    def __init__(self, path: str, short_side: int, quality: int):
-        self._video = PyAVFrames(path)
+    def __init__(
+        self,
+        path: str,
+        short_side: int,
+        quality: int,
+        limits: Limits = DEFAULT_LIMITS,
+    ):
+        self._video = PyAVFrames(path, limits)
         self._short_side, self._quality = short_side, quality
         self.num_frames = self._video.num_frames
         self.frame_rate = self._video.frame_rate
@@ -108,7 +137,8 @@ class SingleFrames:
     def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, ArrayPicture]]:
         for number, picture in self._video.pictures(wanted):
             size = _target(picture.size, self._short_side)
-            encoded = encode_jpeg(scale(picture.rgb(), *size), self._quality)
+            with video_errors(self._video.path, cropping.ERRORS):
+                encoded = encode_jpeg(scale(picture.rgb(), *size), self._quality)
             yield number, ArrayPicture(decode_jpeg(encoded), picture.is_damaged)
 
 
