@@ -150,18 +150,47 @@ def test_the_seed_of_a_saved_config_still_moves_the_data(trained):
 # === Modes that use a trained model, config read from its directory ===
 
 
-def test_eval_needs_no_config(trained, tmp_path, capsys):
-    before = (trained / "eval_results.json").read_text()
+def evaluated(trained, *overrides):
+    """Results of an evaluation, the first ones kept in the directory."""
+    path = trained / "eval_results.json"
+    before = path.read_text()
     try:
-        one_view = "task.validation_data.num_test_clips=1"  # as in training
-        assert run("eval", trained, one_view, checkpoint="last") == 0
-        again = json.loads((trained / "eval_results.json").read_text())
-        assert again["validation_loss"] == pytest.approx(
-            json.loads(before)["validation_loss"], rel=1e-4
-        )
+        assert run("eval", trained, *overrides, checkpoint="last") == 0
+        return json.loads(path.read_text()), json.loads(before)
     finally:
-        (trained / "eval_results.json").write_text(before)
-    assert "by video" in capsys.readouterr().out
+        path.write_text(before)
+
+
+def test_eval_needs_no_config(trained, capsys):
+    one_view = "task.validation_data.test_protocol=one_view"
+    again, in_training = evaluated(trained, one_view)
+    loss = in_training["validation_loss"]
+    assert again["validation_loss"] == pytest.approx(loss, rel=1e-4)
+    assert again["views"] == in_training["views"]
+    output = capsys.readouterr().out
+    assert "by video" in output and "one_view, 1 clip x 1 crop" in output
+
+
+WHOLE_FRAMES = (
+    "task.validation_data.test_protocol=paper",
+    "task.validation_data.num_test_clips=2",
+    "task.validation_data.min_short_side=32",
+    "task.validation_data.crop_size=32",
+)
+
+
+def test_eval_scores_all_views_of_whole_frames(trained):
+    results, _ = evaluated(trained, *WHOLE_FRAMES)
+    assert (results["num_videos"], results["num_views"]) == (6, 12)
+    assert results["views"] == "paper, 2 clips x whole frames"
+    assert results["top1"] >= 0.8
+
+
+def test_predict_scores_whole_frames(trained, videos, capsys):
+    paths = [str(videos / "val" / name / "1.mp4") for name in CLASSES]
+    assert run("predict", trained, *WHOLE_FRAMES, paths=paths, as_json=True) == 0
+    best = [r["predictions"][0]["class"] for r in json.loads(capsys.readouterr().out)]
+    assert sum(map(str.__eq__, best, CLASSES)) >= 2
 
 
 def test_predict_names_the_class(trained, videos, capsys):
