@@ -102,6 +102,7 @@ def test_kinetics_recipes_are_the_released_ones(path):
     train, test = task.train_data, task.validation_data
     assert (train.min_short_side, train.max_short_side) == (256, 320)
     assert (train.crop_size, train.global_batch_size) == (224, 64)
+    assert test.test_protocol == "video_nonlocal_net"
     assert (test.num_test_clips, test.num_test_crops) == (10, 3)
     assert (test.min_short_side, test.crop_size) == (256, 256)
 
@@ -187,6 +188,9 @@ def test_charades_recipes_are_the_published_ones():
     assert [float(rate(step)) for step in (0, 75_001, 150_001)] == pytest.approx(
         [0.00125, 0.000125, 0.0000125]
     )
+    test = paper.task.validation_data
+    assert (test.test_protocol, test.num_test_clips) == ("paper", 10)
+    assert (test.min_short_side, test.num_test_crops) == (320, 1)
     banks = load(CONFIGS / "charades_nl_i3d_r50.yaml")
     rate = build_learning_rate(banks.trainer.optimizer_config)
     assert banks.trainer.optimizer_config.optimizer.get().weight_decay == 1.25e-5

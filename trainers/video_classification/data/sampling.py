@@ -59,9 +59,7 @@ def spread_starts(
     Clip j of k starts at frame round(j (n - num_frames * stride) / (k - 1)) of n:
     the first clip starts with the video, the last one ends with it, and no clip
     of a video that is long enough wraps around. The paper says only "10 clips
-    evenly from a full-length video". video-nonlocal-net starts clip j at
-    floor(j n / k), so that its last clips wrap around; PySlowFast at
-    floor(j (n - num_frames * stride) / k), which leaves out the end of the video.
+    evenly from a full-length video"; other projects' choices are in `protocols`.
     """
     last = max(video_frames - num_frames * stride, 0)
     if num_clips == 1:
