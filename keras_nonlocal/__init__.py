@@ -9,7 +9,7 @@ from keras_nonlocal.layers import (
     NonLocalBlock,
     estimate,
 )
-from keras_nonlocal.models import C2D, I3D, describe, fold_batch_norm
+from keras_nonlocal.models import C2D, I3D, describe, fold_batch_norm, insert_blocks
 
 __all__ = [
     "C2D",
@@ -22,6 +22,7 @@ __all__ = [
     "describe",
     "estimate",
     "fold_batch_norm",
+    "insert_blocks",
     "convert",
     "layers",
     "models",

@@ -174,6 +174,12 @@ class BaseNonLocal(keras.layers.Layer):
         dtype = kernel.dtype
         return ops.cast(kernel * scale, dtype), ops.cast(bias, dtype), None
 
+    @property
+    def is_identity(self):
+        """Whether a built block returns its inputs: W_z, normalised, is zero."""
+        kernel, bias, _ = self._output_weights(training=False)
+        return not any(ops.any(x != 0) for x in (kernel, bias) if x is not None)
+
     def _scores(self, x, groups, query_indices):
         """f / C of all queries, or of those in `query_indices`."""
         phi, _ = self._embed_keys(x)

@@ -9,6 +9,7 @@ from keras_nonlocal.models.description import Description, describe
 from keras_nonlocal.models.fully_convolutional import fully_convolutional
 from keras_nonlocal.models.i3d import I3D
 from keras_nonlocal.models.inflation import TEMPORAL_KERNELS
+from keras_nonlocal.models.insertion import insert_blocks
 from keras_nonlocal.models.placement import STAGES, place
 from keras_nonlocal.models.resnet import DEPTHS, EXPANSION
 from keras_nonlocal.models.video_resnet import STEMS
@@ -30,5 +31,6 @@ __all__ = [
     "describe",
     "fold_batch_norm",
     "fully_convolutional",
+    "insert_blocks",
     "place",
 ]

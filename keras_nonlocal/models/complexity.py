@@ -6,7 +6,7 @@ import math
 
 from keras import layers
 
-from keras_nonlocal.layers import NonLocal3D
+from keras_nonlocal.layers import BaseNonLocal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _(layer: layers.Dense):
 
 
 @count_macs.register
-def _(layer: NonLocal3D):
+def _(layer: BaseNonLocal):
     one = layer.sizes_of((1, *layer.input.shape[1:]))
     queries, keys = one.groups * one.num_queries, one.groups * one.num_keys
     embedded = keys if layer.pool_position == "before" else queries

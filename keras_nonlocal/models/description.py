@@ -5,7 +5,7 @@ import math
 
 from keras import layers
 
-from keras_nonlocal.layers import NonLocal3D
+from keras_nonlocal.layers import BaseNonLocal
 from keras_nonlocal.models.complexity import Macs, count_macs
 
 
@@ -104,7 +104,7 @@ def _part(name, group):
     return Part(
         name=name,
         output_shape=tuple(group[-1].output.shape[1:]),
-        non_local_blocks=tuple(x.name for x in group if isinstance(x, NonLocal3D)),
+        non_local_blocks=tuple(x.name for x in group if isinstance(x, BaseNonLocal)),
         params=sum(_count_params(layer) for layer in group),
         macs=sum((count_macs(layer) for layer in group), Macs()),
     )
