@@ -11,14 +11,15 @@ Only their sampling functions are run, taken out of their files, so that neither
 decoders nor Caffe2 are needed: a video is made of its frame numbers, an image of the
 numbers of its pixels. video-nonlocal-net's C++ is compiled with g++.
 
-- PySlowFast: `decoder.decode` of a video of 30 frames a second, its TARGET_FPS, that is
-  decoded whole; `utils.spatial_sampling`.
+- PySlowFast: `decoder.decode` of a video that is decoded whole, of 30 frames a second,
+  its TARGET_FPS, and of other rates; `utils.spatial_sampling`.
 - mmaction2: `SampleFrames(test_mode=True)`, `Resize(scale=(-1, side))`, `ThreeCrop` or
   `CenterCrop`; the size by `rescale_size` of mmcv.
 - video-nonlocal-net: `DecodeClipFromVideoFileFlex`, `ScaleTransform`,
   `ClipTransformFlex`.
 
-Arrays `PROJECT/frames/CLIP/COUNT`: `(lengths, clips, frames)`, of COUNT clips.
+Arrays `PROJECT/frames/CLIP/COUNT`: `(lengths, clips, frames)`, of COUNT clips;
+`pyslowfast/rates/CLIP/RATE`: 10 clips of videos of RATE frames a second.
 `PROJECT/crops/SIDE/CROP/COUNT`: `(sizes, crops, 4)`: scaled height, scaled width, top
 and left; -1 where the project fails.
 """
@@ -42,6 +43,7 @@ LENGTHS = (
 )
 CLIPS = ("8x8", "32x2", "16x4", "4x16")
 COUNTS = (10, 1)
+RATES = (15.0, 25.0, 30000 / 1001, 60.0)
 SIZES = (  # (height, width) of the videos
     *((256, 340), (240, 320), (320, 240), (360, 640), (640, 360), (720, 1280)),
     *((1280, 720), (1080, 1920), (256, 256), (480, 480), (256, 257), (257, 256)),
@@ -84,11 +86,11 @@ def pyslowfast(checkout):
         torch=torch,
         random=random,
         transform=transform,
-        torchvision_decode=lambda video, *_, **__: ([video], 30.0, True, None),
+        torchvision_decode=lambda video, *_, **__: ([video[1]], video[0], True, None),
     )
 
-    def frames(length, size, stride, count):
-        video = torch.arange(length).reshape(-1, 1, 1, 1)
+    def frames(length, size, stride, count, rate=30.0):
+        video = rate, torch.arange(length).reshape(-1, 1, 1, 1)
         clips = [
             decoder.decode(video, [stride], [size], i, count, backend="torchvision")
             for i in range(count)
@@ -274,6 +276,9 @@ def main():
                 for count in COUNTS:
                     rows = [frames(n, size, stride, count) for n in LENGTHS]
                     arrays[f"{name}/frames/{clip}/{count}"] = np.array(rows, np.int16)
+                for rate in RATES if name == "pyslowfast" else ():
+                    rows = [frames(n, size, stride, 10, rate) for n in LENGTHS]
+                    arrays[f"{name}/rates/{clip}/{rate}"] = np.array(rows, np.int16)
             for side, crop, count in CROPS:
                 rows = [list(crops(*hw, side, crop, count)) for hw in SIZES]
                 arrays[f"{name}/crops/{side}/{crop}/{count}"] = np.array(rows, np.int16)

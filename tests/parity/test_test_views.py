@@ -30,6 +30,25 @@ def frames_cases():
     return [case for case in CASES if case.values[1] == "frames"]
 
 
+def rates_cases():
+    return [case for case in CASES if case.values[1] == "rates"]
+
+
+@pytest.mark.parametrize("project, kind, clip, rate", rates_cases())
+def test_pyslowfast_samples_by_time(project, kind, clip, rate):
+    views = views_of(project, clip)
+    recorded = RECORDED[f"{project}/{kind}/{clip}/{rate}"]
+    for length, frames in zip(RECORDED["lengths"], recorded, strict=True):
+        own = views.frames(int(length), float(rate))
+        np.testing.assert_array_equal(own, frames, str(length))
+
+
+@pytest.mark.parametrize("project", ["mmaction2", "video_nonlocal_net"])
+def test_the_others_do_not(project):
+    views = views_of(project)
+    np.testing.assert_array_equal(views.frames(300, 15.0), views.frames(300))
+
+
 def test_fifty_lengths_and_all_projects_are_recorded():
     assert len(set(RECORDED["lengths"].tolist())) == 50
     assert {case.values[0] for case in CASES} == set(PROJECTS)

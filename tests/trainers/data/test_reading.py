@@ -24,7 +24,7 @@ class Plan:
         self.num_clips = len(self._frames)
         self.size = windows(48, 72)[0].size
 
-    def frames(self, video_frames):
+    def frames(self, video_frames, frame_rate=0.0):
         return self._frames % video_frames
 
 
@@ -140,14 +140,51 @@ def test_odd_sizes_are_read(tmp_path, clips, read_numbers):
     np.testing.assert_array_equal(read_numbers(path, [[1, 6]]), [[1, 6]])
 
 
-def test_a_size_that_changes_midway_is_read(tmp_path, clips, read_numbers):
+@pytest.fixture
+def two_sizes(tmp_path, clips):
+    """A video of 10 frames of 48 x 72, and 10 of 96 x 64."""
     parts = [
         clips.write(tmp_path / f"{i}.h264", 10, *size, options={"bf": "0", "crf": "10"})
         for i, size in enumerate([(48, 72), (96, 64)])
     ]
     path = tmp_path / "both.h264"
     path.write_bytes(b"".join(pathlib.Path(part).read_bytes() for part in parts))
-    assert read_numbers(str(path), [[2, 9, 12, 15]]).tolist() == [[2, 9, 2, 5]]
+    return str(path)
+
+
+def test_a_size_that_changes_midway_is_read(two_sizes, read_numbers):
+    assert read_numbers(two_sizes, [[2, 9, 12, 15]]).tolist() == [[2, 9, 2, 5]]
+
+
+def test_whole_frames_keep_their_shape(tmp_path, clips, data_config, clip_config):
+    data = data_config(test_protocol="paper", num_test_clips=2)
+    path = clips.write(tmp_path / "a.mp4", 40, 48, 72)
+    views = read_views(path, data, clip_config)
+    assert views.shape == (2, 4, 32, 48, 3)
+    np.testing.assert_array_equal(
+        clips.numbers(views), [[0, 2, 4, 6], [32, 34, 36, 38]]
+    )
+
+
+def test_whole_frames_all_have_the_size_of_the_first(
+    two_sizes, clips, data_config, clip_config
+):
+    data = data_config(test_protocol="paper", num_test_clips=2)
+    views = read_views(two_sizes, data, clip_config)
+    assert views.shape == (2, 4, 32, 48, 3)
+    np.testing.assert_array_equal(clips.numbers(views), [[0, 2, 4, 6], [2, 4, 6, 8]])
+
+
+def test_pyslowfast_samples_by_the_frame_rate_of_the_video(
+    tmp_path, clips, data_config, clip_config
+):
+    data = data_config(test_protocol="pyslowfast", num_test_clips=2, crop_size=32)
+    numbers = {}
+    for rate in (15, 30):
+        path = clips.write(tmp_path / f"{rate}.mp4", 40, 48, 48, fps=rate)
+        numbers[rate] = clips.numbers(read_views(path, data, clip_config)).tolist()
+    assert numbers[30] == [[0, 2, 4, 7], [16, 18, 20, 23]]
+    assert numbers[15] == [[0, 1, 2, 3], [18, 19, 20, 21]]
 
 
 def test_a_truncated_file_gives_its_remaining_frames(tmp_path, clips, read_numbers):

@@ -34,14 +34,17 @@ def wrapped_clips(num_clips, num_frames, stride, video_frames) -> np.ndarray:
     return frames % video_frames
 
 
-def pyslowfast_clips(num_clips, num_frames, stride, video_frames) -> np.ndarray:
+def pyslowfast_clips(
+    num_clips, num_frames, stride, video_frames, frame_rate=30.0
+) -> np.ndarray:
     """PySlowFast: clip j of k spans num_frames * stride frames from j (n - span) / k.
 
-    Its frames are evenly spaced from the first to the last of the span, so that 8x8
-    has every ninth frame, and rounded down. A video that is too short repeats its
-    last frame. For videos of PySlowFast's TARGET_FPS, 30.
+    These are frames of a video of 30 a second (its TARGET_FPS); at another rate the
+    clip spans the same time. Its frames are evenly spaced from the first to the last
+    of the span, so that 8x8 has every ninth, and rounded down. A video that is too
+    short repeats its last frame.
     """
-    span = max(num_frames * stride, 1)
+    span = max(stride * num_frames / 30 * frame_rate, 1.0)
     room = max(video_frames - span, 0)
     starts = np.arange(num_clips) * room / num_clips
     frames = [_float32_linspace(s, s + span - 1, num_frames) for s in starts]
@@ -159,6 +162,7 @@ class TestProtocol:
         crops: (height, width, size, num_crops) -> [(top, left)].
         whole_frame: The scaled frame is not cropped.
         crops_short_side: Three crops must be as large as the short side.
+        by_time: `clips` also takes the video's frame rate.
     """
 
     settings: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -167,6 +171,7 @@ class TestProtocol:
     crops: Callable = edge_crops
     whole_frame: bool = False
     crops_short_side: bool = False
+    by_time: bool = False
 
 
 _SIDES = {"min_short_side": 256, "max_short_side": 320, "crop_size": 256}
@@ -191,6 +196,7 @@ PROTOCOLS = {
         _pyslowfast_size,
         _pyslowfast_crops,
         crops_short_side=True,
+        by_time=True,
     ),
     "mmaction2": TestProtocol(
         _TEN_BY_THREE,

@@ -93,7 +93,7 @@ def decode_only(
 ) -> np.ndarray:
     """Decodes the same frames as `cut_views` and cuts nothing, to measure decoding."""
     frames = open_frames(path, decoder, warn, cache, limits)
-    wanted = np.unique(plan.frames(frames.num_frames))
+    wanted = np.unique(plan.frames(frames.num_frames, frames.frame_rate))
     found = sum(1 for _ in frames.pictures(wanted))
     if found < _MIN_DECODED * len(wanted):
         raise VideoError(path, f"only {found} of {len(wanted)} frames were decoded")
@@ -125,7 +125,7 @@ def cut_views(
         VideoError: The video, or more than half of its frames, cannot be decoded.
     """
     video = open_frames(path, decoder, warn, cache, limits)
-    frames = plan.frames(video.num_frames)  # (clips, T)
+    frames = plan.frames(video.num_frames, video.frame_rate)  # (clips, T)
     by_frame = None  # (clips, T, windows, height, width, 3)
     decoded, damaged = np.zeros(frames.shape, bool), np.zeros(frames.shape, bool)
     for number, picture in video.pictures(np.unique(frames)):

@@ -1,8 +1,8 @@
 """The clips and windows that are cut from a video.
 
-A plan is made before the video is opened. `frames(video_frames)` then gives the
-frame numbers (clips, T), and `windows(height, width)` the parts cut from every
-frame. A view is one window of one clip; views are numbered clip by clip:
+A plan is made before the video is opened. `frames(video_frames, frame_rate)` then
+gives the frame numbers (clips, T), and `windows(height, width)` the parts cut from
+every frame. A view is one window of one clip; views are numbered clip by clip:
 view = clip * num_windows + window.
 """
 
@@ -48,7 +48,7 @@ class ViewPlan(Protocol):
     num_windows: int
     num_frames: int
 
-    def frames(self, video_frames: int) -> np.ndarray: ...
+    def frames(self, video_frames: int, frame_rate: float = 0.0) -> np.ndarray: ...
 
     def windows(self, height: int, width: int) -> list[Window]: ...
 
@@ -74,7 +74,7 @@ class RandomView:
         self.flip = bool(data.horizontal_flip and generator.random() < 0.5)
         self.generator = generator
 
-    def frames(self, video_frames: int) -> np.ndarray:
+    def frames(self, video_frames: int, frame_rate: float = 0.0) -> np.ndarray:
         span = self.num_frames, self.stride, video_frames
         start = sampling.random_start(self.generator, *span)
         return sampling.clip_frames(start, *span)[None]
@@ -99,9 +99,12 @@ class TestViews:
         self.size, self.short_side = data.crop_size, data.min_short_side
         self.num_clips, self.num_windows = data.num_test_clips, data.num_test_crops
 
-    def frames(self, video_frames: int) -> np.ndarray:
+    def frames(self, video_frames: int, frame_rate: float = 0.0) -> np.ndarray:
         span = self.num_frames, self.stride, video_frames
-        return self.protocol.clips(self.num_clips, *span)
+        rate = (
+            {"frame_rate": frame_rate} if self.protocol.by_time and frame_rate else {}
+        )
+        return self.protocol.clips(self.num_clips, *span, **rate)
 
     def windows(self, height: int, width: int) -> list[Window]:
         scaled = self.protocol.scaled_size(height, width, self.short_side)
