@@ -14,8 +14,10 @@ import uuid
 import numpy as np
 import pytest
 
+from tests.trainers.data import damage
 from tests.trainers.data.record_files import SETTINGS
 from trainers.video_classification.data import load_index, read_views, write_video
+from trainers.video_classification.data.tfrecords.records import RecordFrames
 from trainers.video_classification.data.tfrecords.shards import write_shards
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -24,6 +26,48 @@ _SEED = 10
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in pathlib.Path(folder).iterdir()}
+
+
+# === Damaged videos ===
+
+
+def check_damaged(tmp_path, data_config, numbers, workers):
+    """Writes shards of damaged videos; returns how many of them could be used."""
+    folder = tmp_path / "videos" / "a"
+    folder.mkdir(parents=True)
+    sources = damage.write_sources(tmp_path)
+    for number in numbers:
+        damage.write_damaged(sources, folder, _SEED, number)
+    index = load_index(data_config(input_path=str(tmp_path / "videos")))
+    assert len(index) == len(numbers)
+    settings = SETTINGS | dict(workers=workers)
+    summary = write_shards(index, str(tmp_path / "records"), **settings)
+    records = load_index(data_config(input_path=str(tmp_path / "records")))
+    written = {str(tmp_path / "videos" / video.name) for video in records.videos}
+    every = {video.path for video in index.videos}
+    assert written | summary.left_out.keys() == every
+    assert written.isdisjoint(summary.left_out)
+    assert summary.damaged.keys() <= written
+    assert all(summary.left_out.values())
+    for video in records.videos:
+        frames = RecordFrames(video.path)
+        found = [p.size for _, p in frames.pictures(np.arange(frames.num_frames))]
+        assert len(found) == frames.num_frames and len(set(found)) == 1
+    return len(written)
+
+
+def test_damaged_videos_are_left_out_by_name(tmp_path, data_config):
+    assert 10 <= check_damaged(tmp_path, data_config, range(30), workers=1) < 30
+
+
+@pytest.mark.hostile
+def test_two_hundred_damaged_videos_are_left_out_by_name(tmp_path, data_config):
+    before, start = peak_memory(), time.monotonic()
+    written = check_damaged(tmp_path, data_config, range(1000, 1200), workers=1)
+    seconds = time.monotonic() - start
+    print(f"{written} of 200 in {seconds:.0f} s, {peak_memory():.0f} MiB")
+    assert 60 <= written < 200 and seconds < 60
+    assert peak_memory() - before < 1024
 
 
 # === Killed runs ===
@@ -151,7 +195,7 @@ def test_a_video_of_more_than_two_gib_takes_little_memory(
     data = data_config(input_path=str(tmp_path / "records"), num_test_clips=2)
     (video,) = load_index(data).videos
     views = read_views(video.path, data, clip_config)
-    assert views.shape[0] == 2 and views.std() > 5
+    assert views.shape[0] == 2 and views.std() > 2
     print(f"{peak_memory() - before:.0f} MiB beyond {before:.0f}")
     assert peak_memory() - before < 400
 

@@ -17,6 +17,7 @@ from tests.trainers.data.record_files import (
     write_record,
 )
 from trainers.video_classification.data import VideoError, load_index, read_views
+from trainers.video_classification.data.configs import MediaLimits
 from trainers.video_classification.data.tfrecords.framing import TFRecordFile
 from trainers.video_classification.data.tfrecords.records import RecordFrames
 from trainers.video_classification.data.tfrecords.shards import write_shards
@@ -97,10 +98,20 @@ def test_a_frame_with_a_forged_size_is_a_lost_frame(tmp_path, side, size):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20
-    if size or side > 8192:
+    if size or side > 5793:  # the side of limits.pixels
         assert found == {0: 90, 1: 90, 3: 90}
     else:  # a smaller frame, in a record that does not say how large they are
         assert set(found) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("size", [(32, 32), None])
+def test_limits_are_those_of_videos(tmp_path, data_config, clip_config, size):
+    path = write_record(tmp_path / "a.tfrecord", [encoded()] * 4, size)
+    limits = MediaLimits(pixels=32 * 32)
+    assert read_views(path, data_config(limits=limits), clip_config).shape[0] == 1
+    limits.pixels -= 1
+    with pytest.raises(VideoError, match="has frames of 32 x 32 pixels .*limits.pixel"):
+        read_views(path, data_config(limits=limits), clip_config)
 
 
 @pytest.mark.parametrize("size", [None, (48, 64), (0, 0), (-1, 2**40)])

@@ -79,7 +79,7 @@ def open_frames(
         DataError: The decoder does not work here.
     """
     if paths.is_record(path):
-        return RecordFrames(path)
+        return RecordFrames(path, limits.pixels)
     return cache.open(path, warn) if cache else open_video(path, decoder, limits)
 
 

@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError
 
 from trainers.video_classification.data.cropping import ArrayPicture
 from trainers.video_classification.data.errors import VideoError
+from trainers.video_classification.data.limits import DEFAULT_LIMITS, too_much
 from trainers.video_classification.data.tfrecords.framing import (
     FRAMING_BYTES,
     TFRecordFile,
@@ -33,7 +34,6 @@ from trainers.video_classification.data.tfrecords.jpeg import decode_jpeg, jpeg_
 from trainers.video_classification.data.tfrecords.video_frames import JpegVideo
 
 PART_BYTES = 32 << 20  # of the frames in a record; a reader holds two records
-MAX_PIXELS = 1 << 26  # of a frame: 8192 x 8192
 _NUMBER, _NUM_FRAMES, _NUM_BYTES = "parts/number", "parts/num_frames", "parts/num_bytes"
 
 # === Write ===
@@ -112,7 +112,7 @@ class RecordFrames:
 
     Args:
         path: Of its record, or of its first part.
-        max_pixels: Frames that have more are lost.
+        max_pixels: A video with larger frames is refused; single ones are lost.
 
     Attributes:
         context: The features of the record, by name.
@@ -120,10 +120,10 @@ class RecordFrames:
         frame_rate: Average; 0 if unknown.
 
     Raises:
-        VideoError: The record is damaged.
+        VideoError: The record is damaged, or has too large frames.
     """
 
-    def __init__(self, path: str, max_pixels: int = MAX_PIXELS):
+    def __init__(self, path: str, max_pixels: int = DEFAULT_LIMITS.pixels):
         self.path, self._max_pixels = path, max_pixels
         shard, _, offset = path.rpartition("#")
         self._file = TFRecordFile(shard, int(offset))
@@ -138,8 +138,12 @@ class RecordFrames:
         self.num_frames = self._starts[-1]
         if not self._offsets:
             self._file.close()
-        if not self.num_frames:
+        if not len(self._first.frames):
             raise VideoError(path, "has no frames under `image/encoded`")
+        height, width = self._first.size
+        if height * width > max_pixels:
+            found = f"has frames of {width} x {height} pixels"
+            raise too_much(path, found, "pixels", max_pixels)
 
     def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, ArrayPicture]]:
         loaded, part = 0, self._first
@@ -174,11 +178,18 @@ class _Part:
             raise VideoError(path, "is not a SequenceExample") from error
         self.context = example.context.feature
         self.frames = example.feature_lists.feature_list["image/encoded"].feature
-        self._size = tuple(
+        self._stated_size = tuple(
             value
             for key in ("image/height", "image/width")
             for value in self.context[key].int64_list.value[:1]
         )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width), as the record states it, or else its first frame."""
+        if len(self._stated_size) == 2:
+            return self._stated_size
+        return jpeg_size(self._encoded(0)) or (0, 0)
 
     @property
     def name(self) -> bytes:
@@ -190,15 +201,15 @@ class _Part:
         size = jpeg_size(encoded)
         if size is None or math.prod(size) > max_pixels:
             return None
-        if size != self._size and self._has_frames_of_its_size:
+        if size != self._stated_size and self._has_frames_of_stated_size:
             return None
         return decode_jpeg(encoded)
 
     @functools.cached_property
-    def _has_frames_of_its_size(self) -> bool:
+    def _has_frames_of_stated_size(self) -> bool:
         """False in records whose frames were scaled after their size was recorded."""
         sizes = (jpeg_size(self._encoded(n)) for n in range(len(self.frames)))
-        return self._size in sizes
+        return self._stated_size in sizes
 
     def _encoded(self, number: int) -> bytes:
         return b"".join(self.frames[number].bytes_list.value[:1])
