@@ -101,8 +101,9 @@ def _copy_input(tensor):
 
 def _in_class_of(model, copy):
     """The copy as a model of the same class, if that is created from a graph."""
-    parameters = list(inspect.signature(type(model).__init__).parameters)
-    takes_graph = parameters[1:3] in (["inputs", "outputs"], ["args", "kwargs"])
+    _, *arguments = inspect.signature(type(model).__init__).parameters
+    arguments = [name for name in arguments if name != "kwargs"]
+    takes_graph = arguments in (["inputs", "outputs", "name"], ["args"])
     if type(model) is type(copy) or not takes_graph:
         return copy
     return type(model)(copy.input, copy.output, name=model.name)

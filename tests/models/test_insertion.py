@@ -325,6 +325,14 @@ class Doubling(keras.Model):
         return 2 * super().predict_step(data)
 
 
+class Extended(keras.Model):
+    """A functional model that needs more than its graph."""
+
+    def __init__(self, inputs, outputs, name, labels):
+        super().__init__(inputs, outputs, name=name)
+        self.labels = labels
+
+
 class Backbone(keras.Model):
     """A functional model that builds its own graph."""
 
@@ -339,10 +347,11 @@ def test_classes_of_models():
     new = insert_blocks(model, after={"a": NonLocalBlock()})
     assert type(new) is Doubling and new.name == "doubling"
     assert_equal(model, new, x)
-    backbone = Backbone(4)
-    plain = insert_blocks(backbone, after={"conv": NonLocalBlock()})
-    assert type(plain) is type(net)
-    assert_equal(backbone, plain, x)
+    extended = Extended(net.input, net.output[0], "extended", labels=["a"])
+    for model, name in ((Backbone(4), "conv"), (extended, "a")):
+        plain = insert_blocks(model, after={name: NonLocalBlock()})
+        assert type(plain) is type(net)
+        assert_equal(model, plain, x)
 
 
 def test_a_model_that_was_trained_is_copied_uncompiled():
