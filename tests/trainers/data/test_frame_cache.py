@@ -233,6 +233,15 @@ def test_a_tenth_of_the_disk_stays_free(videos, small_disk, tmp_path, caplog):
     assert not warnings(caplog)
 
 
+def test_a_disk_that_is_too_small_for_a_video(videos, small_disk, caplog):
+    path, expected = next(iter(videos.items()))
+    disk = small_disk(8 << 10)  # frames are stored there before they are an entry
+    cache = FrameCache(str(disk), 40, max_gib=1, part_bytes=2_000)
+    np.testing.assert_array_equal(pixels(cache.open(path, pytest.fail)), expected)
+    assert "No space left on device" in warnings(caplog)[0]
+    assert not list(disk.iterdir())
+
+
 @pytest.mark.parametrize("max_gib", [0, 1])
 def test_a_full_disk_does_not_end_a_training(
     small_disk, data_config, clip_config, tmp_path, caplog, max_gib

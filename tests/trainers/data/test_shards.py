@@ -21,6 +21,7 @@ from trainers.video_classification.data import (
     make_dataset,
     read_views,
 )
+from trainers.video_classification.data.tfrecords.records import PART_BYTES
 from trainers.video_classification.data.tfrecords.shards import write_shards
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -147,11 +148,15 @@ def test_other_settings_do_not_mix_with_finished_shards(shards, index):
         write_shards(index, str(shards), **(SETTINGS | dict(num_shards=3)))
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("workers", "part_bytes"),
+    [(1, PART_BYTES), (1, 5_000), pytest.param(2, PART_BYTES, marks=pytest.mark.slow)],
+)
 def test_a_full_disk_is_an_error_and_finished_shards_are_kept(
-    small_disk, tmp_path, index, workers
+    small_disk, tmp_path, index, workers, part_bytes
 ):
-    settings = SETTINGS | dict(num_shards=3, workers=workers)
+    settings = dict(num_shards=3, workers=workers, part_bytes=part_bytes)
+    settings = SETTINGS | settings
     write_shards(index, str(tmp_path / "whole"), **settings)
     whole = contents(tmp_path / "whole")
     disk = small_disk(sum(map(len, whole.values())) * 2 // 3)
@@ -161,6 +166,7 @@ def test_a_full_disk_is_an_error_and_finished_shards_are_kept(
     assert kept.items() <= whole.items()
     assert workers > 1 or any(name.endswith(".tfrecord") for name in kept)
     assert not any(name.endswith(".part") for name in kept)
+    assert not multiprocessing.active_children()
 
 
 def test_a_read_only_disk_is_an_error(small_disk, make_read_only, index):
