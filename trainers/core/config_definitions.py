@@ -7,6 +7,7 @@ here reads: no setting is accepted and then ignored. For those fields
 
 import dataclasses
 import math
+import pathlib
 
 from official.modeling import hyperparams
 from official.modeling.optimization.configs import optimization_config
@@ -107,6 +108,23 @@ class AdamWConfig(hyperparams.Config):
     global_clipnorm: float | None = None
 
 
+def _is_decay(value: float) -> bool:
+    return 0 <= value < 1
+
+
+_OPTIMIZER_RANGES = {
+    "momentum": (_is_decay, "in [0, 1)"),
+    "beta_1": (_is_decay, "in [0, 1)"),
+    "beta_2": (_is_decay, "in [0, 1)"),
+    "epsilon": (lambda value: value > 0, "positive"),
+    "weight_decay": (lambda value: value >= 0, "at least 0"),
+    "global_clipnorm": (
+        lambda value: value > 0,
+        "positive, or null for no clipping",
+    ),
+}
+
+
 @dataclasses.dataclass
 class OptimizerConfig(hyperparams.OneOfConfig):
     """`type` selects one of the others."""
@@ -116,15 +134,16 @@ class OptimizerConfig(hyperparams.OneOfConfig):
     adamw: AdamWConfig = dataclasses.field(default_factory=AdamWConfig)
 
     def check(self):
-        """Raises `UserError` for an unknown type, or a norm that is not positive."""
-        key = "trainer.optimizer_config.optimizer.type"
-        check_key(key, self.type, ("sgd", "adamw"))
-        norm = self.get().global_clipnorm
-        if norm is not None and not norm > 0:
-            raise UserError(
-                f"trainer.optimizer_config.optimizer.{self.type}.global_clipnorm must "
-                f"be positive, or null for no clipping. Received: {norm}."
-            )
+        """Raises `UserError` for an unknown type, or a number out of its range."""
+        key = "trainer.optimizer_config.optimizer"
+        check_key(f"{key}.type", self.type, ("sgd", "adamw"))
+        chosen = self.get()
+        for name, (is_valid, expected) in _OPTIMIZER_RANGES.items():
+            value = getattr(chosen, name, None)
+            if value is not None and not is_valid(value):
+                raise UserError(
+                    f"{key}.{self.type}.{name} must be {expected}. Received: {value}."
+                )
 
 
 @dataclasses.dataclass
@@ -232,6 +251,13 @@ class TrainerConfig(hyperparams.Config):
             value = getattr(self, name)
             if value < 1:
                 raise UserError(f"trainer.{name} must be positive. Received: {value}.")
+        for name in ("best_checkpoint_export_subdir", "validation_summary_subdir"):
+            value = getattr(self, name)
+            if pathlib.PurePath(value).is_absolute() or ".." in value.split("/"):
+                raise UserError(
+                    f"trainer.{name} must be a folder within the model directory. "
+                    f"Received: {value!r}."
+                )
         self.check_evaluation()
         self._check_best(task)
 
@@ -308,10 +334,16 @@ class RuntimeConfig(hyperparams.Config):
         strategy, precision = self.distribution_strategy, self.mixed_precision_dtype
         check_key("runtime.distribution_strategy", strategy, STRATEGIES)
         check_key("runtime.mixed_precision_dtype", precision, PRECISIONS)
-        if self.num_cpu_devices < 1:
+        for name, least in (("num_cpu_devices", 1), ("num_gpus", -1), ("num_packs", 0)):
+            if getattr(self, name) < least:
+                expected = "positive" if least == 1 else f"at least {least}"
+                raise UserError(
+                    f"runtime.{name} must be {expected}. Received: "
+                    f"{getattr(self, name)}."
+                )
+        if not 0 <= self.seed < 2**32:
             raise UserError(
-                "runtime.num_cpu_devices must be positive. Received: "
-                f"{self.num_cpu_devices}."
+                f"runtime.seed must be from 0 to 2**32 - 1. Received: {self.seed}."
             )
         if not 0 < self.loss_scale < math.inf:
             raise UserError(

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 from official.common import distribute_utils
 
+from trainers.core import files
 from trainers.core.errors import UserError
 
 # Keras dtype policies by `runtime.mixed_precision_dtype`.
@@ -61,12 +62,24 @@ def build_strategy(runtime) -> tf.distribute.Strategy:
     """The strategy of a `RuntimeConfig`.
 
     Raises:
-        UserError: More GPUs than this machine has, or a TPU without an address.
+        UserError: More GPUs than this machine has; workers or a TPU that are not
+            found.
     """
     runtime.check()
     num_gpus = _num_gpus(runtime)
     if runtime.distribution_strategy == "mirrored" and not num_gpus:
         return _mirrored_cpu(runtime.num_cpu_devices)
+    try:
+        return _start(runtime, num_gpus)
+    except (ValueError, KeyError, OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"runtime.distribution_strategy={runtime.distribution_strategy} cannot be "
+            f"started: {files.reason(error)} Check runtime.worker_hosts, task_index, "
+            "tpu and all_reduce_alg, and that these machines can be reached."
+        ) from error
+
+
+def _start(runtime, num_gpus: int) -> tf.distribute.Strategy:
     if runtime.distribution_strategy == "multi_worker_mirrored":
         distribute_utils.configure_cluster(runtime.worker_hosts, runtime.task_index)
     return distribute_utils.get_distribution_strategy(

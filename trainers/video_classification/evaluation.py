@@ -10,6 +10,8 @@ import collections
 import numpy as np
 from sklearn.metrics import average_precision_score
 
+from trainers.core.errors import UserError
+
 AGGREGATIONS = {"mean": np.mean, "max": np.max}  # over the views of a video
 RANKINGS = ("all", "labelled_first")  # of the videos, for mAP
 LEVELS = ("clip", "view")  # prefixes of the metrics that are not by video
@@ -60,7 +62,7 @@ class Evaluation:
         real = np.asarray(weight) > 0
         score, label, video = score[real], label[real], video[real]
         if not np.isfinite(score).all():
-            raise ValueError(
+            raise UserError(
                 "The network's scores are not finite: its weights, or its input, are "
                 "not finite."
             )
@@ -92,7 +94,7 @@ class Evaluation:
         seen = self._num_views > 0
         num_views = int(self._num_views.sum())
         if not num_views:
-            raise ValueError("None of the videos could be evaluated.")
+            raise UserError("None of the videos could be evaluated.")
         scores = self._video_scores[seen]
         if not self._max:
             scores = scores / self._num_views[seen, None]

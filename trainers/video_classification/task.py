@@ -107,7 +107,10 @@ class VideoClassificationTask(Task):
         options = self.task_config.model.as_dict()
         name = options.pop("name")
         options["num_classes"] = self._num_classes(options["num_classes"])
-        model = build(name, input_shape=input_shape, name=name, **options)
+        try:
+            model = build(name, input_shape=input_shape, name=name, **options)
+        except (TypeError, ValueError) as error:  # of arguments, with what is valid
+            raise UserError(f"task.model: {error}") from error
         if None in model.input_shape[1:]:  # else it takes only one size
             self._check_clips(model)
         freeze_layers(model, self.task_config)

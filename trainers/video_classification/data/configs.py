@@ -186,6 +186,8 @@ class DataConfig(config_definitions.DataConfig):
                 "`num_parallel_decodes` must be at least 1, or 0 for one per CPU core. "
                 f"Received: {self.num_parallel_decodes}."
             )
+        if self.prefetch_buffer_size is not None:
+            _check_at_least_1("prefetch_buffer_size", self.prefetch_buffer_size)
         if self.frame_cache and self.decoder != "pyav":
             raise UserError(
                 "`frame_cache` needs `decoder: pyav`. Received: "

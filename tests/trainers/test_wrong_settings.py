@@ -1,0 +1,141 @@
+"""Whatever is wrong in a config is one `error:` line, without a traceback."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+
+from trainers.core import cli, distribution
+from trainers.core.config_definitions import RuntimeConfig
+from trainers.core.errors import UserError
+from trainers.video_classification import modes
+from trainers.video_classification.data import write_video
+
+OPTIMIZER = "trainer.optimizer_config.optimizer"
+RATE = "trainer.optimizer_config.learning_rate"
+WARMUP = "trainer.optimizer_config.warmup"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A config that trains one step of a small network."""
+    folder = tmp_path_factory.mktemp("data")
+    frames = np.random.default_rng(0).integers(0, 256, (4, 24, 24, 3), np.uint8)
+    for name in ("a", "b"):
+        (folder / "videos" / name).mkdir(parents=True)
+        write_video(str(folder / "videos" / name / "0.mp4"), frames)
+    data = {
+        "input_path": str(folder / "videos"),
+        "global_batch_size": 2,
+        "min_short_side": 16,
+        "max_short_side": 16,
+        "crop_size": 16,
+    }
+    network = {"name": "c2d", "depth": 14, "width": 4, "non_local": {"res2": [0]}}
+    values = {
+        "experiment": "video_classification",
+        "task": {
+            "model": network,
+            "clip": {"num_frames": 2, "temporal_stride": 1},
+            "train_data": data,
+            "validation_data": data,
+        },
+        "trainer": {"train_steps": 1},
+    }
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.fixture
+def errors_of(config, tmp_path, capsys):
+    """Function from overrides to what the command prints to stderr when it fails."""
+
+    def run(*overrides):
+        options = modes.Options(str(tmp_path), (str(config),), overrides)
+        with pytest.raises(SystemExit) as stopped:
+            cli.run(lambda: modes.run("train", options))
+        assert stopped.value.code == 1
+        return capsys.readouterr().err
+
+    yield run
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        # The network: what keras_nonlocal and Keras raise.
+        ("task.model.depth=51", "task.model: Invalid value for argument `depth`"),
+        ("task.model.stem=9x9", "task.model: Invalid value for argument `stem`"),
+        ("task.model.width=0", "task.model: Invalid value for argument `width`"),
+        ("task.model.dropout_rate=2", "argument `dropout_rate`"),
+        ("task.model.temporal_kernel=3x1x1", "temporal_kernel"),
+        ("task.model.non_local=3", "argument `non_local`"),
+        ("task.model.non_local={res9: [0]}", "not 'res9'"),
+        ("task.model.non_local={res2: [7]}", "Expected indices 0 to 0"),
+        ("task.model.non_local={res2: a}", "Expected a list of block indices"),
+        ("task.model.non_local_options={mode: gausian}", "Did you mean 'gaussian'?"),
+        ("task.model.non_local_options={group_size: 0}", "group_size"),
+        ("task.model.non_local_options={foo: 1}", "{'foo': 1}"),
+        ("task.model.non_local_options={dtype: float33}", "float33"),
+        ("task.model.non_local_options={kernel_initializer: foo}", "foo"),
+        ("task.model.non_local_options=[1]", "non_local_options"),
+        # Clips and data.
+        ("task.clip.num_frames=0", "num_frames"),
+        ("task.clip.mean=[1,2]", "mean"),
+        ("task.train_data.prefetch_buffer_size=-7", "prefetch_buffer_size"),
+        ("task.train_data.global_batch_size=0", "global_batch_size"),
+        ("task.train_data.crop_size=400", "crop_size"),
+        ("task.train_data.decoder=foo", "decoder"),
+        ("task.train_data.class_file=/nowhere", "/nowhere"),
+        ("task.train_data.class_file=/", "/: "),
+        ("task.train_data.input_path=/dev/null", "/dev/null"),
+        ("task.train_data.input_path=s3x://a/b", "s3x://a/b"),
+        ("task.init_checkpoint=/dev/null", "/dev/null"),
+        ("task.export.max_frames=0", "task.export.max_frames must be positive"),
+        # Optimizer and learning rate.
+        (f"{OPTIMIZER}=null", f"{OPTIMIZER}.type is None"),
+        (f"{OPTIMIZER}.sgd.momentum=2", "momentum must be in [0, 1)"),
+        (f"{OPTIMIZER}.sgd.weight_decay=-1", "weight_decay must be at least 0"),
+        (
+            f"{OPTIMIZER}.type=adamw,{OPTIMIZER}.adamw.beta_1=2",
+            "beta_1 must be in [0, 1)",
+        ),
+        (
+            f"{OPTIMIZER}.type=adamw,{OPTIMIZER}.adamw.epsilon=0",
+            "epsilon must be positive",
+        ),
+        (f"{RATE}=null", "learning_rate.type is not set"),
+        (f"{RATE}.type=cosine", "trainer.optimizer_config.learning_rate: no schedule"),
+        (f"{RATE}.type=power", "trainer.optimizer_config.learning_rate: no schedule"),
+        (f"{RATE}.type=stepwise", "`values` must have one entry more"),
+        (f"{WARMUP}.type=linear", "warmup_steps` must be positive"),
+        # Trainer and runtime.
+        ("trainer.best_checkpoint_export_subdir=/", "within the model directory"),
+        ("trainer.validation_summary_subdir=../x", "within the model directory"),
+        ("runtime.seed=-1", "runtime.seed must be from 0"),
+        ("runtime.num_gpus=-5", "runtime.num_gpus must be at least -1"),
+        ("runtime.num_gpus=99", "runtime.num_gpus is 99, but TensorFlow sees"),
+        ("runtime.num_packs=-1", "runtime.num_packs must be at least 0"),
+        ("runtime.loss_scale=0", "runtime.loss_scale must be positive"),
+    ],
+)
+def test_it_is_one_error_without_a_traceback(errors_of, override, message):
+    errors = errors_of(override)
+    assert errors.startswith("error: ") and message in errors
+    assert "Traceback" not in errors and "Please report" not in errors
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"worker_hosts": "localhost:1,localhost:2"}, "task_index"),
+        ({"worker_hosts": "localhost:1,localhost:2", "task_index": 7}, "worker_hosts"),
+    ],
+)
+def test_workers_that_cannot_be_started_are_named(settings, message, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{}")  # which TensorFlow then changes
+    runtime = RuntimeConfig(distribution_strategy="multi_worker_mirrored", **settings)
+    with pytest.raises(UserError, match=f"cannot be started: .*{message}"):
+        distribution.build_strategy(runtime)
