@@ -1,6 +1,9 @@
 """Predicting on files: the right class, every view, and files that are broken."""
 
 import json
+import os
+import subprocess
+import sys
 import types
 
 import keras
@@ -160,3 +163,39 @@ def test_nothing_to_predict_is_an_error(model):
 def test_top_k_below_one_is_an_error(model):
     with pytest.raises(UserError, match="Received: top_k=0"):
         predict.predict(make_task(), model, ["a.mp4"], top_k=0)
+
+
+def test_a_name_that_is_not_utf8_survives_in_json(model, tmp_path, capsys):
+    name = os.path.join(os.fsencode(tmp_path), b"caf\xe9.mp4")
+    os.rename(write_colors(tmp_path / "a.mp4", 0, 0), name)
+    broken = os.path.join(os.fsencode(tmp_path), b"\xff.mp4")
+    with open(broken, "wb") as file:
+        file.write(b"not a video")
+    paths = [os.fsdecode(name), os.fsdecode(broken)]
+    assert predict.run(make_task(), model, paths, as_json=True) == 1
+    output = capsys.readouterr().out.encode("utf-8")  # strict: no lone surrogates
+    good, bad = json.loads(output)
+    assert [os.fsencode(x["path"]) for x in (good, bad)] == [name, broken]
+    assert good["predictions"][0]["class"] == "red" and bad["error"]
+    assert predict.run(make_task(), model, paths) == 1
+    output, errors = capsys.readouterr()
+    assert "caf\\udce9.mp4\n  red" in output and "\\udcff.mp4: " in errors
+
+
+_SCRIPT = """
+import subprocess
+import sys
+from trainers.core import cli
+cli.start(lambda arguments: print("\u00e9", *arguments[1:]))
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_name_that_is_not_utf8_can_be_printed(encoding):
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, b"caf\xe9.mp4"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )
+    shown = {"utf-8": "\u00e9 caf\\udce9.mp4", "ascii": "\\xe9 caf\\udce9.mp4"}
+    assert done.stdout.decode() == shown[encoding] + "\n" and not done.stderr

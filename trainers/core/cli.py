@@ -63,6 +63,7 @@ def start(main: Callable[[list[str]], int | None]):
     Args:
         main: Gets the name of the program and the arguments that are no flags.
     """
+    sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: any name can appear
     leave_on_error(
         lambda: app.run(lambda argv: run(lambda: main(argv)), flags_parser=_parse)
     )

@@ -52,11 +52,12 @@ def run(task, model, paths, top_k=5, as_json=False):
     for result in _predictions(task, model, paths, top_k):
         results.append(result)
         if "error" in result:
-            print(f"error: {result['path']}: {result['error']}", file=sys.stderr)
+            error = f"error: {result['path']}: {result['error']}"
+            print(_printable(error), file=sys.stderr)
         elif not as_json:
-            print(_table(result), flush=True)
+            print(_printable(_table(result)), flush=True)
     if as_json:
-        print(json.dumps(results, indent=2, ensure_ascii=False))
+        print(json.dumps(results, indent=2))  # in ASCII: any file name survives
     return int(any("error" in result for result in results))
 
 
@@ -128,6 +129,11 @@ def _predict_file(score, path, class_names, top_k):
         for k in best
     ]
     return {"path": path, "predictions": predictions}
+
+
+def _printable(text):
+    """`text` with escapes for the bytes of file names that are not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _table(result):
