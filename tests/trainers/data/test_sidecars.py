@@ -1,5 +1,6 @@
 """JSON files beside shards, whole, missing and damaged."""
 
+import json
 import pathlib
 
 import numpy as np
@@ -7,7 +8,11 @@ import pytest
 
 from trainers.core.files import FileError
 from trainers.video_classification.data import DataError, load_index
-from trainers.video_classification.data.tfrecords.sidecars import list_shard, sidecar
+from trainers.video_classification.data.tfrecords.sidecars import (
+    list_shard,
+    sidecar,
+    write_checked,
+)
 
 
 def test_shards_from_elsewhere_need_no_json(shards, data_config):
@@ -45,6 +50,15 @@ def test_flipped_bits_in_json_files_change_nothing(shards, data_config, name):
         assert load_index(data_config(input_path=str(shards))) == expected
 
 
+@pytest.mark.parametrize("name", ["clips-00000-of-00002.json", "index.json"])
+def test_a_json_file_without_its_checksum_is_not_used(shards, data_config, name):
+    # Two flipped bits: one in the name of the checksum, one in what it protects.
+    expected = load_index(data_config(input_path=str(shards)))
+    text = (shards / name).read_text().replace("checksum", "checksun")
+    (shards / name).write_text(text.replace("jump", "bump"))
+    assert load_index(data_config(input_path=str(shards))) == expected
+
+
 def test_damaged_class_names_are_an_error_where_no_file_has_them(shards, data_config):
     for path in shards.glob("*.json"):
         path.write_text("")
@@ -58,12 +72,12 @@ def test_damaged_class_names_are_an_error_where_no_file_has_them(shards, data_co
 def test_a_sidecar_of_other_records_is_not_used(shards, data_config, records, caplog):
     expected = load_index(data_config(input_path=str(shards)))
     beside = shards / "clips-00000-of-00002.json"
-    beside.write_text(f'{{"records": {records}}}')
+    write_checked(str(beside), {"records": json.loads(records)})
     assert load_index(data_config(input_path=str(shards))) == expected
     assert f"{beside}: has no 'records'" in caplog.text
 
 
 def test_labels_beyond_the_class_names_are_named(shards, data_config):
-    (shards / "index.json").write_text('{"class_names": ["dive", "jump"]}')
+    write_checked(str(shards / "index.json"), {"class_names": ["dive", "jump"]})
     with pytest.raises(DataError, match=r"tfrecord#\d+: has labels \(2,\).* 2 classes"):
         load_index(data_config(input_path=str(shards)))

@@ -1,7 +1,7 @@
 """The JSON files of `trainers/prepare_video.py`, and the list of a shard's videos.
 
 Each shard has a sidecar, so that it is listed without being read. JSON files have a
-checksum of their content; those written by hand need none.
+checksum of their content.
 """
 
 from __future__ import annotations
@@ -62,8 +62,12 @@ def read_checked(path: str) -> dict:
             "shards to a folder of their own."
         )
     digest = _digest(content)
-    if content.pop(_CHECKSUM, digest) != digest:
-        raise files.FileError(path, "the checksum does not match: it is damaged.")
+    if content.pop(_CHECKSUM, None) != digest:
+        raise files.FileError(
+            path,
+            "the checksum is missing or does not match: the file is damaged. Write it "
+            "again with prepare_video.py, which keeps finished shards.",
+        )
     return content
 
 

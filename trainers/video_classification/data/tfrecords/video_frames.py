@@ -80,31 +80,30 @@ def encode_video(
         VideoError: The video, or more than half of its frames, cannot be decoded.
     """
     video = watchdog.within(path, limits.seconds, PyAVFrames, path, limits)
-    frames = _encoded(video, short_side, quality)
-    size, places, num_damaged, end = None, {}, 0, 0
+    size, places, num_damaged = None, {}, 0
     with tempfile.SpooledTemporaryFile(memory, dir=folder) as file:
+        frames = _encode_to(file, video, short_side, quality)
         for frame in watchdog.iterate(path, limits.seconds, frames):
-            number, size, is_damaged, content = frame
+            number, size, is_damaged, places[number] = frame
             num_damaged += is_damaged
-            num_bytes = file.write(content)
-            places[number] = end, num_bytes
-            end += num_bytes
         _check_decoded(path, len(places), video.num_frames)
         num_bad = num_damaged + video.num_frames - len(places)
         in_order = [places[number] for number in sorted(places)]
         yield JpegVideo(size, video.frame_rate, num_bad, in_order, file)
 
 
-def _encoded(
-    video: PyAVFrames, short_side: int, quality: int
-) -> Iterator[tuple[int, tuple[int, int], bool, bytes]]:
-    """(number, size, whether it is damaged, JPEG) of every frame."""
-    size = None
+def _encode_to(
+    file: IO[bytes], video: PyAVFrames, short_side: int, quality: int
+) -> Iterator[tuple[int, tuple[int, int], bool, tuple[int, int]]]:
+    """Writes every frame: (number, size, whether it is damaged, place in the file)."""
+    size, end = None, 0
     for number, picture in video.pictures(np.arange(video.num_frames)):
         size = size or _target(picture.size, short_side)
         with video_errors(video.path, cropping.ERRORS):
             content = encode_jpeg(scale(picture.rgb(), *size), quality)
-        yield number, size, picture.is_damaged, content
+        file.write(content)
+        yield number, size, picture.is_damaged, (end, len(content))
+        end += len(content)
 
 
 class SingleFrames:
