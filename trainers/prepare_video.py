@@ -63,6 +63,7 @@ def main(arguments) -> None:
     from trainers.video_classification.data.tfrecords.shards import write_shards
 
     data = _data_config()
+    data.limits.check()
     summary = write_shards(
         load_index(data),
         _OUTPUT.value,

@@ -1,5 +1,7 @@
 """Cutting and then scaling gives what scaling and then cutting would."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -79,3 +81,27 @@ def test_a_window_may_be_smaller_than_a_pixel():
     image = np.arange(4, dtype=np.uint8).reshape(2, 2, 1).repeat(3, -1) * 80
     window = Window(512, 512, 300, 300, 1)
     assert cut(image, [window]).min() > 160  # near the last pixel, 240
+
+
+@pytest.mark.parametrize("size", [(1, 65535), (65535, 1), (2, 16000)])
+def test_windows_of_very_long_frames_need_little_memory(size):
+    # Scaled to a short side of 256, one of them would have 13 GB.
+    is_wide = size[0] < size[1]
+    pixels = np.random.default_rng(0).integers(0, 255, (max(size), 3), np.uint8)
+    image = pixels[None] if is_wide else pixels[:, None]
+    image = np.ascontiguousarray(np.broadcast_to(image, (*size, 3)))
+    long = 256 * max(size) // min(size)
+    scaled = (256, long) if is_wide else (long, 256)
+    places = (0, (long - 224) // 2, long - 224)
+    windows = [
+        Window(*scaled, *((16, place) if is_wide else (place, 16)), 224)
+        for place in places
+    ]
+    tracemalloc.start()
+    got = cut(image, windows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30e6
+    lines = got[:, 112] if is_wide else got[:, :, 112]
+    assert np.abs(lines[0, 0] - pixels[0].astype(int)).max() <= 1
+    assert np.abs(lines[2, -1] - pixels[-1].astype(int)).max() <= 1

@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -12,9 +13,13 @@ from trainers.video_classification.data import (
     load_index,
     make_dataset,
     read_views,
+    write_video,
 )
 from trainers.video_classification.data.configs import MediaLimits
 from trainers.video_classification.data.failures import FailureLog
+from trainers.video_classification.data.inspection import inspect_video
+from trainers.video_classification.data.tfrecords.frame_cache import FrameCache
+from trainers.video_classification.data.tfrecords.shards import write_shards
 
 
 @pytest.fixture
@@ -83,6 +88,45 @@ def test_data_sets_have_limits(data_config, clip_config, is_training):
     assert list(failures.failures) == [index.videos[8].path]
     used = batch["video"].numpy()[batch["weight"].numpy() > 0]
     assert set(used) == set(range(8))
+
+
+def test_very_long_frames_are_read(tmp_path, data_config, clip_config):
+    path = str(tmp_path / "long.avi")
+    frames = np.full((8, 2, 16000, 3), 90, np.uint8)
+    write_video(path, frames, codec="mjpeg", pix_fmt="yuvj444p")
+    views = read_views(path, data_config(num_test_crops=3), clip_config)
+    assert np.abs(views.astype(int) - 90).max() <= 3
+    whole = data_config(test_protocol="paper", limits=MediaLimits(pixels=2**16))
+    with pytest.raises(VideoError, match=r"views of 256000 x 32 pixels \(limits.pix"):
+        read_views(path, whole, clip_config)
+
+
+def test_whole_videos_have_limits(tmp_path, data_config, clip_config):
+    # The nine videos have 20, 24, ..., 52 frames.
+    data = data_config(limits=MediaLimits(frames=50))
+    index = load_index(data)
+    longest = index.videos[8].path
+    reason = "has more than 50 frames (limits.frames=50)"
+    summary = write_shards(index, str(tmp_path), workers=1, limits=data.limits)
+    assert [path for path in summary.left_out] == [longest]
+    assert summary.left_out[longest].startswith(reason)
+    cache = FrameCache(str(tmp_path / "cache"), 32, limits=data.limits)
+    with pytest.raises(VideoError) as raised:
+        cache.open(longest, print)
+    assert raised.value.reason.startswith(reason)
+    with pytest.raises(VideoError) as raised:
+        inspect_video(longest, "pyav", data.limits)
+    assert raised.value.reason.startswith(reason)
+
+
+def test_a_disk_that_does_not_answer_ends_no_conversion(tmp_path, data_config, stall):
+    data = data_config(limits=MediaLimits(seconds=0.3))
+    index = load_index(data)
+    stalled = index.videos[4].path
+    stall(stalled)
+    summary = write_shards(index, str(tmp_path), workers=1, limits=data.limits)
+    assert list(summary.left_out) == [stalled] and summary.num_written == 8
+    assert summary.left_out[stalled].startswith("not read within 0.3 s")
 
 
 @pytest.mark.parametrize(
