@@ -110,6 +110,8 @@ def _in_class_of(model, copy):
 
 
 def _copy_operation(operation):
+    if hasattr(operation, "save_assets"):
+        return operation  # a vocabulary, which is not in the config
     try:
         return type(operation).from_config(operation.get_config())
     except (NotImplementedError, TypeError, ValueError) as error:

@@ -236,6 +236,17 @@ def test_operations_and_layers_without_a_config():
         assert_every_output_changes(new, images(8, 8, 3), new.get_layer(name))
 
 
+def test_a_vocabulary_that_was_adapted():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("StringLookup is a layer of TensorFlow")
+    lookup = layers.StringLookup(name="lookup")
+    lookup.adapt(np.array(["a", "b", "c"]))
+    x = keras.Input((4,), dtype="string")
+    model = keras.Model(x, layers.Embedding(4, 3, name="embedding")(lookup(x)))
+    new = insert_blocks(model, after={"embedding": NonLocal1D(sub_sample=False)})
+    assert_equal(model, new, keras.ops.convert_to_tensor([["a", "b", "c", "z"]]))
+
+
 @pytest.mark.filterwarnings("ignore:Layer 'embedding_nonlocal'.*mask")
 def test_masks_reach_the_layers_behind_the_block():
     x = keras.Input((10,), dtype="int32")

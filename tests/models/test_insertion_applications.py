@@ -68,7 +68,9 @@ def assert_equal(model, other):
 
 
 def train(model):
-    model.compile("sgd", "mse", run_eagerly=keras.backend.backend() != "jax")
+    optimizer = keras.optimizers.SGD(10.0)  # some gradients are tiny
+    run_eagerly = keras.backend.backend() != "jax"
+    model.compile(optimizer, "mse", run_eagerly=run_eagerly)
     targets = 1 + np.zeros((2, model.output_shape[-1]))
     model.train_on_batch(images(), targets)
 
@@ -100,6 +102,8 @@ def test_every_network_is_tested():
     ),
 )
 def test_one_network_of_each_family(name, tmp_path):
+    if name == "NASNetMobile" and keras.backend.backend() == "torch":
+        pytest.skip("Keras does not build NASNet on PyTorch")
     model, new, block = insert(name)
     expected = assert_equal(model, new)
     assert_saved(new, expected, tmp_path)
