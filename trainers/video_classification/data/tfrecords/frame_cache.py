@@ -99,14 +99,24 @@ class FrameCache:
             VideoError: It cannot be decoded; nothing is kept.
         """
         entry, stamp = self._entry(path), _stamp(path)
-        frames = _read(entry, stamp)
+        frames = self._read(entry, stamp)
         if frames is None and self._write(path, entry, stamp, warn):
-            frames = _read(entry, stamp)  # None if it was removed again, to make room
+            frames = self._read(
+                entry, stamp
+            )  # None if it was removed again, to make room
 
         def decode():
             return SingleFrames(path, self._short_side, _QUALITY, self._limits)
 
         return decode() if frames is None else _CachedFrames(frames, entry, decode)
+
+    def _read(self, entry: str, stamp: bytes) -> RecordFrames | None:
+        """The frames of an entry; None if it is not there, damaged or out of date."""
+        try:
+            frames = RecordFrames(f"{entry}#0", self._limits.pixels)
+        except VideoError:
+            return None
+        return frames if frames.context[_STAMP].bytes_list.value == [stamp] else None
 
     def _write(self, path: str, entry: str, stamp: bytes, warn) -> bool:
         """Keeps a video, or warns that it cannot be kept."""
@@ -120,8 +130,9 @@ class FrameCache:
             self._too_large.add(path)
             self._warn_unkept(path, error)
         except files.FileError as error:
-            if self._is_writable:
-                self._is_writable = False
+            with self._lock:
+                is_first, self._is_writable = self._is_writable, False
+            if is_first:
                 self._warn_unkept("Other videos", error)
         return False
 
@@ -175,15 +186,6 @@ class _CachedFrames:
         except VideoError:
             files.remove(self._entry)  # is written again when the video is next read
             yield from self._decode().pictures(left)
-
-
-def _read(entry: str, stamp: bytes) -> RecordFrames | None:
-    """The frames of an entry; None if it is not there, damaged or out of date."""
-    try:
-        frames = RecordFrames(f"{entry}#0")
-    except VideoError:
-        return None
-    return frames if frames.context[_STAMP].bytes_list.value == [stamp] else None
 
 
 def _stamp(path: str) -> bytes:
