@@ -136,3 +136,12 @@ def test_files_named_in_a_file_are_not_opened(
     with pytest.raises(VideoError, match="cannot be decoded") as raised:
         read_views(str(path), data_config(), clip_config)
     assert raised.value.path == str(path)
+
+
+def test_the_error_of_a_playlist_suggests_the_reason(
+    tmp_path, data_config, clip_config
+):
+    path = tmp_path / "a.mp4"
+    path.write_text("ffconcat version 1.0\nfile sound.ts\n")
+    with pytest.raises(VideoError, match="a format that is not read, such as a playli"):
+        read_views(str(path), data_config(), clip_config)

@@ -263,6 +263,23 @@ def test_a_file_without_its_header_is_refused(
         read_views(str(path), data_config(), clip_config)
 
 
+def test_an_error_of_our_own_code_is_not_one_of_the_video(tmp_path, clips):
+    from trainers.video_classification.data.views import Window
+
+    path = clips.write(tmp_path / "a.mp4", 12)
+    plan = Plan([[0]], lambda height, width: [Window(36, 36, 0, 0, 36)])
+
+    def wrong(*args):
+        raise IndexError("in our code")
+
+    plan.windows = wrong
+    with pytest.raises(IndexError, match="in our code"):
+        reading.cut_views(path, "pyav", plan)
+    plan.frames = wrong
+    with pytest.raises(IndexError, match="in our code"):
+        reading.cut_views(path, "pyav", plan)
+
+
 def test_no_file_descriptor_is_left_open(tmp_path, clips, data_config, clip_config):
     good, bad = clips.write(tmp_path / "a.mp4", 12), tmp_path / "b.mp4"
     bad.write_text("not a video")

@@ -34,8 +34,16 @@ _LARGEST_ALLOCATION = 2**27  # bytes; a short header can claim millions of frame
 
 
 @contextlib.contextmanager
-def video_errors(path: str, kinds: type[Exception] = Exception) -> Iterator[None]:
-    """Context for calls of a library: what it raises becomes a `VideoError`."""
+def video_errors(
+    path: str, kinds: type[Exception] | tuple[type[Exception], ...] = Exception
+) -> Iterator[None]:
+    """Context for calls of a library: what it raises becomes a `VideoError`.
+
+    Args:
+        path: The video.
+        kinds: Of exceptions; those that our own code cannot raise, if there is any
+            in the context.
+    """
     try:
         yield
     except VideoError:
@@ -203,4 +211,6 @@ def _reason(error: Exception) -> str:
     """What went wrong, in one line."""
     kind = type(error).__name__
     text = getattr(error, "strerror", None) or f"{kind}: {error}"
+    if isinstance(error, av.ArgumentError):
+        text += ": damaged, or in a format that is not read, such as a playlist"
     return (text.splitlines() or [kind])[0]
