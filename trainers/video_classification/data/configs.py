@@ -47,15 +47,7 @@ class ClipConfig(hyperparams.Config):
 
 @dataclasses.dataclass(unsafe_hash=True)
 class MediaLimits(hyperparams.Config, Limits):
-    """What one video file may have or take; a file above a limit counts as broken.
-
-    Attributes:
-        pixels: Height times width of its frames. The default is above 8K.
-        frames: Number of its frames. The default is 11 hours at 25 per second.
-        bytes: Size of the file. A remote file is held in memory while it is read.
-        seconds: Time to read the frames of a sample; where a whole video is read
-            (`frame_cache`, `prepare_video.py`), the time for 100 of its frames.
-    """
+    """The fields of `limits.Limits`, in a config."""
 
     def check(self):
         """Raises `UserError` for limits that no file can keep."""
@@ -108,7 +100,7 @@ class DataConfig(config_definitions.DataConfig):
         num_test_crops: 1 (centre) or 3 (along the long side) per clip at test.
         max_broken_fraction: The run stops when a larger fraction of the videos
             read so far could not be decoded.
-        limits: Of what reading one file may cost, see `MediaLimits`.
+        limits: Of what reading one file may cost, see `Limits`.
         num_parallel_decodes: Videos decoded at once; 0 means one per CPU core.
         frame_cache: Folder in which every video is kept as JPEG frames once it has
             been decoded: later epochs decode these, which is faster but takes more
