@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ with only_one(sys.argv[1]):
     make(sys.argv[1], "task.dropout_rate=0.5").train(evaluate=True)
 """
 GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # a serialised message, in no fixed order
-OVERRIDES = ("trainer.train_steps=36", "trainer.validation_interval=6")
+OVERRIDES = ("trainer.train_steps=48", "trainer.validation_interval=6")
 
 
 def names(folder):
@@ -35,31 +36,30 @@ def names(folder):
     )
 
 
-def is_saving(folder, old):
-    """Whether a checkpoint is being written that was not there at the start."""
-    return any(
-        name.startswith(".ckpt") and name not in old
-        for name in (os.listdir(folder) if folder.exists() else ())
-    )
+def is_saving(folder, step, old):
+    """Whether the checkpoint of a step, or of a later one, is being written."""
+    names = set(os.listdir(folder)).difference(old) if folder.exists() else ()
+    found = [re.match(r"\.ckpt-(\d+)\.", name) for name in names]
+    return any(match and int(match.group(1)) >= step for match in found)
 
 
-def is_evaluating(folder, old):
-    """Whether a step has been saved for its evaluation, which has no results yet."""
+def is_evaluating(folder, step, old):
+    """Whether a step, or a later one, was saved for its evaluation, without results."""
     newest = checkpoint_files.prefixes(folder)[:1]
-    if not newest or checkpoint_files.number(newest[0]) % 6:
+    saved = checkpoint_files.number(newest[0]) if newest else 0
+    if saved < step or saved % 6:
         return False
     try:
-        results = files.read_json(folder / "eval_results.json")
+        return files.read_json(folder / "eval_results.json")["step"] != saved
     except FileError:
         return True
-    return results["step"] != checkpoint_files.number(newest[0])
 
 
-def kill_when(condition, process, folder, delay=0.0):
+def kill_when(condition, process, folder, step=0, delay=0.0):
     """Kills a process `delay` seconds after a condition; whether it still ran."""
     old = os.listdir(folder) if folder.exists() else []
     deadline = time.monotonic() + 240
-    while process.poll() is None and not condition(folder, old):
+    while process.poll() is None and not condition(folder, step, old):
         assert time.monotonic() < deadline
         time.sleep(0.001)
     time.sleep(delay)
@@ -106,16 +106,20 @@ def assert_same_runs(one, other):
                 np.testing.assert_array_equal(mine[key], theirs[key], err_msg=key)
 
 
-def check_chain(config, whole, folder, condition, delays):
-    """Kills the same command several times, lets it end, and compares."""
-    killed, reached = 0, 0
-    for delay in delays:
-        killed += kill_when(condition, start(config, folder, *OVERRIDES), folder, delay)
+def check_chain(config, whole, folder, condition, kills):
+    """Kills the same command several times, lets it end, and compares.
+
+    Args:
+        kills: For each kill the step to wait for, and seconds to wait after that.
+    """
+    reached = 0
+    for step, delay in kills:
+        process = start(config, folder, *OVERRIDES)
+        assert kill_when(condition, process, folder, step, delay)
         if checkpoint_files.prefixes(folder) or reached:
             newest = checkpoint_files.number(checkpoint_files.find(folder))
             assert newest >= reached  # none is lost
             reached = newest
-    assert killed == len(delays)
     finish(start(config, folder, *OVERRIDES))
     assert_same_runs(whole, folder)
 
@@ -123,12 +127,14 @@ def check_chain(config, whole, folder, condition, delays):
 @pytest.mark.hostile
 def test_6_kills_while_checkpoints_are_written(config, whole, tmp_path):
     chance = random.Random(0)
-    delays = [0, 0.002, *(chance.uniform(0, 0.05) for _ in range(4))]
-    check_chain(config, whole, tmp_path / "run", is_saving, delays)
+    delays = [0, 0.002, *(chance.uniform(0, 0.1) for _ in range(4))]
+    kills = zip((4, 6, 12, 16, 18, 24), delays, strict=True)
+    check_chain(config, whole, tmp_path / "run", is_saving, kills)
 
 
 @pytest.mark.hostile
 def test_5_kills_while_evaluating(config, whole, tmp_path):
     chance = random.Random(1)
-    delays = [0, *(chance.uniform(0, 1) for _ in range(4))]
-    check_chain(config, whole, tmp_path / "run", is_evaluating, delays)
+    delays = [0, *(chance.uniform(0, 0.4) for _ in range(4))]
+    kills = zip((6, 12, 18, 24, 30), delays, strict=True)
+    check_chain(config, whole, tmp_path / "run", is_evaluating, kills)
