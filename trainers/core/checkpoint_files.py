@@ -99,7 +99,8 @@ def _verify_or_advise(prefix: str):
         folder = os.path.dirname(prefix)
         near = (*prefixes(folder), *prefixes(os.path.dirname(folder)))
         other = next(filter(is_whole, near), None)
-        advice = f"The newest whole one is {other}." if other else "No other is whole."
+        found = f"The newest whole one is {other}."
+        advice = found if other else "No other one beside it is whole."
         raise DamagedError(prefix, f"{error.reason} {advice}") from error
 
 

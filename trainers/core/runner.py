@@ -183,6 +183,8 @@ class Runner:
             return None
         try:
             results = files.read_json(path)
+            if not isinstance(results, dict):
+                raise FileError(path, "holds no results: the file is damaged.")
         except FileError as error:
             warn(f"{error} It is written again by the next evaluation.")
             return None

@@ -290,7 +290,7 @@ def _checkpoint(options, experiment):
             raise UserError(
                 f"No best checkpoint in {folder}: train with train_and_eval."
             )
-        return checkpoint_files.find(best[0])
+        return best[0]
     found = [*best, *checkpoint_files.prefixes(options.model_dir)]
     if found:
         return checkpoint_files.first_whole(found)

@@ -158,7 +158,7 @@ def test_damaged_checkpoint_data_is_an_error(model, tmp_path, size):
     prefix = save(model, built_optimizer(model), tmp_path)
     (data,) = tmp_path.glob("ckpt-7.data-*")
     data.write_bytes(data.read_bytes()[:size])
-    with pytest.raises(UserError, match="ckpt-7: is damaged .*No other is whole"):
+    with pytest.raises(UserError, match="ckpt-7: is damaged .*No other one beside it"):
         checkpoints.restore_model(model, prefix)
 
 

@@ -87,7 +87,7 @@ def test_training_does_not_start_anew_over_damaged_checkpoints(copy):
     assert sorted(os.listdir(copy)) == before
 
 
-@pytest.mark.parametrize("text", ["", '{"step": 6, "in_tr'])
+@pytest.mark.parametrize("text", ["", '{"step": 6, "in_tr', "[]"])
 def test_damaged_results_are_computed_again(copy, whole, capsys, text):
     results = (copy / "eval_results.json").read_text()
     (copy / "eval_results.json").write_text(text)
