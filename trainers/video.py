@@ -61,7 +61,7 @@ def main(arguments):
     from trainers.video_classification import modes  # takes seconds
 
     options = modes.Options(
-        model_dir=_MODEL_DIR.value or ".",
+        model_dir=_MODEL_DIR.value or "",
         config_files=tuple(flags.FLAGS.config),
         overrides=tuple(flags.FLAGS.params_override),
         experiment=flags.FLAGS.experiment,

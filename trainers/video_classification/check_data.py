@@ -61,7 +61,7 @@ class SetReport:
     problems: dict[str, dict[str, str]]
 
 
-def run(task, model_dir=None, as_json: bool = False) -> int:
+def run(task, model_dir: str = "", as_json: bool = False) -> int:
     """Checks the data sets of a task, and prints a report.
 
     Args:

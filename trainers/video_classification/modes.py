@@ -168,8 +168,7 @@ def check_data(options, name, experiment):
     from trainers.video_classification import check_data as check_data_lib
 
     task = build_task(experiment)
-    report_dir = None if options.model_dir == "." else options.model_dir
-    return check_data_lib.run(task, report_dir, options.as_json)
+    return check_data_lib.run(task, options.model_dir, options.as_json)
 
 
 MODES = {
