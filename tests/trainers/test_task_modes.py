@@ -392,8 +392,21 @@ def test_fine_tuning_on_other_classes_names_the_setting(
     trained, config, videos, tmp_path
 ):
     task = fine_tuning_task(trained, config, videos, tmp_path)
-    with pytest.raises(UserError, match="task.init_checkpoint_modules=backbone"):
+    message = (
+        r"(?s)init_checkpoint_modules=backbone.*classes were others .removed: blue"
+    )
+    with pytest.raises(UserError, match=message):
         task.initialize(task.build_model())
+
+
+def test_fine_tuning_on_classes_of_other_names_names_them(
+    trained, config, videos, tmp_path, capsys
+):
+    (tmp_path / "pink").symlink_to(videos / "train" / "blue")
+    task = fine_tuning_task(trained, config, videos, tmp_path)
+    task.initialize(task.build_model())
+    expected = "! its classes were others (added: pink; removed: blue)"
+    assert expected in capsys.readouterr().err
 
 
 def test_the_command_knows_every_mode():

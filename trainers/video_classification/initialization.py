@@ -13,6 +13,11 @@ from trainers.core import checkpoint_files, checkpoints, files
 from trainers.core.config import PARAMS_FILE
 from trainers.core.errors import UserError
 from trainers.core.yaml_io import read_yaml
+from trainers.video_classification.data import (
+    CLASS_FILE,
+    describe_changes,
+    read_class_file,
+)
 
 # Of files that hold weights, for advice: what they hold is found by content.
 _SUFFIXES = (".keras", ".h5", ".pth", ".pyth", ".pt", ".pkl", ".safetensors")
@@ -38,12 +43,13 @@ KEYS = Spelling(
 )
 
 
-def initialize_from_checkpoint(model, config) -> str:
+def initialize_from_checkpoint(model, config, class_names) -> str:
     """Loads `init_checkpoint`; returns what to log about it.
 
     Args:
         model: Of the task. If the weights are for BGR, conv1 is flipped to RGB.
         config: `VideoClassificationConfig`.
+        class_names: In label order; compared with those in a model directory.
 
     Raises:
         UserError: It cannot be read, or does not fit; its weights were trained on
@@ -51,7 +57,8 @@ def initialize_from_checkpoint(model, config) -> str:
             not an identity. Names the key of the config to change.
     """
     path = config.init_checkpoint
-    content, trained_as = _find_content(path, config.model)
+    content, trained_as, trained_classes = _find_content(path, config.model)
+    changed = _class_changes(trained_classes, class_names)
     try:
         report = load_weights(
             model,
@@ -62,15 +69,26 @@ def initialize_from_checkpoint(model, config) -> str:
     except CheckpointError as error:
         where = "" if isinstance(content, str) else f"{path}: "
         message = f"task.init_checkpoint: {where}{error.describe(KEYS)}"
-        raise UserError(message) from error
+        raise UserError(
+            f"{message}\nNote: {changed}." if changed else message
+        ) from error
     pixels = report.pixels or _pixels_of_training(path, trained_as)
     remarks = _adapt_pixels(model, pixels, config, report.source) if pixels else []
     _check_identities(model, report.new_blocks, config)
     lines = [f"Starting from {path}", report.describe(KEYS), *remarks]
+    if changed and config.init_checkpoint_modules == "all":
+        lines.append(f"! {changed}, and its classifier is kept")
     if report.new_blocks:
         names = ", ".join(report.new_blocks)
         lines.append(f"New, and checked to change nothing: {names}")
     return "\n".join(lines)
+
+
+def _class_changes(old, new) -> str:
+    """What to say about classes in a model directory; nothing if they are the same."""
+    if not old or tuple(old) == tuple(new):
+        return ""
+    return f"its classes were others ({describe_changes(old, new)})"
 
 
 def freeze_layers(model, config):
@@ -87,9 +105,10 @@ def freeze_layers(model, config):
 
 
 def _find_content(path: str, model):
-    """`(content, trained_as)`: a file, or the weights of a checkpoint of the trainers.
+    """`(content, trained_as, trained_classes)`: a file, or the weights of a checkpoint.
 
-    `trained_as` is the task's config in the checkpoint's model directory.
+    The others are the task's config and the classes in the checkpoint's model
+    directory; empty without one.
     """
     try:
         is_folder, is_file = files.is_folder(path), files.is_file(path)
@@ -103,10 +122,10 @@ def _find_content(path: str, model):
             "machine, and give its path here."
         )
     if is_file:
-        return path, {}
+        return path, {}, ()
     prefix = _find_prefix(path, files.listdir(path) if is_folder else ())
     trained_as = _read_trained_as(prefix, model)
-    return checkpoints.read_model(prefix), trained_as
+    return checkpoints.read_model(prefix), trained_as, _read_classes(prefix)
 
 
 def _find_prefix(path: str, names) -> str:
@@ -126,9 +145,7 @@ def _find_prefix(path: str, names) -> str:
 
 def _read_trained_as(prefix: str, model) -> dict:
     """The task's config in a model directory; an error if it computes otherwise."""
-    folder = os.path.dirname(prefix)  # that of the best is within it
-    paths = (files.join(x, PARAMS_FILE) for x in (folder, os.path.dirname(folder)))
-    path = next(filter(files.is_file, paths), None)
+    path = _find_beside(prefix, PARAMS_FILE)
     task = _read_task(path) if path else {}
     theirs, ours = task.get("model") or {}, model.as_dict()
     keys = ["convention", "stride_in_1x1"]
@@ -141,6 +158,18 @@ def _read_trained_as(prefix: str, model) -> dict:
                 f"computes otherwise: set task.model.{key}={theirs[key]!r}."
             )
     return task
+
+
+def _read_classes(prefix: str) -> tuple[str, ...]:
+    path = _find_beside(prefix, CLASS_FILE)
+    return read_class_file(path, counted=False) if path else ()
+
+
+def _find_beside(prefix: str, name: str) -> str | None:
+    """Path of a file in the model directory of a checkpoint, if it is there."""
+    folder = os.path.dirname(prefix)  # that of the best is within it
+    paths = (files.join(x, name) for x in (folder, os.path.dirname(folder)))
+    return next(filter(files.is_file, paths), None)
 
 
 def _read_task(path: str) -> dict:

@@ -11,13 +11,13 @@ from trainers.core.lock import only_one
 from trainers.core.runner import Runner
 from trainers.video_classification import experiments  # noqa: F401 (registers)
 from trainers.video_classification.data import (
+    CLASS_FILE,
     DataError,
     describe_changes,
     read_class_file,
 )
 from trainers.video_classification.task import VideoClassificationTask
 
-CLASS_FILE = "classes.txt"
 _UNTRAINED = ("train", "train_and_eval", "dry_run", "check_data", "benchmark_input")
 
 

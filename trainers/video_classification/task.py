@@ -95,7 +95,8 @@ class VideoClassificationTask(Task):
 
     def initialize(self, model):
         if self.task_config.init_checkpoint:
-            log = initialize_from_checkpoint(model, self.task_config)
+            names = self.class_names
+            log = initialize_from_checkpoint(model, self.task_config, names)
             print(log, file=sys.stderr)
 
     def build_model(self, input_shape=(None, None, None, 3)):

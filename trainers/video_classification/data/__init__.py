@@ -25,7 +25,11 @@ from trainers.video_classification.data.errors import (
 )
 from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index, Video, load_index
-from trainers.video_classification.data.labels import describe_changes, read_class_file
+from trainers.video_classification.data.labels import (
+    CLASS_FILE,
+    describe_changes,
+    read_class_file,
+)
 from trainers.video_classification.data.preprocessing import (
     normalize,
     resize_and_center_crop,
@@ -33,6 +37,7 @@ from trainers.video_classification.data.preprocessing import (
 from trainers.video_classification.data.reading import read_views
 
 __all__ = [
+    "CLASS_FILE",
     "DataError",
     "FailureLog",
     "Index",

@@ -10,6 +10,7 @@ from trainers.core import files
 from trainers.video_classification.data.errors import DataError
 
 _NUMBER = re.compile(r"-?\d+")
+CLASS_FILE = "classes.txt"  # in a model directory: the names, in label order
 _MAX_NAMED = 10
 _CHARADES_CODE = re.compile(r"c\d{3} ")
 
