@@ -9,8 +9,14 @@ from collections.abc import Callable
 
 from absl import app, flags
 
-from trainers.core import yaml_io
+from trainers.core import files, yaml_io
 from trainers.core.errors import Interrupted, UserError
+
+_OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError")  # the latter is TensorFlow's
+_SAVE_MEMORY = (
+    "Use smaller batches or clips; in training also a larger "
+    "trainer.gradient_accumulation_steps, or trainer.recompute_activations=true."
+)
 
 
 def quiet_start():
@@ -85,8 +91,9 @@ def fail(message) -> None:
 def run(command: Callable[[], int | None]):
     """Runs a command and exits with its code.
 
-    A `UserError` is printed as `error: ...`, with exit code 1. Any other exception is
-    a fault of the trainers: its traceback is printed, with the command to report.
+    A `UserError`, or memory that ran out, is printed as `error: ...`, with exit code 1.
+    Any other exception is a fault of the trainers: its traceback is printed, with the
+    command to report.
     After a signal the exit code is 128 + its number.
     """
     code = _exit_code(command)
@@ -109,11 +116,14 @@ def _exit_code(command) -> int:
     except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        traceback.print_exc()
-        _print_error(
-            f"an unexpected {type(error).__name__}. Please report it, with the lines "
-            f"above and this command:\n  {shlex.join(['python', *sys.argv])}"
-        )
+        if type(error).__name__ in _OUT_OF_MEMORY:
+            _print_error(f"the memory ran out ({files.reason(error)}). {_SAVE_MEMORY}")
+        else:
+            traceback.print_exc()
+            _print_error(
+                f"an unexpected {type(error).__name__}. Please report it, with the "
+                f"lines above and this command:\n  {shlex.join(['python', *sys.argv])}"
+            )
     return 1
 
 

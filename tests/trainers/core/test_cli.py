@@ -7,6 +7,7 @@ import sys
 import weakref
 
 import pytest
+import tensorflow as tf
 
 from trainers.core import cli
 from trainers.core.errors import Interrupted, UserError
@@ -39,6 +40,22 @@ def test_other_errors_show_their_traceback_and_the_command(kind, capsys, monkeyp
     assert f"{kind.__name__}: a bug" in errors
     assert f"error: an unexpected {kind.__name__}. Please report it" in errors
     assert errors.endswith("  python trainers/video.py --model_dir 'my run'\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        tf.errors.ResourceExhaustedError(
+            None, None, "OOM when allocating tensor\nmore"
+        ),
+    ],
+)
+def test_memory_that_ran_out_is_one_message(error, capsys):
+    assert run(raising(error)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the memory ran out (")
+    assert "trainer.gradient_accumulation_steps" in line and "more" not in line
 
 
 def test_a_closed_pipe_ends_the_output_quietly():
