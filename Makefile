@@ -14,7 +14,8 @@ PYTHON3 ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 #   make test           in minutes, on TensorFlow alone: what a developer runs
 #   make test-slow      marked `slow`: takes long, or repeats on a larger scale what
 #                       the first tier tests
-#   make test-hostile   marked `hostile`: hundreds of damaged files, 20 minutes; CI
+#   make test-hostile   marked `hostile`: thousands of damaged videos, shards,
+#                       checkpoints and weight files, killed runs; most of an hour; CI
 #                       leaves it out
 #   make test-backends  marked `backends`: needs JAX or PyTorch; and the portable
 #                       tests of the first tier once more on each of the two
