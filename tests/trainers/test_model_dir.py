@@ -79,6 +79,11 @@ def test_a_remote_directory_works_as_a_local_one(
     video = videos / "val" / "green" / "0.mp4"
     local = predictions(trained, video, capsys)
     assert predictions(remote, video, capsys) == local
+    for folder in (trained, remote):
+        run("export", folder, *SETTINGS)
+    extra = "export/1/assets.extra/export.json"  # with the differences of the logits
+    assert files.read_json(f"{remote}/{extra}") == files.read_json(trained / extra)
+    assert files.is_file(f"{remote}/export/1/saved_model.pb")
     assert os.listdir(tmp_path) == []
 
 
