@@ -37,8 +37,8 @@ def read_numbers(data_config, clip_config, clips):
         def windows(height, width):  # all columns, squeezed: bits stay readable
             return [Window(36, 36, 0, 0, 36)]
 
-        images = reading.cut_views(path, "pyav", Plan(frames, windows), warn)
-        return clips.numbers(images)
+        views = reading.cut_views(path, "pyav", Plan(frames, windows), warn)
+        return clips.numbers(views.pixels)
 
     return read
 

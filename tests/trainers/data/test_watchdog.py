@@ -18,6 +18,7 @@ from trainers.video_classification.data import (
     watchdog,
 )
 from trainers.video_classification.data.configs import MediaLimits
+from trainers.video_classification.data.reading import Views
 from trainers.video_classification.data.samples import SampleReader
 
 QUICK = MediaLimits(seconds=0.3)
@@ -67,7 +68,7 @@ def test_every_way_to_make_views_is_watched(data_config, clip_config):
         if not blocked:
             blocked.append(path)
             end.wait(60)
-        return np.zeros((1, 4, 28, 28, 3), np.uint8)
+        return Views(np.zeros((1, 4, 28, 28, 3), np.uint8), np.zeros((1, 4), int), 25.0)
 
     reader = SampleReader(index, data, clip_config, 0, failures, cut)
     assert seconds_of(lambda: reader.read_sample(0)) < 5

@@ -29,7 +29,8 @@ def make_dataset(
 
     - `clip`: uint8 (B, T, H, W, 3); squares of `crop_size`, unless
       `data.test_protocol` keeps whole frames.
-    - `label`: int32 (B,); float32 (B, K), 0 or 1, if `is_multilabel`.
+    - `label`: int32 (B,); float32 (B, K), 0 or 1, if `is_multilabel`. If the index has
+      the times of actions, training clips have the labels of their own frames alone.
     - `video`: int32 (B,), the position in `index.videos`.
     - `view`: int32 (B,): clip * num_test_crops + crop; 0 in training.
     - `weight`: float32 (B,): 1, or 0 for rows that only fill up a batch.

@@ -26,11 +26,21 @@ _MAX_NAMED = 5
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """A video: its path, its label numbers, and a name for reports."""
+    """A video of a data set.
+
+    Attributes:
+        path: Of its file or record.
+        labels: The numbers of all its labels.
+        name: For reports.
+        actions: (label, start, end) in seconds; empty if the format has no times.
+    """
 
     path: str
     labels: tuple[int, ...]
     name: str
+    actions: tuple[tuple[int, float, float], ...] = dataclasses.field(
+        default=(), repr=False
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +125,11 @@ def _resolve(entries, table: LabelTable, is_multilabel: bool) -> list[Video]:
                 "`is_multilabel: true` if a video may have several, or none."
             )
         labels = {table.number(label, entry.where): None for label in entry.labels}
-        videos.append(Video(entry.path, tuple(labels), entry.name))
+        actions = tuple(
+            (table.number(label, entry.where), *times)
+            for label, *times in entry.actions
+        )
+        videos.append(Video(entry.path, tuple(labels), entry.name, actions))
     return videos
 
 

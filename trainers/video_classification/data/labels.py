@@ -6,6 +6,8 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from trainers.core import files
 from trainers.video_classification.data.errors import DataError
 
@@ -115,3 +117,25 @@ class LabelTable:
             f"{where}: unknown class {label!r}; expected one of the {count} class "
             f"names or its number.{hint}"
         )
+
+
+def clip_labels(
+    actions: Sequence[tuple[int, float, float]], frames: np.ndarray, frame_rate: float
+) -> list[int]:
+    """The labels of a clip: of all frames from its first to its last, as PySlowFast.
+
+    Args:
+        actions: (label, start, end) in seconds.
+        frames: The numbers of its frames. If it wraps around, they are in no order.
+        frame_rate: Frame i is at i / frame_rate seconds.
+
+    Example:
+    >>> clip_labels([(3, 0.0, 1.0), (5, 2.5, 9.0)], np.array([24, 28, 32]), 24.0)
+    [3]
+    """
+    rate = float(np.float32(frame_rate))  # as records store it
+    times = np.arange(frames.min(), frames.max() + 1) / rate
+    seen = [np.any((start <= times) & (times <= end)) for _, start, end in actions]
+    return [
+        label for (label, *_), is_seen in zip(actions, seen, strict=True) if is_seen
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,20 @@ if TYPE_CHECKING:
 _MIN_DECODED = 0.5  # of a clip's frames; lost ones are replaced by their neighbours
 
 
+class Views(NamedTuple):
+    """The views of a video: what was cut, and from where.
+
+    Attributes:
+        pixels: uint8 (views, T, height, width, 3).
+        frames: Frame numbers, (clips, T).
+        frame_rate: Of the video; 0 if unknown.
+    """
+
+    pixels: np.ndarray
+    frames: np.ndarray
+    frame_rate: float
+
+
 def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
     """The test views of one video: uint8 (views, T, H, W, 3), clip by clip.
 
@@ -55,7 +69,7 @@ def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
         log_damage,
         None,
         data.limits,
-    )
+    ).pixels
 
 
 def open_frames(
@@ -90,14 +104,15 @@ def decode_only(
     warn: Callable[[str, str], None] = log_damage,
     cache: FrameCache | None = None,
     limits: Limits = DEFAULT_LIMITS,
-) -> np.ndarray:
+) -> Views:
     """Decodes the same frames as `cut_views` and cuts nothing, to measure decoding."""
-    frames = open_frames(path, decoder, warn, cache, limits)
-    wanted = np.unique(plan.frames(frames.num_frames, frames.frame_rate))
-    found = sum(1 for _ in frames.pictures(wanted))
+    video = open_frames(path, decoder, warn, cache, limits)
+    frames = plan.frames(video.num_frames, video.frame_rate)
+    wanted = np.unique(frames)
+    found = sum(1 for _ in video.pictures(wanted))
     if found < _MIN_DECODED * len(wanted):
         raise VideoError(path, f"only {found} of {len(wanted)} frames were decoded")
-    return np.zeros((1, 0), np.uint8)
+    return Views(np.zeros((1, 0), np.uint8), frames, video.frame_rate)
 
 
 def cut_views(
@@ -107,8 +122,8 @@ def cut_views(
     warn: Callable[[str, str], None] = log_damage,
     cache: FrameCache | None = None,
     limits: Limits = DEFAULT_LIMITS,
-) -> np.ndarray:
-    """The views of a plan: uint8 (views, T, height, width, 3).
+) -> Views:
+    """The views of a plan.
 
     Each frame is decoded once, however many views it is in. A frame that is
     lost to damage is replaced by the one before it (or after, at the start).
@@ -147,7 +162,8 @@ def cut_views(
     if damaged.any() or not decoded.all():
         warn(path, f"{_count(damaged | ~decoded)} are lost or concealed")
     views = np.moveaxis(by_frame, 2, 1)
-    return views.reshape(-1, *views.shape[2:])
+    pixels = views.reshape(-1, *views.shape[2:])
+    return Views(pixels, frames, video.frame_rate)
 
 
 def _check_size(path: str, shape: tuple[int, int], limits: Limits) -> None:

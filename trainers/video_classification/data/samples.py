@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from trainers.video_classification.data import paths, sampling, watchdog
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index
-from trainers.video_classification.data.reading import cut_views
+from trainers.video_classification.data.labels import clip_labels
+from trainers.video_classification.data.reading import Views, cut_views
 from trainers.video_classification.data.tfrecords.frame_cache import FrameCache
 from trainers.video_classification.data.views import RandomView, TestViews
 
@@ -50,54 +52,49 @@ class SampleReader:
         self.seed, self.failures = seed or 0, failures
         self.num_threads = data.num_parallel_decodes or _num_cores()
         self.num_views = data.num_test_clips * data.num_test_crops
-        self.num_classes = len(index.class_names)
+        self.labels = _labels(index, data.is_multilabel)
+        self._without_rate: set[int] = set()
         self.clip_shape = (clip.num_frames, data.crop_size, data.crop_size, 3)
         self.test_shape = self.clip_shape
         if data.protocol.whole_frame:
             self.test_shape = (clip.num_frames, None, None, 3)
 
     def training_sample(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        clip, video = self._call(self.read_sample, number)
+        types = [tf.uint8, self.labels.dtype, tf.int32]
+        clip, label, video = self._call(self.read_sample, number, types)
         video.set_shape(())
         clip.set_shape(self.clip_shape)
-        return self._example(clip, video, view=0)
+        label.set_shape(self.labels.shape[1:])
+        return self._example(clip, label, video, view=0)
 
     def test_views(self, video: tf.Tensor) -> dict[str, tf.Tensor]:
-        clips, video = self._call(self._read_test_views, video)
+        types = [tf.uint8, tf.int32]
+        clips, video = self._call(self._read_test_views, video, types)
         clips.set_shape((None, *self.test_shape))
         count = tf.shape(clips)[0]
         videos = tf.repeat(tf.ensure_shape(video, ()), count)
-        return self._example(clips, videos, view=tf.range(count))
+        labels = tf.gather(self.labels, videos)
+        return self._example(clips, labels, videos, view=tf.range(count))
 
     def padding(self) -> dict[str, tf.Tensor]:
-        example = self._example(
-            tf.zeros(self.clip_shape, tf.uint8), tf.constant(0), view=0
-        )
+        clip, label = tf.zeros(self.clip_shape, tf.uint8), tf.constant(self.labels[0])
+        example = self._example(clip, label, tf.constant(0), view=0)
         return example | {"weight": tf.constant(0.0)}
 
-    def _example(self, clip, video, view) -> dict[str, tf.Tensor]:
+    def _example(self, clip, label, video, view) -> dict[str, tf.Tensor]:
         return {
             "clip": clip,
-            "label": tf.gather(self._labels(), video),
+            "label": label,
             "video": video,
             "view": tf.convert_to_tensor(view, tf.int32),
             "weight": tf.ones_like(video, tf.float32),
         }
 
-    def _labels(self) -> np.ndarray:
-        videos = self.index.videos
-        if not self.data.is_multilabel:
-            return np.array([video.labels[0] for video in videos], np.int32)
-        labels = np.zeros((len(videos), self.num_classes), np.float32)
-        for row, video in zip(labels, videos, strict=True):
-            row[list(video.labels)] = 1
-        return labels
-
-    def _call(self, function, number: tf.Tensor):
+    def _call(self, function, number: tf.Tensor, types: list):
         # Not stateful: the result depends on `number` alone. With op determinism
         # TensorFlow would run a stateful function one sample at a time.
         return tf.numpy_function(
-            self._guarded(function), [number], [tf.uint8, tf.int32], stateful=False
+            self._guarded(function), [number], types, stateful=False
         )
 
     def _guarded(self, function):
@@ -110,8 +107,12 @@ class SampleReader:
 
         return call
 
-    def read_sample(self, number: int) -> tuple[np.ndarray, np.int32]:
-        """Sample `number`; from another video if its own is broken."""
+    def read_sample(self, number: int) -> tuple[np.ndarray, np.ndarray, np.int32]:
+        """Sample `number`; of another video if its own is broken.
+
+        Returns:
+            Clip, label and position of the video.
+        """
         video = sampling.sample_video(self.seed, number, len(self.index))
         attempt = 0
         while True:
@@ -121,18 +122,37 @@ class SampleReader:
             plan = RandomView(self.data, self.clip, generator)
             views = self._read(video, plan)
             if views is not None:
-                return views[0], np.int32(video)
+                return views.pixels[0], self._label(video, views), np.int32(video)
             attempt += 1
             if attempt % _ATTEMPTS_PER_CHECK == 0:
                 self.failures.check_any_left(video.path for video in self.index.videos)
 
+    def _label(self, video: int, views: Views) -> np.ndarray:
+        """The label of a training clip: of its frames, if the index has times."""
+        label, actions = self.labels[video].copy(), self.index.videos[video].actions
+        if actions and self.data.is_multilabel:
+            if views.frame_rate:
+                label[:] = 0
+                label[clip_labels(actions, views.frames, views.frame_rate)] = 1
+            else:
+                self._warn_without_rate(video)
+        return label
+
+    def _warn_without_rate(self, video: int) -> None:
+        if video not in self._without_rate:
+            self._without_rate.add(video)
+            logging.warning(
+                "%s: its frame rate is unknown, so its clips have all of its labels.",
+                self.index.videos[video].path,
+            )
+
     def _read_test_views(self, video: int) -> tuple[np.ndarray, np.int32]:
         views = self._read(video, TestViews(self.data, self.clip))
         if views is None:
-            views = np.zeros((0, *self.clip_shape), np.uint8)
-        return views, np.int32(video)
+            return np.zeros((0, *self.clip_shape), np.uint8), np.int32(video)
+        return views.pixels, np.int32(video)
 
-    def _read(self, video: int, plan) -> np.ndarray | None:
+    def _read(self, video: int, plan) -> Views | None:
         """The views; None for a broken video. Too many of these raise an error."""
         path = self.index.videos[video].path
         if path in self.failures.failures:
@@ -156,6 +176,16 @@ class SampleReader:
         finally:
             self.failures.check()
         return None
+
+
+def _labels(index: Index, is_multilabel: bool) -> np.ndarray:
+    """Of whole videos: int32 (n,); float32 (n, K), 0 or 1, if `is_multilabel`."""
+    if not is_multilabel:
+        return np.array([video.labels[0] for video in index.videos], np.int32)
+    labels = np.zeros((len(index), len(index.class_names)), np.float32)
+    for row, video in zip(labels, index.videos, strict=True):
+        row[list(video.labels)] = 1
+    return labels
 
 
 def _frame_cache(index: Index, data: DataConfig) -> FrameCache | None:

@@ -13,12 +13,16 @@ from trainers.video_classification.data.errors import DataError
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A video in the index; `where` (file:line) is for messages."""
+    """A video in the index; `where` (file:line) is for messages.
+
+    `actions` are (label, start, end) in seconds, in formats that have times.
+    """
 
     path: str
     labels: tuple[str, ...]
     name: str
     where: str
+    actions: tuple[tuple[str, float, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,10 +34,13 @@ def read_tfrecord(path: str, data) -> Listing:
 def _entry(shard: str, record: ShardRecord, names: list[str] | None) -> Entry:
     # By name if there are names: a class may be named "1" and have number 0.
     where = f"{shard}#{record.offset}"
-    if names and any(not 0 <= i < len(names) for i in record.labels):
+    numbers = (*record.labels, *(label for label, *_ in record.actions))
+    if names and any(not 0 <= i < len(names) for i in numbers):
         raise DataError(
-            f"{where}: has labels {record.labels}; index.json beside it names "
+            f"{where}: has labels {numbers}; index.json beside it names "
             f"{len(names)} classes, numbered from 0."
         )
-    labels = tuple(names[i] if names else str(i) for i in record.labels)
-    return Entry(where, labels, record.name, where)
+    name_of = names.__getitem__ if names else str
+    labels = tuple(map(name_of, record.labels))
+    actions = tuple((name_of(label), *times) for label, *times in record.actions)
+    return Entry(where, labels, record.name, where, actions)

@@ -9,6 +9,9 @@ each other in the shard. Each has the context of the video, and in addition:
 
 - in the first, `parts/num_frames` and `parts/num_bytes` of every later part,
 - in these, `parts/number`: 1, 2, ...
+
+A video whose actions have times has `actions/label`, `actions/start` and `actions/end`
+(microseconds), each with one value per action.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from trainers.video_classification.data.tfrecords.jpeg import decode_jpeg, jpeg_
 from trainers.video_classification.data.tfrecords.video_frames import JpegVideo
 
 PART_BYTES = 32 << 20  # of the frames in a record; a reader holds two records
+_ACTIONS = "actions/label", "actions/start", "actions/end"  # times in microseconds
 _NUMBER, _NUM_FRAMES, _NUM_BYTES = "parts/number", "parts/num_frames", "parts/num_bytes"
 
 # === Write ===
@@ -44,6 +48,7 @@ def make_context(
     labels: Sequence[int] = (),
     class_names: Sequence[str] = (),
     name: str = "",
+    actions: Sequence[tuple[int, float, float]] = (),
 ) -> tf.train.Features:
     """All of a record but its frames.
 
@@ -52,6 +57,7 @@ def make_context(
         labels: Label numbers.
         class_names: In label order.
         name: Of the video, for reports.
+        actions: (label, start, end) in seconds.
     """
     context = tf.train.Features()
     feature = context.feature
@@ -64,7 +70,20 @@ def make_context(
     feature["image/height"].int64_list.value.append(video.size[0])
     feature["image/width"].int64_list.value.append(video.size[1])
     feature["image/frame_rate"].float_list.value.append(video.frame_rate)
+    for label, *times in actions:
+        micros = (round(time * 1e6) for time in times)
+        for key, value in zip(_ACTIONS, (label, *micros), strict=True):
+            feature[key].int64_list.value.append(value)
     return context
+
+
+def read_actions(context) -> tuple[tuple[int, float, float], ...]:
+    """(label, start, end) in seconds of each action in a record's features."""
+    values = (context[key].int64_list.value for key in _ACTIONS)
+    return tuple(
+        (label, start / 1e6, end / 1e6)
+        for label, start, end in zip(*values, strict=False)
+    )
 
 
 def make_records(

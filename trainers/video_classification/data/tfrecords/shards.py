@@ -27,6 +27,7 @@ from trainers.video_classification.data.tfrecords.records import (
     make_records,
 )
 from trainers.video_classification.data.tfrecords.sidecars import (
+    ShardRecord,
     read_checked,
     sidecar,
     write_checked,
@@ -67,8 +68,10 @@ class _Shard:
     @property
     def fingerprint(self) -> str:
         """Differs if anything differs that the shard's content depends on."""
-        content = dataclasses.replace(self, path=os.path.basename(self.path))
-        return hashlib.sha256(repr(content).encode()).hexdigest()
+        content = repr(dataclasses.replace(self, path=os.path.basename(self.path)))
+        actions = [video.actions for video in self.videos]  # not in a video's repr
+        content += repr(actions) if any(actions) else ""
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def write_shards(
@@ -239,7 +242,8 @@ def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
                 num_bytes, num_bad = _write_video(writer, video, shard)
                 if num_bad:
                     damaged[video.path] = f"{num_bad} bad frames"
-                records.append((offset, video.name, video.labels))
+                record = ShardRecord(offset, video.name, video.labels, video.actions)
+                records.append(record.row())
                 offset += num_bytes
             except VideoError as error:
                 left_out[error.path] = error.reason
@@ -262,7 +266,8 @@ def _write_video(writer, video: Video, shard: _Shard) -> tuple[int, int]:
     scratch = None if files.is_remote(folder) else folder
     settings = shard.short_side, shard.quality, shard.part_bytes, scratch
     with encode_video(video.path, *settings, shard.limits) as jpeg:
-        context = make_context(jpeg, video.labels, shard.class_names, video.name)
+        described = video.labels, shard.class_names, video.name, video.actions
+        context = make_context(jpeg, *described)
         num_bytes = 0
         for record in make_records(jpeg, context, shard.part_bytes):
             writer.write(record)

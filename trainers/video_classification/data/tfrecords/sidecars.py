@@ -19,7 +19,10 @@ from google.protobuf.message import DecodeError
 from trainers.core import files
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.tfrecords.framing import TFRecordFile
-from trainers.video_classification.data.tfrecords.records import is_later_part
+from trainers.video_classification.data.tfrecords.records import (
+    is_later_part,
+    read_actions,
+)
 
 _CHECKSUM = "checksum"
 _KEYS = {"records", "fingerprint", "class_names"}
@@ -28,11 +31,21 @@ _CONTEXT_TAG = 0x0A  # field 1 of SequenceExample
 
 @dataclasses.dataclass(frozen=True)
 class ShardRecord:
-    """A video of a shard: its offset in bytes, its name and its labels."""
+    """A video of a shard: its offset in bytes, its name, its labels and actions."""
 
     offset: int
     name: str
     labels: tuple[int, ...]
+    actions: tuple[tuple[int, float, float], ...] = ()
+
+    def row(self) -> list:
+        """As a sidecar has it: without actions if there are none."""
+        row = [self.offset, self.name, self.labels]
+        return [*row, self.actions] if self.actions else row
+
+    @classmethod
+    def from_row(cls, offset, name, labels, actions=()) -> ShardRecord:
+        return cls(offset, name, tuple(labels), tuple(map(tuple, actions)))
 
 
 # === JSON files ===
@@ -115,10 +128,19 @@ def _is_name(value) -> bool:
 
 
 def _is_row(value) -> bool:
-    """Whether a value is (offset, name, labels)."""
+    """Whether a value is (offset, name, labels) or (offset, name, labels, actions)."""
     match value:
         case [int(offset), str(), [*labels]]:
             return offset >= 0 and all(isinstance(label, int) for label in labels)
+        case [offset, name, labels, [*actions]]:
+            return _is_row([offset, name, labels]) and all(map(_is_action, actions))
+    return False
+
+
+def _is_action(value) -> bool:
+    match value:
+        case [int(), int() | float(), int() | float()]:
+            return True
     return False
 
 
@@ -138,7 +160,7 @@ def list_shard(shard: str) -> list[ShardRecord]:
     if files.exists(beside):
         try:
             rows = _read_list(beside, "records", _is_row)
-            return [ShardRecord(row[0], row[1], tuple(row[2])) for row in rows]
+            return [ShardRecord.from_row(*row) for row in rows]
         except (files.FileError, DataError) as error:
             logging.warning("%s The records of the shard are listed instead.", error)
     return list(_scan(shard))
@@ -175,7 +197,7 @@ def _shard_record(shard: str, offset: int, context) -> ShardRecord:
         if names
         else f"{os.path.basename(shard)}#{offset}"
     )
-    return ShardRecord(offset, name, tuple(labels))
+    return ShardRecord(offset, name, tuple(labels), read_actions(context.feature))
 
 
 def _read_context(file: TFRecordFile, offset: int, length: int) -> tf.train.Features:
