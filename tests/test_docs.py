@@ -7,6 +7,7 @@ import io
 import os
 import pathlib
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -152,6 +153,11 @@ def check_python(words):
         check_trainer(words[1:])
 
 
+def main_of(module):
+    """The `main` of a command; an import would hide the function of the same name."""
+    return runpy.run_module(module)["main"]
+
+
 @functools.cache
 def help_of(script):
     """What `--help` prints; in this process where that saves an import of Keras."""
@@ -160,7 +166,7 @@ def help_of(script):
         name = f"{script}.__main__" if is_package else script
         with contextlib.redirect_stdout(io.StringIO()) as text:
             with pytest.raises(SystemExit):
-                importlib.import_module(name).main(["--help"])
+                main_of(name)(["--help"])
         return text.getvalue()
     command = [sys.executable, ROOT / script, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
@@ -188,7 +194,7 @@ def check_trainer(words):
 def test_commands_of_costs_run_as_written(page, module, printed, capsys):
     (words,) = commands(PAGES[page])
     assert words[:3] == ["python", "-m", module]
-    assert importlib.import_module(module).main(words[3:]) == 0
+    assert main_of(module)(words[3:]) == 0
     assert printed in capsys.readouterr().out
 
 

@@ -41,7 +41,7 @@ def test_evaluations_use_the_present_weights_without_batch_normalisation():
     random = np.random.default_rng(0)
     inputs = {
         "clip": tf.constant(random.integers(0, 256, (2, 4, 48, 48, 3), np.uint8)),
-        **{name: tf.constant([0, 1]) for name in ("label", "video", "weight")},
+        **{name: tf.constant([0, 1]) for name in ("label", "video", "view", "weight")},
     }
     network = None
     for scale in (0.5, 3.0):
