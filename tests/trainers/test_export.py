@@ -223,6 +223,18 @@ def test_clips_above_a_limit_are_refused(limited, shape, received):
     assert np.isfinite(call(loaded, clips=noise(1, 8, 100, 125))["logits"]).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("serving_default", {"clips": np.zeros((0, 8, 120, 160, 3), np.uint8)}),
+        ("jpeg", {"frames": np.zeros((0, 8), "S")}),
+    ],
+)
+def test_requests_without_clips_are_refused(loaded, name, inputs):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="request has no clips"):
+        call(loaded, name, **inputs)
+
+
 def test_limits_are_written_beside_the_network(limited):
     assert report_of(limited)["limits"] == LIMITS
 
@@ -528,6 +540,14 @@ def test_remote_versions_are_complete_and_count_up():
     assert logits.shape == (1, 3) and np.isfinite(logits).all()
     limits = files.read_json(f"{version}/assets.extra/export.json")["limits"]
     assert limits["max_frames"] == ExportConfig().max_frames
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    path = tmp_path / "export"
+    path.write_text("mine")
+    with pytest.raises(UserError, match="is a file: --export_dir must be a folder"):
+        export_into(path)
+    assert path.read_text() == "mine"
 
 
 def test_an_unknown_file_system_is_named():

@@ -64,13 +64,15 @@ def export_saved_model(task, model, export_dir):
 
     Raises:
         UserError: The model has another number of classes than the task; its
-            weights as constants are too large.
+            weights as constants are too large; `export_dir` is a file.
         FileError: `export_dir` cannot be written to.
         ExportError: The written network disagrees with `model`. After any of these,
             nothing new is left in `export_dir`.
     """
     _check_num_classes(model, task.class_names)
     export_dir = os.fspath(export_dir)
+    if files.is_file(export_dir):
+        raise UserError(f"{export_dir} is a file: --export_dir must be a folder.")
     files.make_folder(export_dir)
     precision = task.task_config.export.precision or model.compute_dtype
     network = inference_form(model, precision)

@@ -23,6 +23,7 @@ def checked_clips(clips: tf.Tensor, limits, crop_size: int) -> tf.Tensor:
     batch, frames, height, width, _ = tf.unstack(tf.shape(clips, tf.int64))
     pixels = height * width
     checks = [
+        _check_batch(batch),
         _check_length(frames, limits),
         _check_frame(height, width, limits),
         _check_total(batch * frames * _counted(pixels, crop_size), limits),
@@ -40,8 +41,10 @@ def checked_frames(frames: tf.Tensor, limits, crop_size: int) -> tf.Tensor:
         crop_size: Side of the square that every frame becomes.
     """
     sizes = tf.strings.length(frames)
+    batch, length = tf.unstack(tf.shape(frames, tf.int64))
     checks = [
-        _check_length(tf.shape(frames, tf.int64)[1], limits),
+        _check_batch(batch),
+        _check_length(length, limits),
         _check(
             tf.reduce_all(sizes <= limits.max_frame_bytes),
             "A frame of the request has {} bytes",
@@ -78,6 +81,11 @@ def _pixels_of_jpeg(frame: tf.Tensor, limits) -> tf.Tensor:
 def _counted(pixels: tf.Tensor, crop_size: int) -> tf.Tensor:
     """Pixels of a frame for the total: of the square, if that has more."""
     return tf.maximum(pixels, crop_size**2)
+
+
+def _check_batch(batch: tf.Tensor) -> tf.Operation:
+    message = "The request has no clips: send at least one."
+    return tf.debugging.Assert(batch >= 1, [message])
 
 
 def _check_length(frames: tf.Tensor, limits) -> tf.Operation:
