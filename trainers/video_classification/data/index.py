@@ -103,7 +103,7 @@ def load_index(data: DataConfig, class_names: Sequence[str] | None = None) -> In
         raise DataError(_nothing_found(path, missing, data))
     if missing:
         _log_missing(path, missing, len(videos))
-    return Index(present, tuple(names), name, path, missing)
+    return Index(present, tuple(names), name, path, (*listing.missing, *missing))
 
 
 def _class_names(listing, data, given) -> tuple[str, ...]:

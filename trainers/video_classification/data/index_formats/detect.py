@@ -6,6 +6,7 @@ import re
 from trainers.core import files
 from trainers.video_classification.data import paths
 from trainers.video_classification.data.errors import DataError
+from trainers.video_classification.data.tfrecords.shard_sets import is_member
 
 _CSV_COLUMNS = {"youtube_id": "kinetics", "actions": "charades"}
 
@@ -21,8 +22,9 @@ def detect(path: str) -> str:
     if not files.exists(path):
         raise DataError(f"{path}: no such file or folder.")
     if files.is_folder(path):
-        shards = files.glob(os.path.join(path, "*.tfrecord"))
-        return "tfrecord" if shards else "folder"
+        names = files.listdir(path)
+        has_shards = any(n.endswith(".tfrecord") or is_member(n) for n in names)
+        return "tfrecord" if has_shards else "folder"
     if paths.has_video_suffix(path):
         raise DataError(
             f"{path}: is a single video. Give a folder with one folder per class, or "

@@ -27,10 +27,17 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """The entries, and the class names if the format defines them."""
+    """What an index lists.
+
+    Attributes:
+        entries: The videos.
+        class_names: If the format defines them.
+        missing: Paths that are known to be missing, beyond the entries.
+    """
 
     entries: list[Entry]
     class_names: Sequence[str] | None = None
+    missing: tuple[str, ...] = ()
 
 
 def root_of(path: str, data) -> str:

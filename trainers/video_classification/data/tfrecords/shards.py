@@ -26,6 +26,7 @@ from trainers.video_classification.data.tfrecords.records import (
     make_context,
     make_records,
 )
+from trainers.video_classification.data.tfrecords.shard_sets import is_member
 from trainers.video_classification.data.tfrecords.sidecars import (
     ShardRecord,
     read_checked,
@@ -152,9 +153,12 @@ def _plan(
 
 def _refuse_other_shards(folder: str, shards: list[_Shard]) -> None:
     expected = {shard.path: shard for shard in shards}
+    beside = {sidecar(path) for path in expected}
     for name in sorted(files.listdir(folder)):
         path = files.join(folder, name)
-        if not name.endswith(".tfrecord"):
+        if not name.endswith(".tfrecord") and not is_member(name):
+            continue
+        if path in beside:
             continue
         if path not in expected or _has_other_content(expected[path]):
             raise DataError(

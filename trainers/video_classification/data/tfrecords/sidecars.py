@@ -26,6 +26,7 @@ from trainers.video_classification.data.tfrecords.records import (
 
 _CHECKSUM = "checksum"
 _KEYS = {"records", "fingerprint", "class_names"}
+_WRITE_AGAIN = "Write it again with prepare_video.py, which keeps finished shards."
 _CONTEXT_TAG = 0x0A  # field 1 of SequenceExample
 
 
@@ -68,7 +69,12 @@ def read_checked(path: str) -> dict:
         FileError: It cannot be read, or is damaged.
         DataError: It was written by another program.
     """
-    content = files.read_json(path)
+    try:
+        content = files.read_json(path)
+    except files.FileError as error:
+        if not isinstance(error.__cause__, ValueError):
+            raise
+        raise files.FileError(path, f"{error.reason} {_WRITE_AGAIN}") from error
     if not isinstance(content, dict) or not _KEYS & content.keys():
         raise DataError(
             f"{path}: was not written by prepare_video.py. Remove it, or move the "
@@ -78,8 +84,8 @@ def read_checked(path: str) -> dict:
     if content.pop(_CHECKSUM, None) != digest:
         raise files.FileError(
             path,
-            "the checksum is missing or does not match: the file is damaged. Write it "
-            "again with prepare_video.py, which keeps finished shards.",
+            "the checksum is missing or does not match: the file is damaged. "
+            f"{_WRITE_AGAIN}",
         )
     return content
 
@@ -156,14 +162,21 @@ def list_shard(shard: str) -> list[ShardRecord]:
     Raises:
         VideoError: Not a TFRecord file of SequenceExamples, or damaged.
     """
+    records = read_sidecar(shard)
+    return list(_scan(shard)) if records is None else records
+
+
+def read_sidecar(shard: str) -> list[ShardRecord] | None:
+    """The videos of a shard by its sidecar; None if that is missing or damaged."""
     beside = sidecar(shard)
-    if files.exists(beside):
-        try:
-            rows = _read_list(beside, "records", _is_row)
-            return [ShardRecord.from_row(*row) for row in rows]
-        except (files.FileError, DataError) as error:
-            logging.warning("%s The records of the shard are listed instead.", error)
-    return list(_scan(shard))
+    if not files.exists(beside):
+        return None
+    try:
+        rows = _read_list(beside, "records", _is_row)
+    except (files.FileError, DataError) as error:
+        logging.warning("%s The records of the shard are listed instead.", error)
+        return None
+    return [ShardRecord.from_row(*row) for row in rows]
 
 
 def _scan(shard: str) -> Iterator[ShardRecord]:
