@@ -107,22 +107,57 @@ def read_asset(folder, name):
         return file.read().decode("utf-8")
 
 
+def load(folder):
+    """The network of a version, its class names and its clips: (frames, stride)."""
+    network = tf.saved_model.load(folder)
+    classes = read_asset(folder, "classes.txt").splitlines()
+    clip = json.loads(read_asset(folder, "preprocessing.json"))
+    outputs = network.signatures["serving_default"].structured_outputs
+    count = outputs["probabilities"].shape[-1]
+    if len(classes) != count:
+        raise ValueError(f"classes.txt has {len(classes)} names for {count} classes")
+    return network, classes, (clip["num_frames"], clip["temporal_stride"])
+
+
+def check_file(path):
+    """Raises for what would be read without end, or not at all."""
+    if os.path.isdir(path):
+        raise ValueError(
+            "is a folder; expected video files (--mode predict takes both)"
+        )
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError("is not a regular file")
+
+
+def reason(error):
+    """What went wrong, in one line, without the path of a video."""
+    text = getattr(error, "strerror", None) or getattr(error, "message", None)
+    lines = (text or str(error) or repr(error)).strip().splitlines()
+    if lines[0] == "Graph execution error:":  # of a limit: before the node's name
+        found = [line for line in lines if line.startswith("assertion failed: [")]
+        return found[0].partition("[")[2][:-1] if found else lines[-1]
+    return lines[0]
+
+
 def main(export_dir, *videos):
     sys.stdout.reconfigure(errors="surrogateescape")  # names that are not UTF-8
     folder = newest_version(export_dir)
-    classes = read_asset(folder, "classes.txt").splitlines()
-    clip = json.loads(read_asset(folder, "preprocessing.json"))
-    model = tf.saved_model.load(folder)  # signatures have only weak references
-    network = model.signatures["serving_default"]
+    try:
+        network, classes, clip = load(folder)
+    except Exception as error:  # damaged files raise many kinds
+        sys.exit(
+            f"error: {folder}: this export cannot be loaded ({reason(error)}). Remove "
+            "it and export again: --mode export."
+        )
+    classify = network.signatures["serving_default"]  # does not keep network alive
     failed = 0
     for video in videos:
         try:
-            frames = read_middle_clip(
-                video, clip["num_frames"], clip["temporal_stride"]
-            )
-            scores = network(clips=tf.constant(frames[np.newaxis]))["probabilities"][0]
-        except Exception as error:  # damaged files raise many kinds
-            print(f"error: {video}: {str(error) or repr(error)}", file=sys.stderr)
+            check_file(video)
+            frames = read_middle_clip(video, *clip)
+            scores = classify(clips=tf.constant(frames[np.newaxis]))["probabilities"][0]
+        except Exception as error:
+            print(f"error: {video}: {reason(error)}", file=sys.stderr)
             failed = 1
             continue
         print(video)

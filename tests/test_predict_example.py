@@ -1,11 +1,17 @@
-"""examples/predict_with_saved_model.py decodes the clip in the middle alone."""
+"""examples/predict_with_saved_model.py decodes the clip in the middle alone.
+
+What it cannot read is one line: damaged exports, and inputs that are no videos.
+"""
 
 import importlib.util
+import os
 import pathlib
+import shutil
 
 import av
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from trainers.video_classification.data import write_video
 
@@ -113,3 +119,91 @@ def reset_peak_memory():
 def memory_mib(key):
     status = pathlib.Path("/proc/self/status").read_text()
     return int(status.partition(f"{key}:")[2].split()[0]) / 1024
+
+
+# === Errors ===
+
+
+class Network(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = tf.Variable(np.random.default_rng(0).random((3, 2000), "f4"))
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, None, None, None, 3), tf.uint8, "clips")]
+    )
+    def classify(self, clips):
+        means = tf.reduce_mean(tf.cast(clips, tf.float32), (1, 2, 3))
+        logits = tf.linalg.matmul(means, self.weight)[:, :3]
+        return {"probabilities": tf.nn.softmax(logits)}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    network = Network()
+    tf.saved_model.save(network, str(folder / "1"), signatures=network.classify)
+    (folder / "1/assets/classes.txt").write_text("dancing\njuggling\nyawning\n")
+    preprocessing = '{"num_frames": 2, "temporal_stride": 1}'
+    (folder / "1/assets/preprocessing.json").write_text(preprocessing)
+    return folder
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-99])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[1000:1100] = bytes(255 - byte for byte in content[1000:1100])
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "why"),
+    [
+        ("saved_model.pb", truncate, "Cannot parse file"),
+        ("variables/variables.data-00000-of-00001", flip, "Checksum does not match"),
+        ("variables/variables.data-00000-of-00001", truncate, "Read less bytes"),
+        ("variables/variables.index", os.remove, "Failed to find"),
+        ("assets/preprocessing.json", truncate, "Expecting value"),
+        (
+            "assets/classes.txt",
+            lambda path: path.write_text("dancing\nyawning\n"),
+            "classes.txt has 2 names for 3 classes",
+        ),
+    ],
+)
+def test_a_damaged_export_is_named(example, exported, tmp_path, name, damage, why):
+    folder = shutil.copytree(exported, tmp_path / "export")
+    damage(folder / "1" / name)
+    with pytest.raises(SystemExit) as raised:
+        example.main(str(folder), "a.mp4")
+    (line,) = raised.value.code.splitlines()
+    assert line.startswith(f"error: {folder}/1: this export cannot be loaded (")
+    assert why in line and line.endswith("export again: --mode export.")
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkdir, "is a folder; expected video files (--mode predict takes both)"),
+        (os.mkfifo, "is not a regular file"),
+        (lambda path: path.write_text("text"), "Invalid data found when processing"),
+        (lambda path: path.write_text(""), "Invalid data found when processing"),
+        (lambda path: None, "No such file or directory"),
+    ],
+    ids=["folder", "fifo", "text", "empty", "missing"],
+)
+def test_inputs_that_are_no_videos_are_one_line(
+    example, exported, tmp_path, capsys, make, why
+):
+    good, path = tmp_path / "good.mp4", tmp_path / "a.mp4"
+    write_video(str(good), list(moving_frames(3)))
+    make(path)
+    assert example.main(str(exported), str(path), str(good)) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith(f"error: {path}: {why}")
+    assert err.count("\n") == 1 and err.count(path.name) == 1
+    assert "Errno" not in err
+    assert out.startswith(f"{good}\n") and "juggling" in out

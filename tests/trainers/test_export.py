@@ -287,7 +287,7 @@ def test_runs_without_keras(loaded, export_dir, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert "missing.mp4: [Errno 2]" in done.stderr, done.stderr
+    assert "error: missing.mp4: No such file or directory\n" in done.stderr, done.stderr
     assert "error: large.mp4: " in done.stderr and "100 x 120 pixels" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
