@@ -9,7 +9,7 @@ from keras_nonlocal.models.placement import STAGES, place
 from keras_nonlocal.models.resnet import DEPTHS
 from trainers.core import config
 from trainers.core.errors import UserError
-from trainers.core.optimization import build_learning_rate
+from trainers.core.schedules import build_learning_rate
 from trainers.video_classification import experiments  # noqa: F401 (registers)
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"

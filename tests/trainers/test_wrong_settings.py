@@ -51,10 +51,10 @@ def config(tmp_path_factory):
 def errors_of(config, tmp_path, capsys):
     """Function from overrides to what the command prints to stderr when it fails."""
 
-    def run(*overrides):
+    def run(*overrides, mode="train"):
         options = modes.Options(str(tmp_path), (str(config),), overrides)
         with pytest.raises(SystemExit) as stopped:
-            cli.run(lambda: modes.run("train", options))
+            cli.run(lambda: modes.run(mode, options))
         assert stopped.value.code == 1
         return capsys.readouterr().err
 
@@ -107,10 +107,9 @@ def errors_of(config, tmp_path, capsys):
             "epsilon must be positive",
         ),
         (f"{RATE}=null", "learning_rate.type is not set"),
-        (f"{RATE}.type=cosine", "trainer.optimizer_config.learning_rate: no schedule"),
-        (f"{RATE}.type=power", "trainer.optimizer_config.learning_rate: no schedule"),
-        (f"{RATE}.type=stepwise", "`values` must have one entry more"),
-        (f"{WARMUP}.type=linear", "warmup_steps` must be positive"),
+        (f"{RATE}.type=cosine", f"{RATE}.cosine.initial_learning_rate is not set"),
+        (f"{RATE}.type=stepwise", f"{RATE}.stepwise.boundaries is not set"),
+        (f"{WARMUP}.type=linear", f"{WARMUP}.linear.warmup_steps is not set"),
         # Trainer and runtime.
         ("trainer.best_checkpoint_export_subdir=/", "within the model directory"),
         ("trainer.validation_summary_subdir=../x", "within the model directory"),
@@ -125,6 +124,26 @@ def test_it_is_one_error_without_a_traceback(errors_of, override, message):
     errors = errors_of(override)
     assert errors.startswith("error: ") and message in errors
     assert "Traceback" not in errors and "Please report" not in errors
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (f"{OPTIMIZER}=null", f"{OPTIMIZER}.type is None"),
+        (f"{OPTIMIZER}.sgd.momentum=2", "momentum must be in [0, 1)"),
+        (f"{OPTIMIZER}.sgd.weight_decay=-1", "weight_decay must be at least 0"),
+        (f"{RATE}=null", "learning_rate.type is not set"),
+        (f"{RATE}.constant.learning_rate=-1", "learning_rate must be at least 0"),
+        (
+            f"{WARMUP}={{type: linear, linear: {{warmup_steps: -1}}}}",
+            f"{WARMUP}.linear.warmup_steps must be positive. Received: -1.",
+        ),
+        ("runtime.num_gpus=99", "runtime.num_gpus is 99, but TensorFlow sees"),
+    ],
+)
+def test_dry_run_refuses_it_too(errors_of, override, message):
+    errors = errors_of(override, mode="dry_run")
+    assert errors.startswith("error: ") and message in errors
 
 
 @pytest.mark.parametrize(

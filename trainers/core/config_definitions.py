@@ -19,7 +19,7 @@ WarmupConfig = optimization_config.WarmupConfig
 
 STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored", "tpu")
 PRECISIONS = ("float32", "bfloat16", "float16")
-COMPARISONS = ("higher", "lower")
+COMPARISONS = ("", "higher", "lower")
 
 
 # === Task ===
@@ -217,7 +217,8 @@ class TrainerConfig(hyperparams.Config):
         best_checkpoint_eval_metric: Metric that selects the best checkpoint; empty:
             the task's choice.
         best_checkpoint_metric_comp: Whether `higher` or `lower` values of
-            `best_checkpoint_eval_metric` are better.
+            `best_checkpoint_eval_metric` are better. Empty: lower for a loss, higher
+            for others.
         validation_summary_subdir: Subfolder for the curves of evaluations.
     """
 
@@ -234,7 +235,7 @@ class TrainerConfig(hyperparams.Config):
     validation_interval: int = 1000
     best_checkpoint_export_subdir: str = "best"
     best_checkpoint_eval_metric: str = ""
-    best_checkpoint_metric_comp: str = "higher"
+    best_checkpoint_metric_comp: str = ""
     validation_summary_subdir: str = "validation"
 
     def check_training(self, task):
@@ -279,7 +280,12 @@ class TrainerConfig(hyperparams.Config):
                 f"trainer.best_checkpoint_eval_metric is {metric!r}. Expected one of: "
                 f"{', '.join(task.metric_names)}; or nothing, for {task.best_metric}."
             )
-        if not metric and comparison != "higher":
+        if metric in task.lower_is_better and comparison == "higher":
+            raise UserError(
+                f"trainer.best_checkpoint_metric_comp is 'higher', but the lowest "
+                f"{metric} is the best: leave it out."
+            )
+        if not metric and comparison == "lower":
             raise UserError(
                 f"trainer.best_checkpoint_metric_comp is {comparison!r}, but no metric "
                 "is selected: set trainer.best_checkpoint_eval_metric too."

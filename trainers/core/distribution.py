@@ -79,6 +79,19 @@ def build_strategy(runtime) -> tf.distribute.Strategy:
         ) from error
 
 
+def build_local_strategy(runtime) -> tf.distribute.Strategy:
+    """The strategy of a `RuntimeConfig`, or one device in place of several machines.
+
+    Raises:
+        UserError: As `build_strategy`, except for workers and TPUs, which it does not
+            look for.
+    """
+    runtime.check()
+    if runtime.distribution_strategy in ("one_device", "mirrored"):
+        return build_strategy(runtime)
+    return tf.distribute.get_strategy()
+
+
 def _start(runtime, num_gpus: int) -> tf.distribute.Strategy:
     if runtime.distribution_strategy == "multi_worker_mirrored":
         distribute_utils.configure_cluster(runtime.worker_hosts, runtime.task_index)

@@ -8,9 +8,8 @@ the gradient is summed over replicas first, once; everything else acts on that s
 
 import keras
 import tensorflow as tf
-from official.modeling.optimization import optimizer_factory
 
-from trainers.core.errors import UserError
+from trainers.core.schedules import build_learning_rate
 
 
 class _OfSums:
@@ -62,82 +61,7 @@ class SGD(_OfSums, keras.optimizers.SGD):
         )
 
 
-class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A Model Garden (tf_keras) schedule as a Keras 3 one."""
-
-    def __init__(self, schedule):
-        self._schedule = schedule
-
-    def __call__(self, step):
-        return tf.cast(self._schedule(tf.cast(step, tf.int64)), tf.float32)
-
-
-def build_learning_rate(config, scale: float = 1.0) -> Schedule:
-    """The schedule of an `OptimizationConfig`, warm-up included, times `scale`.
-
-    The Model Garden's `stepwise` keeps the old rate at the boundary itself: with
-    `boundaries: [150000]`, step 150000 (counted from 0) is the last at the old rate;
-    in Caffe2 it is the first at the new one.
-
-    Raises:
-        UserError: No type is set, or its values are invalid.
-    """
-    if config.learning_rate.type is None:
-        raise UserError(
-            "trainer.optimizer_config.learning_rate.type is not set: choose "
-            "constant, stepwise, cosine, ..."
-        )
-    try:
-        base = _with_warmup(_base_schedule(config.learning_rate), config)
-        schedule = Schedule(lambda step: scale * tf.cast(base(step), tf.float32))
-        schedule(0)  # missing values raise in the first call
-        return schedule
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"trainer.optimizer_config.learning_rate: no schedule from "
-            f"{config.learning_rate.get().as_dict()}: {error}"
-        ) from error
-
-
-def _base_schedule(config):
-    values = config.get().as_dict()
-    if config.type == "constant":
-        return lambda step: values["learning_rate"]
-    if config.type == "stepwise":
-        _check_stepwise(values)
-    return optimizer_factory.LR_CLS[config.type](**values)
-
-
-def _check_stepwise(values):
-    boundaries, rates = values["boundaries"] or [], values["values"] or []
-    if len(rates) != len(boundaries) + 1 or list(boundaries) != sorted(set(boundaries)):
-        raise ValueError(
-            "`boundaries` must increase, and `values` must have one entry more. "
-            f"Received: {boundaries} and {rates}."
-        )
-
-
-def _with_warmup(schedule, config):
-    """The schedule, with its first steps replaced by the warm-up."""
-    if config.warmup.type is None:
-        return schedule
-    warmup = config.warmup.get()
-    if not warmup.warmup_steps or warmup.warmup_steps < 1:
-        raise ValueError(f"`warmup_steps` must be positive: {warmup.warmup_steps}")
-    steps = warmup.warmup_steps
-    start = getattr(warmup, "warmup_learning_rate", 0.0)
-    power = getattr(warmup, "power", 1.0)
-    target = tf.cast(schedule(tf.constant(steps, tf.int64)), tf.float32)
-
-    def warmed(step):
-        fraction = tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
-        rising = start + (target - start) * fraction**power
-        return tf.where(step < steps, rising, tf.cast(schedule(step), tf.float32))
-
-    return warmed
-
-
-def build_optimizer(config, runtime, batch_size: int):
+def build_optimizer(config, runtime, batch_size: int, num_steps: int = 1):
     """The optimizer of an `OptimizationConfig`, unbuilt.
 
     Call `optimizer.build(model.trainable_variables)` within the strategy scope
@@ -147,6 +71,7 @@ def build_optimizer(config, runtime, batch_size: int):
         config: `OptimizationConfig`.
         runtime: `RuntimeConfig`.
         batch_size: `global_batch_size` of training, for `reference_batch_size`.
+        num_steps: Steps of training, over which the learning rate is checked.
 
     Raises:
         UserError: An unknown optimizer or schedule, or an invalid number.
@@ -154,7 +79,7 @@ def build_optimizer(config, runtime, batch_size: int):
     runtime.check()
     config.optimizer.check()
     chosen = config.optimizer.get()
-    rate = build_learning_rate(config, config.rate_scale(batch_size))
+    rate = build_learning_rate(config, config.rate_scale(batch_size), num_steps)
     match config.optimizer.type:
         case "sgd":
             optimizer = SGD(

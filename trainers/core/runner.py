@@ -62,9 +62,12 @@ class Runner:
             distribution.synchronize_batch_norm(model)
         if not train:
             return Trainer(self._config, self._task, model)
-        chosen = self._config.trainer.optimizer_config
+        trainer = self._config.trainer
+        chosen = trainer.optimizer_config
         batch_size = self._config.task.train_data.global_batch_size
-        optimizer = optimization.build_optimizer(chosen, runtime, batch_size)
+        optimizer = optimization.build_optimizer(
+            chosen, runtime, batch_size, trainer.train_steps
+        )
         if self._chief and chosen.rate_scale(batch_size) != 1:
             print(
                 f"Learning rates are multiplied by {chosen.rate_scale(batch_size):g}: "
@@ -220,10 +223,10 @@ class Runner:
 
     def _build_best(self) -> BestSaver | None:
         config = self._config.trainer
-        metric = config.best_checkpoint_eval_metric
-        higher = config.best_checkpoint_metric_comp == "higher"
-        if not metric:
-            metric, higher = self._task.best_metric, self._task.higher_is_better
+        metric = config.best_checkpoint_eval_metric or self._task.best_metric
+        higher = metric not in self._task.lower_is_better
+        if config.best_checkpoint_metric_comp:
+            higher = config.best_checkpoint_metric_comp == "higher"
         for folder in self._folders()[1:]:
             checkpoint = checkpoints.training_checkpoint(*self._state())
             best = BestSaver(checkpoint, folder, metric, higher, self._chief)

@@ -14,12 +14,13 @@ class Task(base_task.Task):
 
     Subclasses define `build_model`, `build_inputs`, `forward`, the evaluation
     (`validation_step`, `aggregate_logs`, `reduce_aggregated_logs`), the
-    `metric_names` of its results, and the `best_metric` among them.
+    `metric_names` of its results, the `best_metric` among them, and the
+    `lower_is_better` ones.
     """
 
     metric_names = ("loss",)
     best_metric = "loss"
-    higher_is_better = True
+    lower_is_better = ("loss", "validation_loss")
 
     @abc.abstractmethod
     def build_inputs(self, params, input_context=None, start_batch=0):

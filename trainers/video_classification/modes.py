@@ -5,7 +5,14 @@ import dataclasses
 import sys
 
 from keras_nonlocal import describe
-from trainers.core import checkpoint_files, checkpoints, config, distribution, files
+from trainers.core import (
+    checkpoint_files,
+    checkpoints,
+    config,
+    distribution,
+    files,
+    optimization,
+)
 from trainers.core.errors import UserError, did_you_mean, warn
 from trainers.core.lock import only_one
 from trainers.core.runner import Runner
@@ -135,8 +142,7 @@ def dry_run(options, name, experiment):
     """
     changed = config.changed_settings(experiment, name)  # before tasks fill in more
     task = build_task(experiment)
-    experiment.trainer.check_training(task)
-    experiment.check_batch(num_replicas=1)  # training checks with all replicas
+    _check_training(task, experiment)
     clip, side = experiment.task.clip, experiment.task.train_data.crop_size
     model = task.build_model((clip.num_frames, side, side, 3))
     print(describe(model), end="\n\n")
@@ -189,6 +195,18 @@ MODES = {
 def _print_report(task):
     for line in task.report():
         print(line, file=sys.stderr)
+
+
+def _check_training(task, experiment):
+    """Raises `UserError` for what training refuses before its first step."""
+    trainer, runtime = experiment.trainer, experiment.runtime
+    strategy = distribution.build_local_strategy(runtime)
+    trainer.check_training(task)
+    experiment.check_batch(strategy.num_replicas_in_sync)
+    batch_size = experiment.task.train_data.global_batch_size
+    optimization.build_optimizer(
+        trainer.optimizer_config, runtime, batch_size, trainer.train_steps
+    )
 
 
 def _print_batch(task, model, data):

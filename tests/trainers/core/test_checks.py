@@ -24,6 +24,7 @@ def check(**settings):
         {"validation_steps": -1},
         {"validation_steps": 1},
         {"best_checkpoint_eval_metric": "num_examples"},
+        {"best_checkpoint_eval_metric": "loss"},
         {
             "best_checkpoint_eval_metric": "loss",
             "best_checkpoint_metric_comp": "lower",
@@ -55,6 +56,13 @@ def test_right_settings_pass(settings):
         (
             {"best_checkpoint_metric_comp": "lower"},
             "but no metric is selected: set trainer.best_checkpoint_eval_metric too",
+        ),
+        (
+            {
+                "best_checkpoint_eval_metric": "loss",
+                "best_checkpoint_metric_comp": "higher",
+            },
+            "trainer.best_checkpoint_metric_comp is 'higher', but the lowest loss is",
         ),
         (
             {"best_checkpoint_eval_metric": "top2"},

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainers.core import optimization
+from trainers.core import optimization, schedules
 from trainers.core.config_definitions import OptimizationConfig, RuntimeConfig
 from trainers.core.errors import UserError
 
@@ -169,21 +169,6 @@ def test_adamw_decays_kernels_and_not_normalisation():
         )
 
 
-def rates(config, steps):
-    schedule = optimization.build_learning_rate(config)
-    return [float(schedule(step)) for step in steps]
-
-
-def test_stepwise_rate_with_linear_warmup():
-    config = stepwise()
-    config.learning_rate.stepwise.boundaries = [10]
-    config.warmup.type = "linear"
-    config.warmup.linear.warmup_steps = 4
-    config.warmup.linear.warmup_learning_rate = 0.02
-    expected = [0.02, 0.04, 0.06, 0.08, 0.1, 0.1, 0.01]
-    assert rates(config, [0, 1, 2, 3, 4, 10, 11]) == pytest.approx(expected)
-
-
 @pytest.mark.parametrize(("batch", "scale"), [(64, 1.0), (8, 1 / 8), (96, 1.5)])
 def test_rates_follow_the_batch(batch, scale):
     config = stepwise()
@@ -192,7 +177,7 @@ def test_rates_follow_the_batch(batch, scale):
     config.warmup.linear.warmup_steps = 10
     optimizer = optimization.build_optimizer(config, RuntimeConfig(), batch)
     optimizer.build([])
-    own = optimization.build_learning_rate(config)
+    own = schedules.build_learning_rate(config)
     for step in (0, 5, 10, 20):
         optimizer.iterations.assign(step)
         assert float(optimizer.learning_rate) == pytest.approx(scale * float(own(step)))
@@ -204,44 +189,6 @@ def test_rates_without_a_reference_are_used_as_they_are():
     config.reference_batch_size = -1
     with pytest.raises(UserError, match=r"reference_batch_size must be positive, or 0"):
         config.rate_scale(3)
-
-
-def test_cosine_rate():
-    config = OptimizationConfig()
-    config.learning_rate.type = "cosine"
-    config.learning_rate.cosine.initial_learning_rate = 0.4
-    config.learning_rate.cosine.decay_steps = 100
-    expected = [0.2 * (1 + np.cos(np.pi * step / 100)) for step in (0, 25, 50, 100)]
-    assert rates(config, [0, 25, 50, 100]) == pytest.approx(expected, abs=1e-7)
-
-
-@pytest.mark.parametrize(
-    ("kind", "values", "message"),
-    [
-        (None, {}, "learning_rate.type is not set"),
-        ("cosine", {}, "no schedule from"),
-        (
-            "stepwise",
-            {"boundaries": [5, 2], "values": [1.0, 2.0, 3.0]},
-            "must increase",
-        ),
-        ("stepwise", {"boundaries": [5], "values": [1.0]}, "one entry more"),
-    ],
-)
-def test_a_schedule_that_cannot_be_is_refused(kind, values, message):
-    config = OptimizationConfig()
-    config.learning_rate.type = kind
-    if values:
-        getattr(config.learning_rate, kind).override(values)
-    with pytest.raises(UserError, match=message):
-        optimization.build_learning_rate(config)
-
-
-def test_warmup_without_steps_is_refused():
-    config = stepwise()
-    config.warmup.type = "linear"
-    with pytest.raises(UserError, match="warmup_steps"):
-        optimization.build_learning_rate(config)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
