@@ -62,8 +62,20 @@ def test_a_json_file_without_its_checksum_is_not_used(shards, data_config, name)
 def test_damaged_class_names_are_an_error_where_no_file_has_them(shards, data_config):
     for path in shards.glob("*.json"):
         path.write_text("")
-    with pytest.raises(FileError, match=r"index\.json: is empty"):
+    with pytest.raises(FileError, match=r"index\.json: is empty: .*Write it again"):
         load_index(data_config(input_path=str(shards)))
+
+
+def test_where_class_names_are_missing_is_stated(
+    shards, data_config, video_folder, caplog
+):
+    for path in shards.glob("*.json"):
+        path.unlink()
+    index = load_index(data_config(input_path=str(shards)))
+    assert index.class_names == ("0", "1", "2")
+    assert f"{shards}: has no class names" in caplog.text
+    with pytest.raises(DataError, match="training data name their .*index.json"):
+        load_index(data_config(input_path=str(video_folder)), index.class_names)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from trainers.video_classification.data import index_formats, paths
 from trainers.video_classification.data.decoding import check_decoder
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.labels import (
+    HOW_TO_NAME,
     LabelTable,
     infer_class_names,
     read_class_file,
@@ -96,7 +97,7 @@ def load_index(data: DataConfig, class_names: Sequence[str] | None = None) -> In
     listing = index_formats.READERS[name](path, data)
     if not listing.entries:
         raise DataError(f"{path}: lists no videos (read as {name!r}).")
-    names = _class_names(listing, data, class_names)
+    names = _class_names(listing, name, data, class_names)
     videos = _resolve(listing.entries, LabelTable(names), data.is_multilabel)
     present, missing = _split_missing(videos)
     if not present:
@@ -106,13 +107,20 @@ def load_index(data: DataConfig, class_names: Sequence[str] | None = None) -> In
     return Index(present, tuple(names), name, path, (*listing.missing, *missing))
 
 
-def _class_names(listing, data, given) -> tuple[str, ...]:
+def _class_names(listing, name, data, given) -> tuple[str, ...]:
     if given is not None:
         return tuple(given)
     if data.class_file:
         return read_class_file(data.class_file)
     if listing.class_names is not None:
         return tuple(listing.class_names)
+    if name == "tfrecord":
+        logging.warning(
+            "%s: has no class names, which index.json and the JSON files beside the "
+            "shards list; its classes have numbers for names. %s",
+            data.input_path,
+            HOW_TO_NAME,
+        )
     return infer_class_names(label for e in listing.entries for label in e.labels)
 
 

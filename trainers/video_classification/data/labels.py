@@ -14,6 +14,10 @@ from trainers.video_classification.data.errors import DataError
 _NUMBER = re.compile(r"-?\d+")
 CLASS_FILE = "classes.txt"  # in a model directory: the names, in label order
 _MAX_NAMED = 10
+HOW_TO_NAME = (
+    "Set `class_file` of both data sets or, for TFRecords, restore index.json or write "
+    "it again with prepare_video.py, which keeps finished shards."
+)
 _CHARADES_CODE = re.compile(r"c\d{3} ")
 
 
@@ -113,6 +117,8 @@ class LabelTable:
             )
         near = difflib.get_close_matches(label, self.class_names, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        if all(map(_NUMBER.fullmatch, self.class_names)):
+            hint = f" The training data name their classes by numbers. {HOW_TO_NAME}"
         raise DataError(
             f"{where}: unknown class {label!r}; expected one of the {count} class "
             f"names or its number.{hint}"

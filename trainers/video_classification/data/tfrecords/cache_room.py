@@ -68,8 +68,8 @@ class CacheRoom:
         if sum(size for _, size, _ in entries) < excess:
             raise files.FileError(
                 self._folder,
-                f"less than {_MIN_FREE:.0%} of the disk is free. Make room, or allow "
-                "more with `frame_cache_gib`.",
+                f"less than {_MIN_FREE:.0%} of the disk is free; `frame_cache_gib` can "
+                "allow more.",
             )
         _remove(entries, excess + disk.total / _STEP)
 

@@ -9,6 +9,7 @@ uninterrupted one.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ from trainers.video_classification.data.tfrecords.video_frames import (
 _QUALITY = 95  # of JPEG: 40 dB and more, with eight times the bytes of H.264
 _VERSION = 1  # of the content of an entry
 _STAMP = "cache/stamp"
+_NO_ROOM = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 _ABANDONED = 600  # seconds; an entry that was encoded is written in less
 
 
@@ -60,7 +62,7 @@ class FrameCache:
         limits: Of what reading one video may cost.
 
     Raises:
-        DataError: The folder cannot be created.
+        DataError: The folder cannot be created, on a disk that could be written to.
     """
 
     def __init__(
@@ -82,6 +84,9 @@ class FrameCache:
             with files.errors(folder, "cannot be listed"):
                 files.remove_parts(folder, unused_for=_ABANDONED)
         except files.FileError as error:
+            if _errno(error) in _NO_ROOM:
+                self._stop_writing(error)
+                return
             raise DataError(
                 f"`frame_cache` ({folder}): {error.reason} Name another folder, or "
                 "leave it empty."
@@ -130,11 +135,14 @@ class FrameCache:
             self._too_large.add(path)
             self._warn_unkept(path, error)
         except files.FileError as error:
-            with self._lock:
-                is_first, self._is_writable = self._is_writable, False
-            if is_first:
-                self._warn_unkept("Other videos", error)
+            self._stop_writing(error)
         return False
+
+    def _stop_writing(self, error: files.FileError) -> None:
+        with self._lock:
+            is_first, self._is_writable = self._is_writable, False
+        if is_first:
+            self._warn_unkept("Videos that are not in it", error)
 
     def _encode(self, path: str, entry: str, stamp: bytes, warn) -> None:
         scratch = None if files.is_remote(self._folder) else self._folder
@@ -151,10 +159,16 @@ class FrameCache:
                 self._room.make(files.state(part)[1])
 
     def _warn_unkept(self, what: str, error: files.FileError) -> None:
+        # Without the advice of `reason`, which is for runs that end.
+        cause = error.__cause__
+        why = (
+            f"cannot be written to ({files.reason(cause)})." if cause else error.reason
+        )
         logging.warning(
-            "`frame_cache` (%s): %s %s will be decoded each time they are read.",
+            "`frame_cache` (%s): %s %s will be decoded each time they are read; the "
+            "run goes on.",
             self._folder,
-            error.reason,
+            why,
             what,
         )
 
@@ -186,6 +200,10 @@ class _CachedFrames:
         except VideoError:
             files.remove(self._entry)  # is written again when the video is next read
             yield from self._decode().pictures(left)
+
+
+def _errno(error: files.FileError) -> int | None:
+    return getattr(error.__cause__, "errno", None)
 
 
 def _stamp(path: str) -> bytes:
