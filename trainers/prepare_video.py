@@ -28,6 +28,7 @@ from absl import flags  # noqa: E402
 from trainers.core.errors import UserError  # noqa: E402
 
 cli.define_config_flags()
+flags.adopt_module_key_flags(cli)
 _DATA = flags.DEFINE_enum(
     "data", "train_data", ["train_data", "validation_data"], "Data set of the config."
 )

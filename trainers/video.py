@@ -25,6 +25,7 @@ from absl import flags, logging  # noqa: E402
 from trainers.core.errors import UserError, check_key  # noqa: E402
 
 cli.define_config_flags()
+flags.adopt_module_key_flags(cli)
 MODES = (
     "train",
     "eval",

@@ -1,5 +1,6 @@
 """Runs a command so that a user's mistake is printed as one line, not a traceback."""
 
+import errno
 import gc
 import os
 import shlex
@@ -38,7 +39,10 @@ def quiet_start():
 
 
 def define_config_flags():
-    """Defines --config, --experiment and --params_override, which build a config."""
+    """Defines --config, --experiment and --params_override, which build a config.
+
+    `flags.adopt_module_key_flags(cli)` adds them to the --help of a script.
+    """
     flags.DEFINE_multi_string(
         "config", [], "YAML file; may be given several times, later over earlier."
     )
@@ -105,7 +109,9 @@ def run(command: Callable[[], int | None]):
 
 def _exit_code(command) -> int:
     try:
-        return command() or 0
+        code = command() or 0
+        sys.stdout.flush()
+        return code
     except Interrupted as interrupted:
         print(f"\n{interrupted}", file=sys.stderr)
         return 128 + interrupted.signum
@@ -114,9 +120,12 @@ def _exit_code(command) -> int:
     except UserError as error:
         _print_error(error)
     except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
     except Exception as error:
-        if type(error).__name__ in _OUT_OF_MEMORY:
+        if getattr(error, "errno", None) == errno.ENOSPC:  # of files it is a FileError
+            _discard_stdout()
+            _print_error(f"stdout cannot be written ({files.reason(error)}).")
+        elif type(error).__name__ in _OUT_OF_MEMORY:
             _print_error(f"the memory ran out ({files.reason(error)}). {_SAVE_MEMORY}")
         else:
             traceback.print_exc()
@@ -125,6 +134,10 @@ def _exit_code(command) -> int:
                 f"lines above and this command:\n  {shlex.join(['python', *sys.argv])}"
             )
     return 1
+
+
+def _discard_stdout():
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_error(message):

@@ -462,11 +462,7 @@ def _fix(error: Exception) -> str:
     if number in _REFUSED or "Read-only" in text or "Permission denied" in text:
         return " Name a folder that this process may write to, or change its rights."
     if type(error).__name__ == "UnimplementedError":
-        return (
-            " This TensorFlow has no such file system: use a local disk or gs://, or "
-            "tensorflow-io (`pip install keras_nonlocal[tfio]`, TensorFlow 2.16-2.17) "
-            "with `decoder: tfio`."
-        )
+        return " TensorFlow has no such file system: use a local disk or gs://."
     return ""
 
 

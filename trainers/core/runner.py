@@ -18,7 +18,7 @@ from trainers.core.files import FileError
 from trainers.core.progress import ProgressBar
 from trainers.core.saver import BestSaver, Saver
 from trainers.core.signals import StopRequest
-from trainers.core.trainer import Trainer
+from trainers.core.trainer import NonFiniteError, Trainer
 
 RESULTS_FILE = "eval_results.json"
 
@@ -122,7 +122,13 @@ class Runner:
                 self._train_loop(self._next_stop(evaluate))
         except Interrupted:
             saver.save(self.step)
+            if self._chief:
+                print(f"\nSaved step {self.step}.", file=sys.stderr)
             raise
+        except NonFiniteError as error:
+            found = checkpoint_files.prefixes(self._model_dir)
+            last = f"The last checkpoint is {found[0]}." if found else "None was saved."
+            raise NonFiniteError(f"{error}\n{last}") from error
         finally:
             bar.close()
 

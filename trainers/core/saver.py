@@ -54,12 +54,16 @@ class Saver:
         try:
             checkpoint_files.write(self._checkpoint, prefix, keep=self._is_chief)
         except FileError as error:
-            reason = f"{error.reason} Earlier checkpoints are whole."
-            raise FileError(error.path, reason) from error
+            raise FileError(error.path, f"{error.reason} {self._left()}") from error
         self._saved_step = step
         if self._is_chief:
             self._whole[prefix] = True
             self._remove_all_but(self._select(prefix))
+
+    def _left(self) -> str:
+        found = filter(self._is_whole, checkpoint_files.prefixes(self._folder))
+        newest = next(found, None)
+        return f"The last one is {newest}." if newest else "None has been saved before."
 
     def _select(self, saved: str) -> list[str]:
         """The checkpoints to keep, the oldest first."""

@@ -152,9 +152,9 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         raise NonFiniteError(
             f"The loss is {loss:g} and the gradient norm {norm:g} at step "
             f"{int(self.global_step.numpy())}, learning rate {rate:g}"
-            f"{f', loss scale {scale:g}' if scale != 1 else ''}. Training stops; "
-            "the last checkpoint is from an earlier step. Try a lower learning rate, a "
-            "longer warm-up (trainer.optimizer_config.warmup), gradient clipping "
+            f"{f', loss scale {scale:g}' if scale != 1 else ''}. Training stops. "
+            "Try a lower learning rate, a longer warm-up "
+            "(trainer.optimizer_config.warmup), gradient clipping "
             "(trainer.optimizer_config.optimizer.sgd.global_clipnorm), or "
             "runtime.mixed_precision_dtype=float32."
         )

@@ -73,6 +73,17 @@ def test_a_closed_pipe_ends_the_output_quietly():
     assert writer.wait() == 1
 
 
+@pytest.mark.parametrize("length", [1, 10**6])  # buffered, and not
+def test_a_full_stdout_is_one_message(length):
+    script = f"from trainers.core import cli\ncli.run(lambda: print('x' * {length}))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE
+        )
+    message = b"error: stdout cannot be written (No space left on device).\n"
+    assert (done.returncode, done.stderr) == (1, message)
+
+
 # === Mistakes that are found before the imports that take seconds ===
 
 
@@ -147,6 +158,13 @@ def test_mistakes_of_prepare_video_need_no_tensorflow(run_script, arguments, mes
     assert done.stderr.startswith("error: ") and message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("script", ["video.py", "prepare_video.py"])
+def test_help_lists_the_flags_of_configs(run_script, script):
+    output = run_script(script, "--help").stdout
+    for name in ("config", "experiment", "params_override"):
+        assert f"  --{name}: " in output or f"  --{name};" in output
 
 
 def test_the_command_is_garbage_collected_before_shutdown():

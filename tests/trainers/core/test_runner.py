@@ -1,6 +1,7 @@
 """Training as a whole, on the toy: resuming, stopping, evaluating."""
 
 import json
+import re
 import shutil
 import signal
 
@@ -119,8 +120,10 @@ def test_evaluation_restores_and_gives_the_same_again(tmp_path):
 
 def test_nan_stops_with_what_to_try_and_keeps_the_checkpoint(tmp_path):
     made = make(tmp_path, "task.nan_step=4")
-    with pytest.raises(NonFiniteError, match="loss is nan.*step 5, learning rate 0.1"):
+    with pytest.raises(NonFiniteError) as info:
         made.train()
+    assert re.search("loss is nan.*step 5, learning rate 0.1", str(info.value))
+    assert str(info.value).endswith(f"The last checkpoint is {tmp_path}/ckpt-4.")
     assert latest(tmp_path).endswith("ckpt-4")
     reader = tf.train.load_checkpoint(latest(tmp_path))
     for name in reader.get_variable_to_shape_map():
@@ -128,8 +131,16 @@ def test_nan_stops_with_what_to_try_and_keeps_the_checkpoint(tmp_path):
             assert np.isfinite(reader.get_tensor(name)).all()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_finishes_the_step_saves_and_can_resume(tmp_path, signum, monkeypatch):
+def test_nan_before_the_first_checkpoint_claims_none(tmp_path):
+    with pytest.raises(NonFiniteError, match="None was saved."):
+        make(tmp_path, "task.nan_step=0").train()
+    assert checkpoint_files.prefixes(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_finishes_the_step_saves_and_can_resume(
+    tmp_path, signum, monkeypatch, capfd
+):
     whole = make(tmp_path / "whole")
     whole.train()
     stopped = make(tmp_path / "stopped")
@@ -143,6 +154,9 @@ def test_a_signal_finishes_the_step_saves_and_can_resume(tmp_path, signum, monke
     with pytest.raises(Interrupted):
         stopped.train()
     assert signal.getsignal(signum) is handler
+    errors = capfd.readouterr().err
+    assert "Stopping after this step." in errors and "Saved step 3." in errors
+    assert ("Press Ctrl-C again to force it." in errors) == (signum == signal.SIGINT)
     assert latest(tmp_path / "stopped").endswith("ckpt-3")
     monkeypatch.undo()
     resumed = make(tmp_path / "stopped")

@@ -115,6 +115,11 @@ def test_only_the_chief_leaves_files(tmp_path):
 # === Full and read-only disks ===
 
 
+def test_a_disk_too_small_for_the_first_checkpoint_claims_no_earlier_one(small_disk):
+    with pytest.raises(FileError, match="None has been saved before."):
+        save_all([1], 2, small_disk(1 << 18), 100_000)
+
+
 def test_a_full_disk_keeps_what_is_there_and_leaves_nothing_else(small_disk):
     disk = small_disk(1 << 20)
     size = 100_000  # floats: two fit
@@ -124,7 +129,7 @@ def test_a_full_disk_keeps_what_is_there_and_leaves_nothing_else(small_disk):
         save_all([3], 2, disk, size)
     assert str(info.value) == (
         f"{disk}/ckpt-3: cannot be written (No space left on device). Make room on "
-        "the disk, and run the same command again. Earlier checkpoints are whole."
+        f"the disk, and run the same command again. The last one is {disk}/ckpt-2."
     )
     assert sorted(os.listdir(disk)) == before
     assert all(map(checkpoint_files.is_whole, checkpoint_files.prefixes(disk)))
