@@ -25,6 +25,7 @@ cli.quiet_start()
 
 from absl import flags  # noqa: E402
 
+from trainers.core import files  # noqa: E402
 from trainers.core.errors import UserError  # noqa: E402
 
 cli.define_config_flags()
@@ -104,7 +105,7 @@ def _data_config():
 
 def _print(title: str, videos: dict[str, str]) -> None:
     for path, reason in sorted(videos.items())[:_MAX_NAMED]:
-        print(f"{title}: {path}: {reason}")
+        print(f"{title}: {files.printable(path)}: {files.printable(reason)}")
     if len(videos) > _MAX_NAMED:
         print(f"{title}: {len(videos) - _MAX_NAMED} more, see report.json")
 

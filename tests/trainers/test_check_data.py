@@ -1,6 +1,8 @@
 """`--mode check_data`: every problem is found by name, in videos and in records."""
 
 import json
+import os
+import re
 import shutil
 
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 from trainers.core.errors import UserError
 from trainers.video_classification import check_data
 from trainers.video_classification.configs import VideoClassificationConfig
-from trainers.video_classification.data import load_index, write_video
+from trainers.video_classification.data import VideoError, load_index, write_video
+from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.inspection import inspect_video
 from trainers.video_classification.data.tfrecords.shards import write_shards
 from trainers.video_classification.task import VideoClassificationTask
@@ -154,7 +157,50 @@ def test_checksums_of_shards_are_verified(sound, tmp_path):
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     (report,) = check_data.check(task_of(str(shards))).values()
-    assert len(report.problems["broken"]) == 1
+    (reason,) = report.problems["broken"].values()
+    assert re.search(r"\((dive|run)/v\d\.mp4\)$", reason)
+
+
+def test_files_that_are_not_used_are_listed(folder, capsys):
+    train, content = folder / "train", (folder / "train/run/v0.mp4").read_bytes()
+    reasons = {
+        b"stray.mp4": "not in a class folder",
+        b"run/noext": "no suffix of a video",
+        b"run/list.m3u8": "no suffix of a video",
+        b"run/.v.mp4": "hidden",
+        b"run/\xff.mp4": "its name is not UTF-8",
+    }
+    expected = {}
+    for name, reason in reasons.items():
+        path = os.path.join(os.fsencode(train), name)
+        with open(path, "wb") as file:
+            file.write(content)
+        expected[os.fsdecode(path)] = reason
+    task = task_of(str(train))
+    assert found(check_data.check(task)["train_data"]) == {"unused": expected}
+    assert check_data.run(task) == 0
+    printed = capsys.readouterr().out
+    assert ["not", "used", "5"] in map(str.split, printed.splitlines())
+    assert f"{train}/run/\\udcff.mp4: its name is not UTF-8" in printed
+    assert check_data.run(task, as_json=True) == 0
+
+
+def test_control_characters_in_names_are_escaped(folder, capsys, caplog):
+    (folder / "train/run/a\x1b[31m\nb.mp4").write_text("not a video")
+    failures, path = FailureLog(1), str(folder / "train/run/a\x1b[31m\nb.mp4")
+    failures.record(path, "why")
+    with pytest.raises(VideoError) as error:
+        inspect_video(path, "pyav")
+    assert check_data.run(task_of(str(folder / "train"))) == 1
+    for text in (capsys.readouterr().out, caplog.text, str(error.value)):
+        assert "a\\x1b[31m\\nb.mp4: " in text and "\x1b" not in text
+
+
+def test_an_empty_file_is_called_empty(folder):
+    path = folder / "train/run/v0.mp4"
+    path.write_bytes(b"")
+    report = check_data.check(task_of(str(folder / "train")))["train_data"]
+    assert report.problems["broken"] == {str(path): "is empty"}
 
 
 def test_the_report_is_json_too(folder, tmp_path, capsys):

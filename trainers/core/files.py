@@ -113,6 +113,27 @@ def listdir(path) -> list[str]:
     return good
 
 
+def list_undecodable(path) -> list[str]:
+    """Names in a local folder that `listdir` leaves out, since they are not UTF-8."""
+    if is_remote(path):
+        return []
+    with errors(path, "cannot be listed"):
+        return [name for name in os.listdir(path) if not _is_utf8(name)]
+
+
+def printable(text) -> str:
+    """A path or message in which control characters and stray bytes are escaped.
+
+    Example:
+    >>> print(printable("a\\x1b[31m\\n.mp4"))
+    a\\x1b[31m\\n.mp4
+    """
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1]
+        for character in os.fspath(text)
+    )
+
+
 def glob(pattern: str) -> list[str]:
     """The files and folders that match a pattern."""
     with errors(pattern, "cannot be listed"):

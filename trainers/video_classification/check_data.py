@@ -7,6 +7,7 @@
 - frame rate: far from the median, so that motion has another speed; or unknown.
 - duplicate: the same pictures as another video, of this set or of the other. A test
   on videos that were trained on measures nothing.
+- unused: in the folder, but not read (hidden, of another suffix, in no class folder).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ PROBLEMS = {
     "damaged": "some frames damaged",
     "short": "shorter than a clip",
     "frame_rate": "odd frame rate",
+    "unused": "not used",
 }
 _SERIOUS = ("missing", "broken", "in_other_set")
 
@@ -187,6 +189,7 @@ def _report(index, clip, facts, broken, duplicates) -> SetReport:
             if not median / _ODD_RATE <= found.frame_rate <= median * _ODD_RATE
             or not found.frame_rate
         },
+        "unused": index.unused,
     }
     return SetReport(
         input_path=index.path,
@@ -194,7 +197,13 @@ def _report(index, clip, facts, broken, duplicates) -> SetReport:
         num_frames=sum(found.num_frames for found in facts.values()),
         hours=round(sum(found.seconds for found in facts.values()) / 3600, 4),
         frame_rate=round(median, 3),
-        problems={key: dict(sorted(problems[key].items())) for key in PROBLEMS},
+        problems={
+            key: {
+                path: index.named(path, why)
+                for path, why in sorted(problems[key].items())
+            }
+            for key in PROBLEMS
+        },
     )
 
 
@@ -224,7 +233,8 @@ def format_reports(reports: dict[str, SetReport]) -> str:
 def _listed(title: str, videos: dict[str, str]) -> list[str]:
     if not videos:
         return []
-    shown = [f"  {path}: {text}" for path, text in list(videos.items())[:_MAX_LISTED]]
+    lines = (f"  {path}: {text}" for path, text in list(videos.items())[:_MAX_LISTED])
+    shown = list(map(files.printable, lines))
     more = len(videos) - len(shown)
     rest = [f"  ... and {more} more (--json lists all)"] if more else []
     return ["", title, *shown, *rest]

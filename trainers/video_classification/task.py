@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_nonlocal.models import CONVENTIONS, build
+from trainers.core import files
 from trainers.core.errors import UserError
 from trainers.core.task import Task
 from trainers.video_classification import losses
@@ -251,4 +252,5 @@ def _listed(title: str, reasons: dict[str, str]) -> list[str]:
     """Lines with the title, the videos and the reasons; none without videos."""
     if not reasons:
         return []
-    return [title, *(f"  {path}: {why}" for path, why in reasons.items())]
+    lines = (f"  {path}: {why}" for path, why in reasons.items())
+    return [title, *map(files.printable, lines)]

@@ -57,8 +57,8 @@ def test_a_video_counts_and_is_logged_once(monkeypatch):
     assert log.failures == {"broken0.mp4": "no such file"}
     assert log.damaged == {"good0.mp4": "2 of 8 frames lost"}
     assert lines == [
-        ("broken0.mp4", "no such file"),
-        ("good0.mp4", "2 of 8 frames lost"),
+        ("broken0.mp4: no such file",),
+        ("good0.mp4: 2 of 8 frames lost",),
     ]
 
 

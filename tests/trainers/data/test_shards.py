@@ -21,6 +21,7 @@ from trainers.video_classification.data import (
     make_dataset,
     read_views,
 )
+from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.tfrecords.records import PART_BYTES
 from trainers.video_classification.data.tfrecords.shards import write_shards
 
@@ -302,3 +303,18 @@ def test_the_command_reads_a_config_and_fails_without_any_video(tmp_path):
     assert "left out: " + str(tmp_path / "v.mp4") in done.stdout
     assert "error: None of the videos could be decoded" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_broken_record_is_reported_with_the_name_of_its_video(
+    shards, data_config, clip_config
+):
+    shard = shards / "clips-00000-of-00002.tfrecord"
+    content = bytearray(shard.read_bytes())
+    content[1000] ^= 1  # in the first record
+    shard.write_bytes(content)
+    data = data_config(input_path=str(shards), is_training=False)
+    failures = FailureLog(1.0)
+    for _ in make_dataset(load_index(data), data, clip_config, failures=failures):
+        pass
+    (reason,) = failures.failures.values()
+    assert reason.endswith(" (dive/v0.mp4)")

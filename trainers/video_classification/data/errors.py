@@ -1,5 +1,6 @@
 """Errors in data that a user can correct."""
 
+from trainers.core import files
 from trainers.core.errors import UserError
 
 
@@ -16,7 +17,7 @@ class VideoError(DataError):
     """
 
     def __init__(self, path: str, reason: str):
-        super().__init__(f"{path}: {reason}")
+        super().__init__(f"{files.printable(path)}: {files.printable(reason)}")
         self.path = path
         self.reason = reason
 

@@ -7,15 +7,20 @@ from collections.abc import Iterable
 
 from absl import logging
 
+from trainers.core import files
 from trainers.video_classification.data.errors import TooManyBrokenVideos
 
 _MIN_ATTEMPTS = 10
 _MAX_NAMED = 10
 
 
+def _line(path: str, reason: str) -> str:
+    return f"{files.printable(path)}: {files.printable(reason)}"
+
+
 def log_damage(path: str, reason: str) -> None:
     """Logs that a video is used although some of its frames are damaged."""
-    logging.warning("A damaged video, %s: %s", path, reason)
+    logging.warning("A damaged video, %s", _line(path, reason))
 
 
 class FailureLog:
@@ -65,7 +70,7 @@ class FailureLog:
             is_new = path not in self.failures
             self.failures.setdefault(path, reason)
         if is_new:
-            logging.warning("Skipped a broken video, %s: %s", path, reason)
+            logging.warning("Skipped a broken video, %s", _line(path, reason))
 
     def warn(self, path: str, reason: str) -> None:
         """Records a damaged but usable video, and logs it the first time."""
@@ -108,7 +113,7 @@ class FailureLog:
         )
 
     def _named(self) -> str:
-        named = [f"  {path}: {why}" for path, why in sorted(self.failures.items())]
+        named = [f"  {_line(path, why)}" for path, why in sorted(self.failures.items())]
         if len(named) > _MAX_NAMED:
             named[_MAX_NAMED:] = [f"  ... and {len(named) - _MAX_NAMED} more"]
         return "\n".join(named)

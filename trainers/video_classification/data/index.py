@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ class Index:
         format: The `index_format` it was read as.
         path: The `input_path` it was read from.
         missing: Paths that the index lists but that do not exist.
+        unused: Path of each file or folder in the data that is not used -> why.
     """
 
     videos: tuple[Video, ...]
@@ -61,9 +63,19 @@ class Index:
     format: str
     path: str
     missing: tuple[str, ...] = ()
+    unused: dict[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.videos)
+
+    def named(self, path: str, reason: str) -> str:
+        """A reason, with the name of the video if its path is that of a record."""
+        name = self._record_names.get(path)
+        return f"{reason} ({name})" if name else reason
+
+    @functools.cached_property
+    def _record_names(self) -> dict[str, str]:
+        return {v.path: v.name for v in self.videos if paths.is_record(v.path)}
 
 
 def load_index(data: DataConfig, class_names: Sequence[str] | None = None) -> Index:
@@ -104,7 +116,8 @@ def load_index(data: DataConfig, class_names: Sequence[str] | None = None) -> In
         raise DataError(_nothing_found(path, missing, data))
     if missing:
         _log_missing(path, missing, len(videos))
-    return Index(present, tuple(names), name, path, (*listing.missing, *missing))
+    missing = *listing.missing, *missing
+    return Index(present, tuple(names), name, path, missing, listing.unused)
 
 
 def _class_names(listing, name, data, given) -> tuple[str, ...]:
@@ -159,7 +172,7 @@ def _log_missing(path: str, missing: Sequence[str], total: int) -> None:
         path,
         len(missing),
         total,
-        ", ".join(missing[:_MAX_NAMED]),
+        ", ".join(map(files.printable, missing[:_MAX_NAMED])),
         ", ..." if len(missing) > _MAX_NAMED else "",
     )
 
@@ -167,6 +180,6 @@ def _log_missing(path: str, missing: Sequence[str], total: int) -> None:
 def _nothing_found(path: str, missing: Sequence[str], data: DataConfig) -> str:
     return (
         f"{path}: none of the {len(missing)} videos listed exists; the first is "
-        f"{missing[0]}. Relative paths start from `video_root` "
+        f"{files.printable(missing[0])}. Relative paths start from `video_root` "
         f"({data.video_root!r}), or from the folder of the index if that is empty."
     )

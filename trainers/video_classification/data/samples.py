@@ -172,7 +172,7 @@ class SampleReader:
                 self.data.limits,
             )
         except VideoError as error:
-            self.failures.record(path, error.reason)
+            self.failures.record(path, self.index.named(path, error.reason))
         finally:
             self.failures.check()
         return None

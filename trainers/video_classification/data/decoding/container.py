@@ -180,6 +180,8 @@ def fetch(path: str, limits: Limits) -> bytes:
 
 
 def _check_bytes(path: str, size: int, limits: Limits) -> None:
+    if not size:
+        raise VideoError(path, "is empty")
     if size > limits.bytes:
         raise too_much(path, f"has {size} bytes", "bytes", limits.bytes)
 

@@ -9,7 +9,7 @@ from trainers.video_classification.data.index_formats.listing import Entry, List
 
 
 def read_folder(path: str, data) -> Listing:
-    """Reads `path/<class>/<video>`; hidden files and other suffixes are ignored.
+    """Reads `path/<class>/<video>`; others are `unused`.
 
     Raises:
         DataError: No such folder, no class folders, or a class without videos.
@@ -18,23 +18,33 @@ def read_folder(path: str, data) -> Listing:
     if not files.is_folder(path):
         hint = " It is a file: set `index_format: auto`." if files.exists(path) else ""
         raise DataError(f"{path}: no such folder.{hint}")
-    children = _visible(path)
-    classes = [c for c in children if files.is_folder(os.path.join(path, c))]
+    children = _children(path)
+    classes = [
+        c
+        for c in children
+        if not _is_hidden(c) and files.is_folder(os.path.join(path, c))
+    ]
     if not classes:
         raise DataError(_no_classes(path, children))
-    entries = [e for name in classes for e in _class_entries(path, name)]
-    return Listing(entries, classes)
+    entries, unused = [], _unused(path, children, classes, "not in a class folder")
+    for name in classes:
+        found, left_out = _read_class(path, name)
+        entries += found
+        unused |= left_out
+    return Listing(entries, classes, unused=unused)
 
 
-def _class_entries(path: str, name: str) -> list[Entry]:
+def _read_class(path: str, name: str) -> tuple[list[Entry], dict[str, str]]:
+    """(entries, unused) of a class folder."""
     folder = os.path.join(path, name)
-    children = _visible(folder)
-    videos = [c for c in children if paths.has_video_suffix(c)]
+    children = _children(folder)
+    videos = [c for c in children if not _is_hidden(c) and paths.has_video_suffix(c)]
     if videos:
-        return [
+        entries = [
             Entry(os.path.join(folder, v), (name,), f"{name}/{v}", folder)
             for v in videos
         ]
+        return entries, _unused(folder, children, videos, "no suffix of a video")
     nested = [c for c in children if files.is_folder(os.path.join(folder, c))]
     hint = f" Is {folder} the folder to give?" if nested else ""
     raise DataError(
@@ -43,8 +53,18 @@ def _class_entries(path: str, name: str) -> list[Entry]:
     )
 
 
+def _unused(
+    folder: str, children: list[str], used: list[str], reason: str
+) -> dict[str, str]:
+    """Path of each file or folder in a folder that is not used -> why."""
+    found = dict.fromkeys(files.list_undecodable(folder), "its name is not UTF-8")
+    for name in sorted(set(children).difference(used)):
+        found[name] = "hidden" if _is_hidden(name) else reason
+    return {os.path.join(folder, name): why for name, why in found.items()}
+
+
 def _no_classes(path: str, children: list[str]) -> str:
-    videos = sum(map(paths.has_video_suffix, children))
+    videos = sum(not _is_hidden(c) and paths.has_video_suffix(c) for c in children)
     return (
         f"{path}: holds {videos} videos but no class folders. To train or test, "
         f"sort them as {os.path.join(path, '<class>', '<video>')}; to classify them, "
@@ -52,5 +72,9 @@ def _no_classes(path: str, children: list[str]) -> str:
     )
 
 
-def _visible(path: str) -> list[str]:
-    return sorted(n for n in files.listdir(path) if not n.startswith("."))
+def _children(path: str) -> list[str]:
+    return sorted(files.listdir(path))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")

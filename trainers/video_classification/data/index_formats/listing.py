@@ -33,11 +33,13 @@ class Listing:
         entries: The videos.
         class_names: If the format defines them.
         missing: Paths that are known to be missing, beyond the entries.
+        unused: Path of each file or folder that is not used -> why.
     """
 
     entries: list[Entry]
     class_names: Sequence[str] | None = None
     missing: tuple[str, ...] = ()
+    unused: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def root_of(path: str, data) -> str:
