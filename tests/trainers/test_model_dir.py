@@ -113,6 +113,36 @@ def test_an_empty_list_of_classes_is_named(copy, config, capsys):
     assert path.read_text() == saved
 
 
+def test_a_changed_list_of_classes_is_named(copy, config, capsys):
+    path = copy / "classes.txt"
+    saved = path.read_text()
+    path.write_text("".join(reversed(saved.splitlines(keepends=True))))
+    for mode in ("predict", "eval", "export"):
+        with pytest.raises(UserError, match=rf"{path}: was changed after the training"):
+            run(mode, copy, *SETTINGS)
+    assert not (copy / "export").exists()
+    train(config, copy, 2)
+    assert f"warning: {path}: was changed" in capsys.readouterr().err
+    assert path.read_text() == saved
+
+
+def test_a_changed_list_of_classes_does_not_hide_changed_data(copy, config, tmp_path):
+    path, names = copy / "classes.txt", tmp_path / "names.txt"
+    swapped = "".join(reversed(path.read_text().splitlines(keepends=True)))
+    path.write_text(swapped)
+    names.write_text(swapped)
+    with pytest.raises(UserError, match="training data have other classes"):
+        run(
+            "train",
+            copy,
+            *SETTINGS,
+            f"task.train_data.class_file={names}",
+            "trainer.train_steps=2",
+            config=config,
+        )
+    assert path.read_text() == swapped
+
+
 def damage(path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])

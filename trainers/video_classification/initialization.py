@@ -16,7 +16,7 @@ from trainers.core.yaml_io import read_yaml
 from trainers.video_classification.data import (
     CLASS_FILE,
     describe_changes,
-    read_class_file,
+    read_trained_classes,
 )
 
 # Of files that hold weights, for advice: what they hold is found by content.
@@ -162,7 +162,7 @@ def _read_trained_as(prefix: str, model) -> dict:
 
 def _read_classes(prefix: str) -> tuple[str, ...]:
     path = _find_beside(prefix, CLASS_FILE)
-    return read_class_file(path, counted=False) if path else ()
+    return read_trained_classes(path) if path else ()
 
 
 def _find_beside(prefix: str, name: str) -> str | None:

@@ -20,8 +20,10 @@ from trainers.video_classification import experiments  # noqa: F401 (registers)
 from trainers.video_classification.data import (
     CLASS_FILE,
     DataError,
+    are_trained_classes,
     describe_changes,
-    read_class_file,
+    read_trained_classes,
+    write_trained_classes,
 )
 from trainers.video_classification.task import VideoClassificationTask
 
@@ -229,7 +231,7 @@ def _save_setup(task, name, experiment, model_dir):
     if checkpoint_files.prefixes(model_dir):
         _check_config(name, experiment, model_dir)
         _check_classes(path, task.class_names)
-    files.write_text(path, "".join(f"{name}\n" for name in task.class_names))
+    write_trained_classes(model_dir, task.class_names)
     config.save_params(experiment, name, model_dir)
 
 
@@ -253,8 +255,13 @@ def _check_classes(path, new):
     if not files.is_file(path):
         return
     try:
-        old = read_class_file(path, counted=False)
+        old = read_trained_classes(path)
     except UserError as error:
+        if not are_trained_classes(path, new):
+            raise UserError(
+                f"{error} The training data have other classes than the training had, "
+                "too. Bring it back, or train in another --model_dir."
+            ) from error
         warn(f"{error} It is written again, from the training data.")
         return
     if old != tuple(new):
@@ -279,7 +286,7 @@ def _trained_task(options, experiment):
             f"No {CLASS_FILE} in {options.model_dir}: nothing has been trained there."
         )
     try:
-        return build_task(experiment, read_class_file(path, counted=False))
+        return build_task(experiment, read_trained_classes(path))
     except DataError as error:
         raise UserError(
             f"{error} Training writes it again: run it once more."

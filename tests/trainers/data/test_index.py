@@ -8,6 +8,8 @@ from trainers.video_classification.data.configs import DataConfig
 from trainers.video_classification.data.labels import (
     describe_changes,
     read_class_file,
+    read_trained_classes,
+    write_trained_classes,
 )
 
 
@@ -289,3 +291,14 @@ def test_a_label_that_is_not_a_number_is_an_unknown_class(index_of, label):
 )
 def test_changes_of_the_classes_are_named(old, new, described):
     assert describe_changes(old, new) == described
+
+
+def test_classes_of_a_training_are_compared_with_their_digest(tmp_path):
+    path = tmp_path / "classes.txt"
+    write_trained_classes(str(tmp_path), ["açaí", "1 run"])
+    assert read_trained_classes(str(path)) == ("açaí", "1 run")
+    path.write_text("1 run\naçaí\n")
+    with pytest.raises(DataError, match="classes.txt: was changed after the training"):
+        read_trained_classes(str(path))
+    (tmp_path / "classes.sha256").unlink()  # as in older model directories
+    assert read_trained_classes(str(path)) == ("1 run", "açaí")

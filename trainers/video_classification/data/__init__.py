@@ -27,8 +27,10 @@ from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index, Video, load_index
 from trainers.video_classification.data.labels import (
     CLASS_FILE,
+    are_trained_classes,
     describe_changes,
-    read_class_file,
+    read_trained_classes,
+    write_trained_classes,
 )
 from trainers.video_classification.data.preprocessing import (
     normalize,
@@ -44,12 +46,14 @@ __all__ = [
     "TooManyBrokenVideos",
     "Video",
     "VideoError",
+    "are_trained_classes",
     "describe_changes",
     "load_index",
     "make_dataset",
     "normalize",
-    "read_class_file",
+    "read_trained_classes",
     "read_views",
     "resize_and_center_crop",
+    "write_trained_classes",
     "write_video",
 ]

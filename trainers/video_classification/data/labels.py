@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence
 
@@ -13,6 +15,7 @@ from trainers.video_classification.data.errors import DataError
 
 _NUMBER = re.compile(r"-?\d+")
 CLASS_FILE = "classes.txt"  # in a model directory: the names, in label order
+_DIGEST_FILE = "classes.sha256"  # beside it, as `sha256sum` writes it
 _MAX_NAMED = 10
 HOW_TO_NAME = (
     "Set `class_file` of both data sets or, for TFRecords, restore index.json or write "
@@ -52,6 +55,43 @@ def _without_counts(lines: Sequence[str]) -> list[str]:
         ):
             return [name for _, name in split]
     return list(lines)
+
+
+def write_trained_classes(model_dir, names: Sequence[str]) -> None:
+    """Writes the class names of a training, and their digest."""
+    files.write_text(files.join(model_dir, CLASS_FILE), _as_text(names))
+    line = f"{_digest(names)}  {CLASS_FILE}\n"
+    files.write_text(files.join(model_dir, _DIGEST_FILE), line)
+
+
+def read_trained_classes(path: str) -> tuple[str, ...]:
+    """Reads the `classes.txt` of a model directory.
+
+    Raises:
+        DataError: It is unreadable or empty, or was changed after the training.
+    """
+    names = read_class_file(path, counted=False)
+    if not are_trained_classes(path, names):
+        raise DataError(
+            f"{path}: was changed after the training (its names do not have the digest "
+            f"in {_DIGEST_FILE}). Line i is the name of output i of the network."
+        )
+    return names
+
+
+def are_trained_classes(path: str, names: Sequence[str]) -> bool:
+    """Whether names have the digest beside a `classes.txt`; True without a digest."""
+    path = files.join(os.path.dirname(path), _DIGEST_FILE)
+    saved = files.read_text(path).split() if files.is_file(path) else []
+    return not saved or saved[0] == _digest(names)
+
+
+def _digest(names: Sequence[str]) -> str:
+    return hashlib.sha256(_as_text(names).encode()).hexdigest()
+
+
+def _as_text(names: Sequence[str]) -> str:
+    return "".join(f"{name}\n" for name in names)
 
 
 def describe_changes(old: Sequence[str], new: Sequence[str]) -> str:
