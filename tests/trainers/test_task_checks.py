@@ -56,6 +56,24 @@ def test_right_settings_pass(path, value):
         ("train_data.is_training", False, "task.train_data.is_training is False"),
         ("validation_data.is_training", True, "always False for this data set"),
         ("model.name", "c3d", "task.model.name is 'c3d'. Did you mean"),
+        (
+            "model.non_local_options",
+            {"res3": {"mod": "dot"}},
+            "task.model.non_local_options.res3: NonLocal3D has no argument 'mod'. "
+            "Did you mean 'mode'?",
+        ),
+        ("clip.num_frames", 0, "task.clip: `num_frames` must be at least 1. Received"),
+        ("train_data.crop_size", 0, "task.train_data: `crop_size` must be at least 1"),
+        (
+            "validation_data.num_test_clips",
+            0,
+            "task.validation_data: `num_test_clips` must be at least 1. Received: 0.",
+        ),
+        (
+            "train_data.min_short_side",
+            200,
+            "task.train_data: Expected crop_size <= min_short_side",
+        ),
         ("losses.label_smoothing", 1.0, "must be in [0, 1). Received: 1.0"),
     ],
 )

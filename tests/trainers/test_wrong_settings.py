@@ -77,7 +77,7 @@ def errors_of(config, tmp_path, capsys):
         ("task.model.non_local={res2: a}", "Expected a list of block indices"),
         ("task.model.non_local_options={mode: gausian}", "Did you mean 'gaussian'?"),
         ("task.model.non_local_options={group_size: 0}", "group_size"),
-        ("task.model.non_local_options={foo: 1}", "{'foo': 1}"),
+        ("task.model.non_local_options={foo: 1}", "no argument 'foo'"),
         ("task.model.non_local_options={dtype: float33}", "float33"),
         ("task.model.non_local_options={kernel_initializer: foo}", "foo"),
         ("task.model.non_local_options=[1]", "non_local_options"),

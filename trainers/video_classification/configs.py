@@ -5,19 +5,30 @@
 """
 
 import dataclasses
+import inspect
+from collections.abc import Mapping
 
 from official.modeling import hyperparams
 
+from keras_nonlocal import NonLocal3D
 from keras_nonlocal.convert import SOURCES
-from keras_nonlocal.models import ARCHITECTURES, CONVENTIONS
+from keras_nonlocal.models import ARCHITECTURES, CONVENTIONS, STAGES
 from trainers.core.config_definitions import TaskConfig
-from trainers.core.errors import UserError, check_key
+from trainers.core.errors import UserError, check_key, did_you_mean
 from trainers.video_classification.data.configs import ClipConfig, DataConfig
 from trainers.video_classification.evaluation import AGGREGATIONS, RANKINGS
 
 CHECKPOINT_MODULES = ("all", "backbone")
 CHECKPOINT_PIXELS = ("same", "any")
 EXPORT_PRECISIONS = ("float32", "bfloat16")
+_OPTIONS = {
+    *inspect.signature(NonLocal3D.__init__).parameters,
+    "dtype",
+    "trainable",
+} - {
+    "self",
+    "kwargs",
+}
 _EXPORT_LIMITS = (
     "max_frames",
     "max_frame_bytes",
@@ -55,9 +66,20 @@ class ModelConfig(hyperparams.Config):
     stride_in_1x1: bool = False
 
     def check(self):
-        """Raises `UserError` for an unknown network or convention."""
+        """Raises `UserError` for an unknown network, convention or option."""
         check_key("task.model.name", self.name, ARCHITECTURES)
         check_key("task.model.convention", self.convention, CONVENTIONS)
+        options = self.as_dict()["non_local_options"]
+        if isinstance(options, Mapping):  # else the builder refuses it
+            self._check_options("task.model.non_local_options", options)
+
+    def _check_options(self, key: str, options: Mapping):
+        for name, value in options.items():
+            if name in STAGES and isinstance(value, Mapping):
+                self._check_options(f"{key}.{name}", value)
+            elif name not in _OPTIONS and name not in STAGES:
+                hint = did_you_mean(name, _OPTIONS)
+                raise UserError(f"{key}: NonLocal3D has no argument {name!r}.{hint}")
 
 
 @dataclasses.dataclass
@@ -202,6 +224,11 @@ class VideoClassificationConfig(TaskConfig):
         Raises:
             UserError: Names the field and its valid values.
         """
+        for name in ("clip", "train_data", "validation_data"):
+            try:
+                getattr(self, name).check()
+            except UserError as error:
+                raise UserError(f"task.{name}: {error}") from error
         self._check_data()
         self._check_initialization()
         for part in (self.model, self.losses, self.evaluation, self.export):

@@ -108,7 +108,7 @@ def test_evaluations_during_training_score_one_view_unless_all_are_asked_for():
 
 def test_whole_frames_are_as_large_as_the_training_crop():
     config = VideoClassificationConfig()
-    config.train_data.crop_size = 288
+    config.train_data.crop_size = config.train_data.min_short_side = 288
     config.validation_data.set_test_protocol("paper")
     with pytest.raises(UserError, match="at least 288. Received: 256"):
         config.check()
