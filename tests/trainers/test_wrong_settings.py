@@ -158,3 +158,16 @@ def test_workers_that_cannot_be_started_are_named(settings, message, monkeypatch
     runtime = RuntimeConfig(distribution_strategy="multi_worker_mirrored", **settings)
     with pytest.raises(UserError, match=f"cannot be started: .*{message}"):
         distribution.build_strategy(runtime)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("ckpt-4", "{folder}/ckpt-4"), ("ckpt-5", "ckpt-5"), ("other/ckpt-4",) * 2],
+)
+def test_the_name_of_a_checkpoint_is_looked_up_in_the_model_directory(
+    tmp_path, name, expected
+):
+    (tmp_path / "ckpt-4.index").touch()
+    options = modes.Options(str(tmp_path), checkpoint=name)
+    found = modes._checkpoint(options, experiment=None)
+    assert found == expected.format(folder=tmp_path)

@@ -259,6 +259,12 @@ class TrainerConfig(hyperparams.Config):
                     f"trainer.{name} must be a folder within the model directory. "
                     f"Received: {value!r}."
                 )
+        subdir = self.best_checkpoint_export_subdir
+        if subdir and subdir in ("train", self.validation_summary_subdir):
+            raise UserError(
+                f"trainer.best_checkpoint_export_subdir is {subdir!r}, the folder of "
+                "curves: choose another, such as 'best'."
+            )
         self.check_evaluation()
         self._check_best(task)
 

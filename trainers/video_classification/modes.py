@@ -302,10 +302,12 @@ def _trained(options, experiment):
 
 
 def _checkpoint(options, experiment):
-    """The path in `--checkpoint`, the last or best; by default best, if it exists."""
+    """That of `--checkpoint`: a path, or a name; by default best, if it exists."""
     name = options.checkpoint
     if name not in ("", "best", "last"):
-        return name
+        inside = files.join(options.model_dir, name)
+        is_inside = inside in checkpoint_files.prefixes(options.model_dir)
+        return inside if is_inside else name
     subdir = experiment.trainer.best_checkpoint_export_subdir
     folder = files.join(options.model_dir, subdir)
     best = checkpoint_files.prefixes(folder) if subdir and name != "last" else []

@@ -65,6 +65,14 @@ def test_right_settings_pass(settings):
             "trainer.best_checkpoint_metric_comp is 'higher', but the lowest loss is",
         ),
         (
+            {"best_checkpoint_export_subdir": "train"},
+            "trainer.best_checkpoint_export_subdir is 'train', the folder of curves",
+        ),
+        (
+            {"best_checkpoint_export_subdir": "validation"},
+            "trainer.best_checkpoint_export_subdir is 'validation', the folder of",
+        ),
+        (
             {"best_checkpoint_eval_metric": "top2"},
             "trainer.best_checkpoint_eval_metric is 'top2'. Expected one of: "
             "accuracy, loss, num_examples; or nothing, for accuracy.",
