@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import importlib.util
 import io
 import os
@@ -154,7 +155,10 @@ def check_python(words):
 
 
 def main_of(module):
-    """The `main` of a command; an import would hide the function of the same name."""
+    """The `main` of a command."""
+    if module.endswith(".__main__"):
+        return importlib.import_module(module).main
+    # An import would hide the function of the same name.
     return runpy.run_module(module)["main"]
 
 

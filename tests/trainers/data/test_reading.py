@@ -233,7 +233,7 @@ def write_audio(path):
 @pytest.mark.parametrize(
     "make, reason",
     [
-        (lambda p: p.write_bytes(b""), "cannot be decoded"),
+        (lambda p: p.write_bytes(b""), "is empty"),
         (lambda p: p.write_text("hello\n" * 50), "cannot be decoded"),
         (lambda p: p.write_bytes(bytes(range(256)) * 99), "cannot be decoded|no video"),
         (lambda p: p.mkdir(), "not a regular file"),
