@@ -55,6 +55,12 @@ def _sizes(text):
     return tuple(map(int, sizes))
 
 
+def fail(message, status):
+    """Prints an error to stderr; returns the exit status of the command."""
+    print(f"error: {message}", file=sys.stderr)
+    return status
+
+
 def print_all(text):
     """Prints to a pipe that may be closed early, such as `| head`."""
     try:

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import sys
 
-from keras_nonlocal.command_line import clip_sizes, json_value, print_all
+from keras_nonlocal.command_line import clip_sizes, fail, json_value, print_all
 from keras_nonlocal.models import (
     ARCHITECTURES,
     CONVENTIONS,
@@ -29,8 +29,7 @@ def main(argv=None):
     try:
         description = describe(_build(args))
     except (ValueError, TypeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail(error, 2)
     print_all(_to_json(description) if args.json else description)
     return 0
 

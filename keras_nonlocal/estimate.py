@@ -9,7 +9,7 @@ import dataclasses
 import json
 import sys
 
-from keras_nonlocal.command_line import json_value, map_sizes, print_all
+from keras_nonlocal.command_line import fail, json_value, map_sizes, print_all
 from keras_nonlocal.layers import estimate
 from keras_nonlocal.ops import MODES
 
@@ -18,19 +18,14 @@ def main(argv=None):
     """Prints the estimate of the arguments' block; returns the exit status."""
     args = _parser().parse_args(argv)
     if not isinstance(args.options, dict):
-        return _fail("--options must be a JSON object.")
+        return fail("--options must be a JSON object.", 2)
     try:
         result = estimate({"mode": args.mode} | args.options, (args.batch, *args.input))
     except (ValueError, TypeError) as error:
-        return _fail(error)
+        return fail(error, 2)
     as_json = json.dumps(dataclasses.asdict(result), indent=2) if args.json else None
     print_all(as_json or result)
     return 0
-
-
-def _fail(message):
-    print(f"error: {message}", file=sys.stderr)
-    return 2
 
 
 def _parser():

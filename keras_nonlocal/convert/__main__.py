@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 
-from keras_nonlocal.command_line import clip_sizes, json_value
+from keras_nonlocal.command_line import clip_sizes, fail, json_value
 from keras_nonlocal.convert.completion import CHOICES
 from keras_nonlocal.convert.conversion import convert_file
 from keras_nonlocal.convert.errors import CheckpointError, Spelling
@@ -24,17 +24,12 @@ def main(argv=None):
         names = None if names is None else _read_names(names)
         conversion = convert_file(class_names=names, **options)
     except CheckpointError as error:
-        return _fail(error.describe(FLAGS))
+        return fail(error.describe(FLAGS), 1)
     except (ValueError, OSError) as error:
-        return _fail(error)
+        return fail(error, 1)
     text = _to_json(conversion) if as_json else _to_text(conversion, options["path"])
     print(text)
     return 0
-
-
-def _fail(message):
-    print(f"error: {message}", file=sys.stderr)
-    return 1
 
 
 def _flag_value(value):

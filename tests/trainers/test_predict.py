@@ -182,6 +182,14 @@ def test_a_name_that_is_not_utf8_survives_in_json(model, tmp_path, capsys):
     assert "caf\\udce9.mp4\n  red" in output and "\\udcff.mp4: " in errors
 
 
+def test_control_characters_in_names_are_escaped(model, tmp_path, capsys):
+    path = tmp_path / "\x1b[31m\n.mp4"
+    path.write_bytes(b"not a video")
+    assert predict.run(make_task(), model, [path]) == 1
+    errors = capsys.readouterr().err
+    assert "\\x1b[31m\\n.mp4: " in errors and "\x1b" not in errors
+
+
 _SCRIPT = """
 import subprocess
 import sys

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import statistics
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from trainers.core.errors import UserError
 from trainers.core.progress import ProgressBar
 from trainers.video_classification.data import VideoError
 from trainers.video_classification.data.inspection import VideoFacts, inspect_video
+from trainers.video_classification.data.samples import decoding_threads
 
 REPORT_FILE = "check_data.json"
 _SETS = ("train_data", "validation_data")
@@ -125,7 +125,7 @@ def _inspect_all(indexes, config):
         except VideoError as error:
             broken[name][path] = error.reason
 
-    threads = config.train_data.num_parallel_decodes or len(os.sched_getaffinity(0))
+    threads = decoding_threads(config.train_data)
     bar = ProgressBar("check", total=len(jobs), unit="video")
     pool = ThreadPoolExecutor(threads)
     try:

@@ -18,7 +18,6 @@ biases, ReLUs and sums. The precision is that of `task.export`; logits and
 probabilities are always float32.
 """
 
-import json
 import os
 import pathlib
 import shutil
@@ -135,7 +134,7 @@ def _write(task, model, folder):
     module = serving.ServingModule(model, task.task_config, constants)
     texts = {
         "classes.txt": "".join(f"{name}\n" for name in task.class_names),
-        "preprocessing.json": json.dumps(preprocessing(clip, data), indent=2) + "\n",
+        "preprocessing.json": files.to_json(preprocessing(clip, data)) + "\n",
     }
     sources = pathlib.Path(folder, "sources")  # of the copies in assets
     sources.mkdir()
@@ -230,7 +229,7 @@ def _write_extra(task, folder, precision, differences):
         "limits": task.task_config.export.limits,
         "logit_difference": differences,
     }
-    text = json.dumps(report, indent=2) + "\n"
+    text = files.to_json(report) + "\n"
     (extra / "export.json").write_text(text, encoding="utf-8")
     _write_warmup(task, extra)
 

@@ -11,7 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from trainers.video_classification.data import FailureLog, make_dataset
 from trainers.video_classification.data.reading import cut_views, decode_only
-from trainers.video_classification.data.samples import SampleReader
+from trainers.video_classification.data.samples import (
+    SampleReader,
+    decoding_threads,
+)
 
 _SECONDS = 8.0  # per stage
 _BUSY = 0.8  # fraction of the cores in use above which they are the limit
@@ -63,7 +66,7 @@ def measure(index, data, clip, seed: int, seconds: float = _SECONDS) -> list[Sta
 def report(stages: list[Stage], data, clip) -> list[str]:
     """Formats a table of the stages, and names the limit."""
     cores = len(os.sched_getaffinity(0))
-    threads = data.num_parallel_decodes or cores
+    threads = decoding_threads(data)
     lines = [f"{'stage':<20}{'clips/s':>9}{'frames/s':>10}{'cores used':>12}"]
     for stage in stages:
         frames = stage.clips_per_second * clip.num_frames

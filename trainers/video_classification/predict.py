@@ -5,13 +5,13 @@ probabilities are aggregated over them as in evaluation. A file that cannot be r
 does not end the run.
 """
 
-import json
 import os
 import sys
 
 import numpy as np
 import tensorflow as tf
 
+from trainers.core import files
 from trainers.core.errors import UserError
 from trainers.video_classification.data import VideoError, normalize, read_views
 from trainers.video_classification.data.paths import has_video_suffix
@@ -53,11 +53,11 @@ def run(task, model, paths, top_k=5, as_json=False):
         results.append(result)
         if "error" in result:
             error = f"error: {result['path']}: {result['error']}"
-            print(_printable(error), file=sys.stderr)
+            print(files.printable(error), file=sys.stderr)
         elif not as_json:
-            print(_printable(_table(result)), flush=True)
+            print(_table(result), flush=True)
     if as_json:
-        print(json.dumps(results, indent=2))  # in ASCII: any file name survives
+        print(files.to_json(results))  # in ASCII: any file name survives
     return int(any("error" in result for result in results))
 
 
@@ -131,13 +131,8 @@ def _predict_file(score, path, class_names, top_k):
     return {"path": path, "predictions": predictions}
 
 
-def _printable(text):
-    """`text` with escapes for the bytes of file names that are not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def _table(result):
     rows = result["predictions"]
     width = max(len(row["class"]) for row in rows)
     lines = [f"  {row['class']:<{width}}  {row['score']:.3f}" for row in rows]
-    return "\n".join([result["path"], *lines])
+    return "\n".join(map(files.printable, [result["path"], *lines]))

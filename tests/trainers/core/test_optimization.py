@@ -4,19 +4,12 @@ import keras
 import numpy as np
 import pytest
 
+from tests.trainers.core.rates import stepwise
 from trainers.core import optimization, schedules
-from trainers.core.config_definitions import OptimizationConfig, RuntimeConfig
+from trainers.core.config_definitions import RuntimeConfig
 from trainers.core.errors import UserError
 
 RATES = [0.1, 0.1, 0.01, 0.01]  # a drop after two steps
-
-
-def stepwise():
-    config = OptimizationConfig()
-    config.learning_rate.type = "stepwise"
-    config.learning_rate.stepwise.boundaries = [1]  # the last step at the old rate
-    config.learning_rate.stepwise.values = [0.1, 0.01]
-    return config
 
 
 def small_model():

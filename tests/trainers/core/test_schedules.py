@@ -5,17 +5,10 @@ import re
 import numpy as np
 import pytest
 
+from tests.trainers.core.rates import stepwise
 from trainers.core.config_definitions import OptimizationConfig
 from trainers.core.errors import UserError
 from trainers.core.schedules import build_learning_rate
-
-
-def stepwise():
-    config = OptimizationConfig()
-    config.learning_rate.type = "stepwise"
-    config.learning_rate.stepwise.boundaries = [1]  # the last step at the old rate
-    config.learning_rate.stepwise.values = [0.1, 0.01]
-    return config
 
 
 def rates(config, steps):

@@ -50,7 +50,7 @@ class SampleReader:
         self.index, self.data, self.clip, self.cut = index, data, clip, cut
         self.cache = _frame_cache(index, data)
         self.seed, self.failures = seed or 0, failures
-        self.num_threads = data.num_parallel_decodes or _num_cores()
+        self.num_threads = decoding_threads(data)
         self.num_views = data.num_test_clips * data.num_test_crops
         self.labels = _labels(index, data.is_multilabel)
         self._without_rate: set[int] = set()
@@ -208,5 +208,6 @@ def _frame_cache(index: Index, data: DataConfig) -> FrameCache | None:
     )
 
 
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0))
+def decoding_threads(data: DataConfig) -> int:
+    """Number of videos decoded at once."""
+    return data.num_parallel_decodes or len(os.sched_getaffinity(0))
