@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_ENABLE_X64", "1")  # float64 references need it
@@ -20,6 +21,17 @@ ROOT = pathlib.Path(__file__).parents[1]
 @pytest.fixture(autouse=True)
 def _same_seed_every_time():
     keras.utils.set_random_seed(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_settings_of_the_process_afterwards():
+    """`distribution.configure` sets them; under op determinism Keras refuses XLA."""
+    yield
+    keras.config.set_dtype_policy("float32")
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework import config  # the public API only enables
+
+        config.disable_op_determinism()
 
 
 # === The checkout stays as it is ===

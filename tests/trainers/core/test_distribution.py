@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,12 +17,6 @@ from trainers.core.config_definitions import RuntimeConfig
 from trainers.core.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def same_policy_afterwards():
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
