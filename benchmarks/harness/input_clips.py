@@ -65,8 +65,9 @@ def cuts(index, data, clip, count, seed):
     from trainers.video_classification.data.views import RandomView
 
     known = {}
+    order = sampling.VideoOrder(seed, np.zeros(len(index)))
     for number in range(count):
-        video = index.videos[sampling.sample_video(seed, number, len(index))]
+        video = index.videos[order.video(number)]
         file = os.stat(video.path).st_ino
         if file not in known:
             opened = reading.open_frames(video.path, data.decoder)

@@ -309,3 +309,72 @@ def test_a_small_index_that_is_all_broken_ends_beside_a_large_one(
     with pytest.raises(tf.errors.OpError):
         batches(1, load_index(data), data, clip_config, failures=failures)
     assert "None of the 1 videos" in str(failures.error)
+
+
+# Classes of many and of few videos
+
+
+@pytest.fixture
+def long_tail(tmp_path, video_folder):
+    """Three classes of six, two and one videos."""
+    counts = {"dive": 6, "jump": 2, "run": 1}
+    lines = [
+        f"{video_folder}/{name}/v{i % 3}.mp4 {name}"
+        for name, count in counts.items()
+        for i in range(count)
+    ]
+    path = tmp_path / "list.txt"
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_balanced_batches_have_all_classes_equally_often(
+    data_config, clip_config, long_tail
+):
+    data = data_config(
+        input_path=long_tail, sampling_exponent=0.0, global_batch_size=9
+    )
+    for batch in batches(3, load_index(data), data, clip_config, seed=1):
+        np.testing.assert_array_equal(np.bincount(batch["label"]), [3, 3, 3])
+
+
+def test_balanced_training_resumes_exactly_and_on_any_number_of_pipelines(
+    data_config, clip_config, long_tail
+):
+    data = data_config(input_path=long_tail, sampling_exponent=0.5)
+    index = load_index(data)
+    whole = batches(6, index, data, clip_config, seed=2)
+    late = batches(2, index, data, clip_config, seed=2, start_batch=4)
+    assert_same(late, whole[4:])
+    halves = [
+        batches(
+            6,
+            index,
+            data,
+            clip_config,
+            seed=2,
+            input_context=tf.distribute.InputContext(2, pipeline, 2),
+        )
+        for pipeline in range(2)
+    ]
+    joined = [
+        {key: np.concatenate([a[key], b[key]]) for key in a}
+        for a, b in zip(*halves, strict=True)
+    ]
+    assert_same(joined, whole)
+
+
+def test_the_rarest_label_of_a_video_counts(data_config, clip_config, tmp_path):
+    lines = ["0", "0", "0", "0", "0 1", ""]  # of six videos
+    videos = [f"v{i % 3}.mp4 {labels}" for i, labels in enumerate(lines)]
+    (tmp_path / "list.txt").write_text("\n".join(videos))
+    data = data_config(
+        input_path=str(tmp_path / "list.txt"),
+        video_root=data_config().input_path + "/dive",
+        is_multilabel=True,
+        sampling_exponent=0.0,
+        global_batch_size=6,
+    )
+    (batch,) = batches(1, load_index(data), data, clip_config)
+    groups = np.bincount(np.searchsorted([4, 5], batch["video"], side="right"))
+    np.testing.assert_array_equal(groups, [2, 2, 2])

@@ -4,19 +4,21 @@ import pytest
 from trainers.video_classification.data import sampling
 
 
+def order(seed, num_videos=50):
+    return sampling.VideoOrder(seed, [0] * num_videos)
+
+
 def test_every_epoch_visits_every_video_once_in_its_own_order():
-    epochs = [
-        [sampling.sample_video(7, 5 * epoch + i, 5) for i in range(5)]
-        for epoch in range(4)
-    ]
+    videos = order(7, 5)
+    epochs = [[videos.video(5 * epoch + i) for i in range(5)] for epoch in range(4)]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
     assert len(set(map(tuple, epochs))) > 1
 
 
 def test_order_and_augmentation_follow_from_the_seed():
-    order = sampling.epoch_order(3, 0, 50)
-    np.testing.assert_array_equal(order, sampling.epoch_order(3, 0, 50))
-    assert (order != sampling.epoch_order(4, 0, 50)).any()
+    first = order(3).epoch(0)
+    np.testing.assert_array_equal(first, order(3).epoch(0))
+    assert (first != order(4).epoch(0)).any()
     draws = {
         tuple(sampling.sample_generator(*key).random(2))
         for key in [(3, 0), (3, 1), (4, 0), (3, 0, 1), (3, 0)]
@@ -25,10 +27,70 @@ def test_order_and_augmentation_follow_from_the_seed():
 
 
 def test_a_negative_seed_is_a_seed_of_its_own():
-    orders = [tuple(sampling.epoch_order(s, 0, 50)) for s in (-3, 3, -4, 4, 0)]
+    orders = [tuple(order(s).epoch(0)) for s in (-3, 3, -4, 4, 0)]
     assert len(set(orders)) == 5
     draws = [sampling.sample_generator(s, 7).random() for s in (-3, 3)]
     assert draws[0] != draws[1]
+
+
+# Classes of many and of few videos
+
+LONG_TAIL = [0] * 60 + [1] * 25 + [2] * 10 + [3] * 4 + [4]
+COUNTS = np.bincount(LONG_TAIL)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 0.75, 0.5, 0.0])
+def test_classes_are_as_frequent_as_the_exponent_says(exponent):
+    videos = sampling.VideoOrder(1, LONG_TAIL, exponent)
+    expected = COUNTS**exponent / sum(n**exponent for n in COUNTS.tolist())
+    classes = np.array(LONG_TAIL)
+    total = np.zeros(5)
+    for epoch in range(40):
+        counts = np.bincount(classes[videos.epoch(epoch)], minlength=5)
+        assert counts.sum() == 100
+        np.testing.assert_allclose(counts, 100 * expected, atol=1.99)
+        total += counts
+        np.testing.assert_allclose(total, 100 * (epoch + 1) * expected, atol=1)
+
+
+def test_the_videos_of_a_class_are_equally_frequent():
+    videos = sampling.VideoOrder(1, LONG_TAIL, 0.0)
+    visits = np.zeros(100, int)
+    for epoch in range(7):
+        np.add.at(visits, videos.epoch(epoch), 1)
+        for number in range(5):
+            own = visits[np.array(LONG_TAIL) == number]
+            assert own.max() - own.min() <= 1
+    assert visits[99] == 7 * 20 and visits[:60].max() == 3  # 140 of 60 videos
+
+
+def test_a_balanced_order_follows_from_seed_and_number_alone():
+    def drawn(seed, samples):
+        videos = sampling.VideoOrder(seed, LONG_TAIL, 0.5)
+        return {sample: videos.video(sample) for sample in samples}
+
+    whole = drawn(3, range(500))
+    assert whole == drawn(3, reversed(range(500)))
+    late = drawn(3, range(250, 500))
+    assert late == {sample: whole[sample] for sample in late}
+    assert whole != drawn(4, range(500))
+
+
+def test_replacements_are_of_the_classes_of_the_epoch():
+    videos = sampling.VideoOrder(1, LONG_TAIL, 0.0)
+    draw = np.random.default_rng(0)
+    found = [LONG_TAIL[videos.replacement(7, draw)] for _ in range(2000)]
+    np.testing.assert_allclose(np.bincount(found) / 2000, 0.2, atol=0.03)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.3, 1.0])
+def test_any_classes_make_whole_epochs(exponent):
+    draw = np.random.default_rng(0)
+    for _ in range(30):
+        classes = draw.geometric(0.2, draw.integers(1, 60))
+        videos = sampling.VideoOrder(0, classes, exponent)
+        for epoch in (0, 1, 2, 1000):
+            assert len(videos.epoch(epoch)) == len(classes)
 
 
 def test_ten_test_clips_reach_both_ends_and_do_not_wrap():

@@ -87,6 +87,11 @@ class DataConfig(config_definitions.DataConfig):
         max_short_side: See `min_short_side`.
         crop_size: Side of the square crop; at a random position in training.
         horizontal_flip: Mirror half of the training clips.
+        sampling_exponent: q: the clips of an epoch are of class c in proportion to
+            n_c^q, n_c being the number of its videos. 1: every video once in an
+            epoch. 0.5: square-root sampling. 0: all classes equally often. A video
+            with several labels counts for the rarest of them; those without labels
+            are a class of their own. In training only.
         test_protocol: Which views of a video are scored at test; sets `crop_size`,
             `min_short_side`, `num_test_clips` and `num_test_crops`, unless they are
             named beside it or later. `spread`: clips from end to end, crops from edge
@@ -121,6 +126,7 @@ class DataConfig(config_definitions.DataConfig):
     max_short_side: int = 320
     crop_size: int = 224
     horizontal_flip: bool = True
+    sampling_exponent: float = 1.0
     test_protocol: str = "spread"
     views_in_training: str = "one"
     num_test_clips: int = 1
@@ -172,6 +178,16 @@ class DataConfig(config_definitions.DataConfig):
             raise UserError(
                 "`max_broken_fraction` must be from 0 to 1. Received: "
                 f"{self.max_broken_fraction}."
+            )
+        if not 0 <= self.sampling_exponent <= 1:
+            raise UserError(
+                "`sampling_exponent` must be from 0 (all classes equally often) to 1 "
+                f"(all videos equally often). Received: {self.sampling_exponent}."
+            )
+        if self.is_training is False and self.sampling_exponent != 1:
+            raise UserError(
+                "`sampling_exponent` is for training data: tests score every video "
+                f"once. Received: {self.sampling_exponent}."
             )
         if self.num_parallel_decodes < 0:
             raise UserError(

@@ -53,6 +53,9 @@ class SampleReader:
         self.num_threads = decoding_threads(data)
         self.num_views = data.num_test_clips * data.num_test_crops
         self.labels = _labels(index, data.is_multilabel)
+        self.order = sampling.VideoOrder(
+            self.seed, _rarest_labels(index), data.sampling_exponent
+        )
         self._without_rate: set[int] = set()
         self.clip_shape = (clip.num_frames, data.crop_size, data.crop_size, 3)
         self.test_shape = self.clip_shape
@@ -113,12 +116,12 @@ class SampleReader:
         Returns:
             Clip, label and position of the video.
         """
-        video = sampling.sample_video(self.seed, number, len(self.index))
+        video = self.order.video(number)
         attempt = 0
         while True:
             generator = sampling.sample_generator(self.seed, number, attempt)
             if attempt:
-                video = int(generator.integers(len(self.index)))
+                video = self.order.replacement(number, generator)
             plan = RandomView(self.data, self.clip, generator)
             views = self._read(video, plan)
             if views is not None:
@@ -186,6 +189,15 @@ def _labels(index: Index, is_multilabel: bool) -> np.ndarray:
     for row, video in zip(labels, index.videos, strict=True):
         row[list(video.labels)] = 1
     return labels
+
+
+def _rarest_labels(index: Index) -> list[int]:
+    """The label of each video that the fewest videos have; -1 without labels."""
+    counts = np.bincount([label for video in index.videos for label in video.labels])
+    return [
+        min(video.labels, key=lambda label: (counts[label], label), default=-1)
+        for video in index.videos
+    ]
 
 
 def _frame_cache(index: Index, data: DataConfig) -> FrameCache | None:

@@ -6,22 +6,75 @@ communication.
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
-_ORDER, _SAMPLE = 0, 1  # purposes of a stream of random numbers
+_ORDER, _SAMPLE, _CYCLE = 0, 1, 4  # purposes of a stream of random numbers
 
 
-@functools.lru_cache(maxsize=4)
-def epoch_order(seed: int, epoch: int, num_videos: int) -> np.ndarray:
-    """The permutation in which an epoch visits the videos."""
-    return _generator(seed, _ORDER, epoch).permutation(num_videos)
+class VideoOrder:
+    """The videos that the samples of a training are cut from.
 
+    An epoch has as many samples as there are videos, in a random order. Of all samples
+    up to the end of an epoch, class c has the fraction n_c^q / sum_k n_k^q, up to one
+    sample: n_c is the number of its videos, and q the exponent. Within a class, every
+    video is visited once before any is visited again.
 
-def sample_video(seed: int, sample: int, num_videos: int) -> int:
-    """The video that training sample number `sample` is cut from."""
-    epoch, position = divmod(sample, num_videos)
-    return int(epoch_order(seed, epoch, num_videos)[position])
+    Args:
+        seed: Of all orders.
+        classes: The class of each video.
+        exponent: q, from 0 to 1. 1: every epoch visits every video once. 0.5:
+            square-root sampling. 0: all classes equally often.
+    """
+
+    def __init__(self, seed: int, classes: Sequence[int], exponent: float = 1.0):
+        self._seed, self._exponent = seed, exponent
+        self._num_videos = len(classes)
+        # With q = 1 the classes do not matter: all videos are one.
+        classes = np.zeros(len(classes), int) if exponent == 1 else np.array(classes)
+        self._videos = [np.flatnonzero(classes == c) for c in np.unique(classes)]
+        shares = np.array([len(videos) for videos in self._videos]) ** float(exponent)
+        self._bounds = np.cumsum(shares) / shares.sum() * self._num_videos
+        self.epoch = functools.lru_cache(maxsize=4)(self._epoch)
+
+    def video(self, sample: int) -> int:
+        """The video of training sample number `sample`."""
+        epoch, position = divmod(sample, self._num_videos)
+        return int(self.epoch(epoch)[position])
+
+    def replacement(self, sample: int, generator: np.random.Generator) -> int:
+        """The video of another sample of the same epoch."""
+        return int(generator.choice(self.epoch(sample // self._num_videos)))
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        """The videos of an epoch, in its order."""
+        first, last = self._visits(epoch), self._visits(epoch + 1)
+        spans = zip(first.tolist(), last.tolist(), strict=True)
+        videos = np.concatenate([self._visited(c, *s) for c, s in enumerate(spans)])
+        order = _generator(self._seed, _ORDER, epoch).permutation(self._num_videos)
+        return videos[order]
+
+    def _visits(self, epoch: int) -> np.ndarray:
+        """How many samples each class has in all epochs before this one.
+
+        Sums over classes are rounded, so that every epoch has all its samples.
+        """
+        sums = np.floor(epoch * self._bounds + 0.5)
+        return np.diff(sums, prepend=0).astype(int)
+
+    def _visited(self, number: int, first: int, last: int) -> np.ndarray:
+        """The videos of visits `first` to `last` of a class, permuted in each cycle."""
+        videos = self._videos[number]
+        if len(videos) == self._num_videos:
+            return videos
+        cycles = range(first // len(videos), -(-last // len(videos)))
+        visited = [
+            _generator(self._seed, _CYCLE, number, cycle).permutation(videos)
+            for cycle in cycles
+        ]
+        start = cycles.start * len(videos)
+        return np.concatenate([videos[:0], *visited])[first - start : last - start]
 
 
 def sample_generator(seed: int, sample: int, attempt: int = 0) -> np.random.Generator:
