@@ -6,7 +6,8 @@
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from official.modeling import hyperparams
 
@@ -88,17 +89,39 @@ class LossesConfig(hyperparams.Config):
 
     Attributes:
         label_smoothing: Weight of the uniform distribution in the labels.
+        class_weights: Weights w_k of the classes in the training loss: a list in
+            label order, a mapping by class name (others weigh 1), or `balanced`:
+            w_k = N / (K n_k), for n_k videos of class k, N in all, and K classes. With
+            one label per video, a clip's loss is multiplied by the weight of its
+            class; with several, each class's term of it by its own. The loss of a
+            step is the sum over its clips divided by their number, not by the sum of
+            the weights. Losses of evaluations are not weighted.
     """
 
     label_smoothing: float = 0.0
+    class_weights: str | dict | Sequence[float] | None = None
 
     def check(self):
-        """Raises `UserError` for a weight outside of [0, 1)."""
+        """Raises `UserError` for a smoothing outside of [0, 1), or invalid weights."""
+        self._check_weights()
         if not 0 <= self.label_smoothing < 1:
             raise UserError(
                 "task.losses.label_smoothing must be in [0, 1). Received: "
                 f"{self.label_smoothing}."
             )
+
+    def _check_weights(self):
+        key, weights = "task.losses.class_weights", self.as_dict()["class_weights"]
+        if isinstance(weights, str):
+            check_key(key, weights, ("balanced",))
+            return
+        values = weights.values() if isinstance(weights, Mapping) else weights or ()
+        for value in values:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not 0 <= value < math.inf:
+                raise UserError(
+                    f"{key} must be numbers of at least 0. Received: {value!r}."
+                )
 
 
 @dataclasses.dataclass

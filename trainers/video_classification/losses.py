@@ -1,15 +1,64 @@
-"""Cross-entropy of each clip, in float32."""
+"""Cross-entropy of each clip, in float32, and the weights of classes in it."""
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import tensorflow as tf
 
+from trainers.core.errors import UserError, did_you_mean
 
-def softmax_losses(labels, logits, label_smoothing: float = 0.0):
-    """-sum_k q_k log p_k with q = (1 - s) * one-hot + s / K.
+
+def class_weights(
+    setting: str | Mapping[str, float] | Sequence[float],
+    class_names: Sequence[str],
+    num_videos: Sequence[int],
+) -> np.ndarray:
+    """The weight w_k of each class in the loss, float32 `(K,)`.
+
+    `balanced` is w_k = N / (K n_k), with n_k the number of training videos of class
+    k, N their sum and K the number of classes that have videos: the mean weight of
+    all labels is 1. Classes without videos weigh 1.
 
     Args:
-        labels: int32 `(batch,)`.
+        setting: `task.losses.class_weights`.
+        class_names: In label order.
+        num_videos: n_k, in label order.
+
+    Raises:
+        UserError: An unknown class, or another number of weights than of classes.
+
+    Example:
+    >>> class_weights("balanced", ["run", "sit"], [30, 10])
+    array([0.6666667, 2.       ], dtype=float32)
+    """
+    key = "task.losses.class_weights"
+    num_videos = np.array(num_videos)
+    if setting == "balanced":
+        balanced = num_videos.sum() / np.maximum(num_videos, 1) / np.sum(num_videos > 0)
+        return np.where(num_videos, balanced, 1).astype(np.float32)
+    if isinstance(setting, Mapping):
+        setting = {str(name): weight for name, weight in setting.items()}
+        for name in setting:
+            if name not in class_names:
+                hint = did_you_mean(name, class_names)
+                raise UserError(f"{key}: there is no class {name!r}.{hint}")
+        setting = [setting.get(name, 1.0) for name in class_names]
+    if len(setting) != len(class_names):
+        raise UserError(
+            f"{key} has {len(setting)} weights, but there are {len(class_names)} "
+            "classes: give one for each, or name the classes: {run: 2.0}."
+        )
+    return np.array(setting, np.float32)
+
+
+def softmax_losses(labels, logits, label_smoothing: float = 0.0, weights=None):
+    """-w_y sum_k q_k log p_k with q = (1 - s) * one-hot + s / K.
+
+    Args:
+        labels: y, int32 `(batch,)`.
         logits: `(batch, K)`.
         label_smoothing: s.
+        weights: w, float32 `(K,)`; None: 1.
 
     Returns:
         float32 `(batch,)`.
@@ -19,16 +68,19 @@ def softmax_losses(labels, logits, label_smoothing: float = 0.0):
     if label_smoothing:
         uniform = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
         losses = (1 - label_smoothing) * losses + label_smoothing * uniform
+    if weights is not None:
+        losses *= tf.gather(weights, labels)
     return losses
 
 
-def sigmoid_losses(labels, logits, label_smoothing: float = 0.0):
-    """Mean over classes of the binary cross-entropy; q = (1 - s) * y + s / 2.
+def sigmoid_losses(labels, logits, label_smoothing: float = 0.0, weights=None):
+    """Mean over classes of w_k times the binary cross-entropy; q = (1 - s) * y + s / 2.
 
     Args:
-        labels: float32 `(batch, K)` of 0 and 1.
+        labels: y, float32 `(batch, K)` of 0 and 1.
         logits: `(batch, K)`.
         label_smoothing: s.
+        weights: w, float32 `(K,)`; None: 1.
 
     Returns:
         float32 `(batch,)`.
@@ -36,4 +88,6 @@ def sigmoid_losses(labels, logits, label_smoothing: float = 0.0):
     logits = tf.cast(logits, tf.float32)
     labels = (1 - label_smoothing) * labels + label_smoothing / 2
     losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+    if weights is not None:
+        losses *= weights
     return tf.reduce_mean(losses, axis=-1)

@@ -146,6 +146,8 @@ class VideoClassificationTask(Task):
 
     def build_inputs(self, params, input_context=None, start_batch=0):
         index = self.train_index if params.is_training else self.validation_index
+        if params.is_training:
+            self._class_weights  # noqa: B018 (raises its errors before the first step)
         return make_dataset(
             index,
             params,
@@ -183,7 +185,8 @@ class VideoClassificationTask(Task):
         if not self.is_multilabel:
             hits = tf.argmax(logits, -1, tf.int32) == inputs["label"]
             values["accuracy"] = tf.cast(hits, tf.float32)
-        return self._losses(inputs["label"], logits), values
+        weights = self._class_weights if training else None
+        return self._losses(inputs["label"], logits, weights), values
 
     def inference_model(self, model, previous=None):
         return inference_form(model, into=previous)
@@ -203,9 +206,18 @@ class VideoClassificationTask(Task):
     def _normalized(self, inputs, model):
         return normalize(inputs["clip"], self.task_config.clip, model.compute_dtype)
 
-    def _losses(self, labels, logits):
+    def _losses(self, labels, logits, weights=None):
         compute = losses.sigmoid_losses if self.is_multilabel else losses.softmax_losses
-        return compute(labels, logits, self.task_config.losses.label_smoothing)
+        return compute(labels, logits, self.task_config.losses.label_smoothing, weights)
+
+    @functools.cached_property
+    def _class_weights(self):
+        """Of the training loss, in label order; None if all weigh the same."""
+        setting = self.task_config.losses.as_dict()["class_weights"]
+        if setting is None:
+            return None
+        counts = self.train_index.num_videos_by_class
+        return losses.class_weights(setting, self.class_names, counts)
 
     # === Evaluation ===
 

@@ -331,9 +331,7 @@ def long_tail(tmp_path, video_folder):
 def test_balanced_batches_have_all_classes_equally_often(
     data_config, clip_config, long_tail
 ):
-    data = data_config(
-        input_path=long_tail, sampling_exponent=0.0, global_batch_size=9
-    )
+    data = data_config(input_path=long_tail, sampling_exponent=0.0, global_batch_size=9)
     for batch in batches(3, load_index(data), data, clip_config, seed=1):
         np.testing.assert_array_equal(np.bincount(batch["label"]), [3, 3, 3])
 

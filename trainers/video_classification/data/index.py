@@ -7,6 +7,7 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from absl import logging
 
 from trainers.core import files
@@ -67,6 +68,12 @@ class Index:
 
     def __len__(self) -> int:
         return len(self.videos)
+
+    @property
+    def num_videos_by_class(self) -> np.ndarray:
+        """Number of the videos that have each label, `(K,)`."""
+        labels = [label for video in self.videos for label in video.labels]
+        return np.bincount(labels, minlength=len(self.class_names))
 
     def named(self, path: str, reason: str) -> str:
         """A reason, with the name of the video if its path is that of a record."""

@@ -193,7 +193,7 @@ def _labels(index: Index, is_multilabel: bool) -> np.ndarray:
 
 def _rarest_labels(index: Index) -> list[int]:
     """The label of each video that the fewest videos have; -1 without labels."""
-    counts = np.bincount([label for video in index.videos for label in video.labels])
+    counts = index.num_videos_by_class
     return [
         min(video.labels, key=lambda label: (counts[label], label), default=-1)
         for video in index.videos
