@@ -77,11 +77,10 @@ class ProgressBar:
         else:
             self._bar = _Lines(description, total, start, unit, seconds_per_line)
 
-    def update(self, **values):
-        """Counts a step; the values are shown behind the bar."""
+    def show(self, **values):
+        """Sets the values that are shown behind the bar."""
         shown = {name: _format(name, value) for name, value in values.items()}
         self._bar.set_postfix(shown, refresh=False)
-        self._bar.update()
 
     def advance(self, count: int = 1):
         """Counts steps."""

@@ -104,7 +104,7 @@ class Runner:
     def _train(self, saver, best, evaluate: bool) -> dict:
         trainer = self._config.trainer
         bar = ProgressBar("train", trainer.train_steps, self.step, self._chief)
-        self.trainer.on_step = bar.update
+        self.trainer.on_step, self.trainer.on_results = bar.advance, bar.show
         metrics, previous = {}, self._results_of(self.step)
         try:
             while True:

@@ -45,9 +45,14 @@ class StopRequest:
                 os.write(2, f"\nStopping after this step.{force}\n".encode())
         self._signum = signum
 
+    @property
+    def is_requested(self) -> bool:
+        """Whether a signal has been received."""
+        return self._signum is not None
+
     def check(self):
         """Raises `Interrupted` if a signal has been received."""
-        if self._signum is not None:
+        if self.is_requested:
             raise Interrupted(self._signum)
 
 

@@ -2,8 +2,9 @@
 
 A small orbit trainer. The Model Garden's own needs tf_keras metrics, and
 `tf.train.Checkpoint(model=...)`, which misses variables of Keras 3 models. Loops
-run on the host with one graph call per step, so that each step's loss is checked,
-the wait for input is measured, and a signal stops training between two steps.
+run on the host with one graph call per step, so that the wait for input is measured,
+and a signal stops training between two steps. The results of the steps are read at the
+end of a loop: an accelerator does not wait for the host after each of them.
 """
 
 import contextlib
@@ -40,7 +41,9 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
 
     Attributes:
         global_step: Number of training steps done; saved in checkpoints.
-        on_step: Called with the values of each training step.
+        on_step: Called after each training step, whose results are not known yet.
+        on_results: Called at the end of each loop of steps with `loss`, `lr` and
+            `input_wait`.
         on_eval_step: Called after each batch of an evaluation, with the number
             of batches, or None if it is unknown.
         stop: `StopRequest`, or None.
@@ -54,6 +57,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         self.optimizer = optimizer
         self.global_step = orbit.utils.create_global_step()
         self.on_step = None
+        self.on_results = None
         self.on_eval_step = None
         self.stop = None
         if optimizer:
@@ -79,26 +83,35 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             return self._train(int(num_steps))
 
     def _train(self, num_steps: int) -> dict:
-        iterator = self._train_inputs()
-        sums, watch = {}, Stopwatch()
-        for _ in range(num_steps):
+        iterator, first = self._train_inputs(), int(self.global_step.numpy()) + 1
+        steps, watch = [], Stopwatch()
+        while len(steps) < num_steps and not (self.stop and self.stop.is_requested):
             with watch.waiting():
                 inputs = next(iterator)
-            step = {name: np.array(v) for name, v in self._train_step(inputs).items()}
-            rate, scale = (float(step.pop(k)) for k in ("learning_rate", "loss_scale"))
-            self._check_finite(step, rate, scale)
-            sums = {name: sums.get(name, 0) + value for name, value in step.items()}
+            steps.append(self._train_step(inputs))
             if self.on_step:
-                loss = _mean(step["loss"])
-                self.on_step(loss=loss, lr=rate, input_wait=watch.input_wait)
-            if self.stop:
-                self.stop.check()
-        return {
-            **{name: _mean(value) for name, value in sums.items()},
-            "learning_rate": rate,
-            "steps_per_second": watch.steps_per_second,
-            "input_wait": watch.input_wait,
-        }
+                self.on_step()
+        logs = self._read(steps, first)
+        logs["steps_per_second"] = watch.steps_per_second
+        logs["input_wait"] = watch.input_wait
+        if self.on_results:
+            wait = logs["input_wait"]
+            rate = logs["learning_rate"]
+            self.on_results(loss=logs["loss"], lr=rate, input_wait=wait)
+        if self.stop:
+            self.stop.check()
+        return logs
+
+    def _read(self, steps, first: int) -> dict:
+        """Means over some steps, whose values are read and checked here."""
+        sums, rate = {}, 0.0
+        for number, values in enumerate(steps, first):
+            step = {name: np.array(value) for name, value in values.items()}
+            rate, scale = (float(step.pop(k)) for k in ("learning_rate", "loss_scale"))
+            _check_finite(step, number, rate, scale)
+            sums = {name: sums.get(name, 0) + value for name, value in step.items()}
+        means = {name: _mean(value) for name, value in sums.items()}
+        return {**means, "learning_rate": rate}
 
     def _train_inputs(self):
         """Iterator of the training data, starting at the batch of this step."""
@@ -142,22 +155,6 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         args = (inputs, total)
         gradients, sums = accumulate(self._strategy, compute, num_parts, args)
         return {**sums, "gradient_norm": run(update, args=(gradients,))}
-
-    def _check_finite(self, step, rate, scale):
-        loss, norm = _mean(step["loss"]), _mean(step["gradient_norm"])
-        # A float16 gradient may overflow: that step is skipped and not counted in
-        # the norm, and the scale falls, down to a limit. `loss` is not scaled.
-        if math.isfinite(loss) and math.isfinite(norm) and scale >= _LEAST_LOSS_SCALE:
-            return
-        raise NonFiniteError(
-            f"The loss is {loss:g} and the gradient norm {norm:g} at step "
-            f"{int(self.global_step.numpy())}, learning rate {rate:g}"
-            f"{f', loss scale {scale:g}' if scale != 1 else ''}. Training stops. "
-            "Try a lower learning rate, a longer warm-up "
-            "(trainer.optimizer_config.warmup), gradient clipping "
-            "(trainer.optimizer_config.optimizer.sgd.global_clipnorm), or "
-            "runtime.mixed_precision_dtype=float32."
-        )
 
     # === Evaluation ===
 
@@ -203,6 +200,23 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             name: self._strategy.experimental_local_results(value)
             for name, value in outputs.items()
         }
+
+
+def _check_finite(step, number, rate, scale):
+    loss, norm = _mean(step["loss"]), _mean(step["gradient_norm"])
+    # A float16 gradient may overflow: that step is skipped and not counted in
+    # the norm, and the scale falls, down to a limit. `loss` is not scaled.
+    if math.isfinite(loss) and math.isfinite(norm) and scale >= _LEAST_LOSS_SCALE:
+        return
+    raise NonFiniteError(
+        f"The loss is {loss:g} and the gradient norm {norm:g} at step "
+        f"{number}, learning rate {rate:g}"
+        f"{f', loss scale {scale:g}' if scale != 1 else ''}. Training stops. "
+        "Try a lower learning rate, a longer warm-up "
+        "(trainer.optimizer_config.warmup), gradient clipping "
+        "(trainer.optimizer_config.optimizer.sgd.global_clipnorm), or "
+        "runtime.mixed_precision_dtype=float32."
+    )
 
 
 @contextlib.contextmanager

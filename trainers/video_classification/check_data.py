@@ -130,7 +130,7 @@ def _inspect_all(indexes, config):
     pool = ThreadPoolExecutor(threads)
     try:
         for _ in pool.map(inspect, jobs):
-            bar.update()
+            bar.advance()
     finally:
         bar.close()
         pool.shutdown(cancel_futures=True)

@@ -15,7 +15,8 @@ from trainers.core.progress import ProgressBar
 
 def test_elsewhere_than_on_a_terminal_progress_is_plain_lines(capsys):
     bar = ProgressBar("train", total=8, start=4, seconds_per_line=0)
-    bar.update(loss=1.25, input_wait=0.5)
+    bar.show(loss=1.25, input_wait=0.5)
+    bar.advance()
     bar.write("Step 5")
     bar.advance(2)
     bar.close()
@@ -60,7 +61,8 @@ def test_without_a_total_steps_are_counted(capsys):
 
 def test_disabled_progress_shows_nothing(capsys):
     bar = ProgressBar("train", total=8, enabled=False)
-    bar.update(loss=1.0)
+    bar.show(loss=1.0)
+    bar.advance()
     bar.close()
     assert capsys.readouterr() == ("", "")
 
@@ -71,7 +73,8 @@ def test_on_a_terminal_it_is_a_bar(monkeypatch):
     with open(end, "w") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
         bar = ProgressBar("train", total=8)
-        bar.update(loss=1.25)
+        bar.show(loss=1.25)
+        bar.advance()
         bar.close()
         shown = ""
         while "loss=1.25" not in shown:

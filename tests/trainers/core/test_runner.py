@@ -137,6 +137,43 @@ def test_nan_before_the_first_checkpoint_claims_none(tmp_path):
     assert checkpoint_files.prefixes(str(tmp_path)) == []
 
 
+LONG_LOOPS = [f"trainer.{x}=6" for x in ("steps_per_loop", "checkpoint_interval")]
+
+
+def test_nan_within_a_loop_names_its_step(tmp_path):
+    with pytest.raises(NonFiniteError, match="(?s)at step 3, .*None was saved."):
+        make(tmp_path, "task.nan_step=2", *LONG_LOOPS).train()
+
+
+def test_nothing_is_saved_after_a_signal_if_a_step_before_it_was_nan(tmp_path):
+    made = make(tmp_path, "task.nan_step=1", *LONG_LOOPS)
+
+    def stop_after_3(bar):
+        if made.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner.ProgressBar, "advance", stop_after_3)
+        with pytest.raises(NonFiniteError, match="at step 2,"):
+            made.train()
+    assert made.step == 3
+    assert checkpoint_files.prefixes(str(tmp_path)) == []
+
+
+def test_results_are_read_at_the_end_of_a_loop(tmp_path):
+    made = make(tmp_path)
+    calls = []
+    with made._strategy.scope():
+        made.trainer.on_step = lambda: calls.append("step")
+        made.trainer.on_results = lambda **values: calls.append(values)
+        logs = made.trainer.train(tf.constant(3))
+    assert calls[:3] == ["step"] * 3
+    (values,) = calls[3:]
+    assert values["loss"] == logs["loss"]
+    assert values["lr"] == pytest.approx(0.1)
+    assert 0 <= values["input_wait"] <= 1
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_finishes_the_step_saves_and_can_resume(
     tmp_path, signum, monkeypatch, capfd
@@ -146,11 +183,11 @@ def test_a_signal_finishes_the_step_saves_and_can_resume(
     stopped = make(tmp_path / "stopped")
     handler = signal.getsignal(signum)
 
-    def update(bar, **values):
+    def advance(bar):
         if int(stopped.trainer.global_step) == 3:
             signal.raise_signal(signum)
 
-    monkeypatch.setattr(runner.ProgressBar, "update", update)
+    monkeypatch.setattr(runner.ProgressBar, "advance", advance)
     with pytest.raises(Interrupted):
         stopped.train()
     assert signal.getsignal(signum) is handler
