@@ -19,9 +19,16 @@ import numpy as np
 import tensorflow as tf
 
 
-def read_middle_clip(path, num_frames, temporal_stride):
-    """Reads RGB frames (num_frames, H, W, 3) from the middle; repeats short videos."""
-    clip = (num_frames, temporal_stride)
+def read_middle_clip(path, num_frames, temporal_stride, fps=None):
+    """Reads RGB frames (num_frames, H, W, 3) from the middle; repeats short videos.
+
+    Args:
+        path: The video.
+        num_frames: Of the clip.
+        temporal_stride: Distance between two of them, in frames of the video.
+        fps: Frames of the clip per second; then there is no stride.
+    """
+    clip = (num_frames, temporal_stride or frame_rate(path) / fps)
     times, keyframes = read_times(path)
     if times and len(set(times)) == len(times):
         wanted = [times[i] for i in numbers_of_middle(len(times), *clip)]
@@ -43,7 +50,16 @@ def numbers_of_middle(count, num_frames, temporal_stride):
         raise ValueError("no frame could be decoded")
     span = (num_frames - 1) * temporal_stride + 1
     start = max(0, (count - span) // 2)
-    return [(start + temporal_stride * i) % count for i in range(num_frames)]
+    return [round(start + temporal_stride * i) % count for i in range(num_frames)]
+
+
+def frame_rate(path):
+    """Average number of frames per second."""
+    with av.open(str(path)) as container:
+        rate = video_stream(container).average_rate
+    if not rate:
+        raise ValueError("its frame rate is unknown")
+    return float(rate)
 
 
 def read_times(path):
@@ -108,7 +124,7 @@ def read_asset(folder, name):
 
 
 def load(folder):
-    """The network of a version, its class names and its clips: (frames, stride)."""
+    """The network of a version, its class names and (frames, stride, fps) of clips."""
     network = tf.saved_model.load(folder)
     classes = read_asset(folder, "classes.txt").splitlines()
     clip = json.loads(read_asset(folder, "preprocessing.json"))
@@ -116,7 +132,8 @@ def load(folder):
     count = outputs["probabilities"].shape[-1]
     if len(classes) != count:
         raise ValueError(f"classes.txt has {len(classes)} names for {count} classes")
-    return network, classes, (clip["num_frames"], clip["temporal_stride"])
+    clip = clip["num_frames"], clip["temporal_stride"], clip.get("fps")
+    return network, classes, clip
 
 
 def check_file(path):

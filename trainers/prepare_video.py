@@ -74,6 +74,7 @@ def main(arguments) -> None:
         num_shards=_SHARDS.value,
         workers=_WORKERS.value,
         limits=data.limits,
+        frame_rate=data.frame_rate,
     )
     _print("left out", summary.left_out)
     _print("damaged", summary.damaged)

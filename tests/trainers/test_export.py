@@ -154,6 +154,7 @@ def test_assets_have_what_a_client_needs(export_dir):
         "color": "RGB",
         "num_frames": 4,
         "temporal_stride": 2,
+        "fps": None,
         "short_side": 36,
         "crop_size": 32,
         "mean": [110.0, 115.0, 120.0],

@@ -4,7 +4,8 @@
 - broken: cannot be decoded, or a record's checksum is wrong.
 - damaged: used, although some frames are lost or the decoder concealed errors.
 - short: fewer frames than a clip spans, so that a clip repeats frames.
-- frame rate: far from the median, so that motion has another speed; or unknown.
+- frame rate: far from the median, so that motion has another speed; or unknown. If
+  clips are sampled by `fps`: too low for it, so that clips repeat frames; or unknown.
 - duplicate: the same pictures as another video, of this set or of the other. A test
   on videos that were trained on measures nothing.
 - unused: in the folder, but not read (hidden, of another suffix, in no class folder).
@@ -121,7 +122,8 @@ def _inspect_all(indexes, config):
         name, path = job
         try:
             data = getattr(config, name)
-            facts[name][path] = inspect_video(path, data.decoder, data.limits)
+            options = data.decoder, data.limits, data.frame_rate
+            facts[name][path] = inspect_video(path, *options)
         except VideoError as error:
             broken[name][path] = error.reason
 
@@ -168,7 +170,6 @@ def _label(video, index) -> str:
 def _report(index, clip, facts, broken, duplicates) -> SetReport:
     rates = [found.frame_rate for found in facts.values() if found.frame_rate]
     median = statistics.median(rates) if rates else 0.0
-    span = (clip.num_frames - 1) * clip.temporal_stride + 1
     problems = {
         "missing": dict.fromkeys(index.missing, "no such file"),
         "broken": broken,
@@ -181,13 +182,12 @@ def _report(index, clip, facts, broken, duplicates) -> SetReport:
         "short": {
             path: f"{found.num_frames} frames, a clip spans {span}"
             for path, found in facts.items()
-            if found.num_frames < span
+            if found.num_frames < (span := _span(clip, found.frame_rate))
         },
         "frame_rate": {
-            path: _describe_rate(found.frame_rate, median)
+            path: text
             for path, found in facts.items()
-            if not median / _ODD_RATE <= found.frame_rate <= median * _ODD_RATE
-            or not found.frame_rate
+            if (text := _odd_rate(found.frame_rate, median, clip.fps))
         },
         "unused": index.unused,
     }
@@ -207,8 +207,23 @@ def _report(index, clip, facts, broken, duplicates) -> SetReport:
     )
 
 
-def _describe_rate(rate: float, median: float) -> str:
-    return f"{rate:g} frames/s, the median is {median:g}" if rate else "unknown"
+def _span(clip, frame_rate: float) -> int:
+    """Number of frames from the first of a clip to its last; 0 if it is unknown."""
+    if clip.fps and not frame_rate:
+        return 0
+    return round((clip.num_frames - 1) * clip.stride_at(frame_rate)) + 1
+
+
+def _odd_rate(rate: float, median: float, fps: float | None) -> str:
+    """What is odd about a frame rate: of clips of `fps`, only one below it."""
+    if not rate:
+        return "unknown"
+    if fps:
+        return (
+            f"{rate:g} frames/s, clips have {fps:g}" if rate < fps / _ODD_RATE else ""
+        )
+    is_usual = median / _ODD_RATE <= rate <= median * _ODD_RATE
+    return "" if is_usual else f"{rate:g} frames/s, the median is {median:g}"
 
 
 def format_reports(reports: dict[str, SetReport]) -> str:

@@ -253,6 +253,7 @@ class VideoClassificationConfig(TaskConfig):
             except UserError as error:
                 raise UserError(f"task.{name}: {error}") from error
         self._check_data()
+        self.validation_data.check_clip(self.clip)
         self._check_initialization()
         for part in (self.model, self.losses, self.evaluation, self.export):
             part.check()

@@ -97,6 +97,7 @@ def preprocessing(clip, data):
         "color": "RGB",
         "num_frames": clip.num_frames,
         "temporal_stride": clip.temporal_stride,
+        "fps": clip.fps,
         "short_side": data.min_short_side,
         "crop_size": data.crop_size,
         "mean": [float(value) for value in clip.mean],

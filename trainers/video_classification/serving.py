@@ -41,9 +41,9 @@ class ServingModule(tf.Module):
     Both return `logits` and `probabilities`, float32 `(batch, classes)`. Every
     frame is scaled to the test short side, cut to the central square and
     normalised: one view of the test protocol. The frames of a clip must be
-    `temporal_stride` apart. With fewer than `num_frames`, the clip is repeated from
-    its start; with more, all are used. A request above a limit of `ExportConfig` is
-    an InvalidArgumentError.
+    `temporal_stride` apart, or `fps` of them a second. With fewer than `num_frames`,
+    the clip is repeated from its start; with more, all are used. A request above a
+    limit of `ExportConfig` is an InvalidArgumentError.
 
     Args:
         model: Keras model from normalised clips to logits.

@@ -16,7 +16,7 @@ from trainers.video_classification.data.decoding.pyav import PyAVFrames
 class Plan:
     """Cuts given frames of a video, whole where it is square."""
 
-    num_windows = 1
+    num_windows, needs_rate = 1, False
 
     def __init__(self, frames, windows):
         self._frames, self.windows = np.array(frames), windows
@@ -24,7 +24,7 @@ class Plan:
         self.num_clips = len(self._frames)
         self.size = windows(48, 72)[0].size
 
-    def frames(self, video_frames, frame_rate=0.0):
+    def frames(self, video_frames, frame_rate=0.0, times=None):
         return self._frames % video_frames
 
 

@@ -22,9 +22,16 @@ from trainers.video_classification.data import (
 from trainers.video_classification.data.decoding import tfio
 from trainers.video_classification.data.decoding.pyav import PyAVFrames
 from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
+from trainers.video_classification.data.protocols import PROTOCOLS
 
 CLIP = types.SimpleNamespace(
-    num_frames=4, temporal_stride=2, mean=None, std=None, check=lambda: None
+    num_frames=4,
+    temporal_stride=2,
+    fps=None,
+    stride_at=lambda frame_rate: 2,
+    mean=None,
+    std=None,
+    check=lambda: None,
 )
 
 
@@ -46,6 +53,10 @@ class Settings:
     horizontal_flip: bool = True
     num_test_clips: int = 2
     num_test_crops: int = 1
+    test_protocol: str = "spread"
+    protocol = PROTOCOLS["spread"]
+    sampling_exponent: float = 1.0
+    frame_rate: float = 0.0
     decoder: str = "tfio"
     max_broken_fraction: float = 0.1
     limits: Limits = DEFAULT_LIMITS
@@ -59,6 +70,9 @@ class Settings:
         """Nothing: these values are valid."""
 
     check_batch_size = check
+
+    def check_clip(self, clip):
+        """Nothing, as well."""
 
 
 def settings(path, **overrides):

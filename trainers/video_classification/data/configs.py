@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from official.modeling import hyperparams
 
 from trainers.core import config_definitions
@@ -23,9 +24,17 @@ VIEWS_IN_TRAINING = ("one", "all")
 class ClipConfig(hyperparams.Config):
     """One clip, written `num_frames x temporal_stride` (32x2 spans 64 frames).
 
+    Its frames are a number of frames apart, or at a rate in time: exactly one of
+    `temporal_stride` and `fps` is set. Setting `fps` sets `temporal_stride` to None.
+
     Attributes:
         num_frames: Number of frames that the network takes.
-        temporal_stride: Distance between two of them, in frames of the video.
+        temporal_stride: Distance between two of them, in frames of the video. None:
+            `fps` is set.
+        fps: Frames of a clip per second of the video, whatever the rate of the video:
+            for data of mixed rates. Frame i of a clip is the one that is nearest to
+            i / fps seconds after the first; the earlier, if two are equally near. A
+            video of fewer frames a second repeats some.
         mean: RGB mean, 0-255 scale, subtracted from the pixels. None: the task sets
             the one that networks of `task.model.convention` expect.
         std: RGB standard deviation, 0-255 scale, that they are divided by. None:
@@ -33,14 +42,37 @@ class ClipConfig(hyperparams.Config):
     """
 
     num_frames: int = 8
-    temporal_stride: int = 8
+    temporal_stride: int | None = 8
+    fps: float | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
 
+    def set_fps(self, fps: float | None):
+        """Sets `fps`, and `temporal_stride` to None."""
+        self.fps = None if fps is None else float(fps)
+        self.temporal_stride = None
+
+    def stride_at(self, frame_rate: float) -> float:
+        """Distance between two frames, in frames of a video of `frame_rate`."""
+        # In float32, as records store it.
+        rate = float(np.float32(frame_rate))
+        return rate / self.fps if self.fps else self.temporal_stride
+
     def check(self):
         """Raises `UserError` for values that no clip can have."""
-        for name in ("num_frames", "temporal_stride"):
-            _check_at_least_1(name, getattr(self, name))
+        _check_at_least_1("num_frames", self.num_frames)
+        if (self.temporal_stride is None) == (self.fps is None):
+            raise UserError(
+                "Exactly one of `clip.temporal_stride` (distance in frames) and "
+                "`clip.fps` (frames per second) must be set, the other null. Received: "
+                f"temporal_stride={self.temporal_stride}, fps={self.fps}."
+            )
+        if self.temporal_stride is not None:
+            _check_at_least_1("temporal_stride", self.temporal_stride)
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise UserError(
+                f"`clip.fps` must be a positive number. Received: {self.fps}."
+            )
         _check_pixels("mean", self.mean, above=-math.inf)
         _check_pixels("std", self.std, above=0)
 
@@ -80,6 +112,8 @@ class DataConfig(config_definitions.DataConfig):
             from the index. Saved in the model directory as `classes.txt`.
         split: Rows of a CSV index to use, if it has a split column.
         is_multilabel: Every video may have several labels, or none.
+        frame_rate: Frames per second of videos whose own rate is unknown, such as
+            folders of frames. 0: it stays unknown, and `task.clip.fps` is an error.
         decoder: `pyav`, or `tfio` (needs TensorFlow 2.16-2.17).
         min_short_side: Training scales the short side to an integer drawn
             uniformly from [min_short_side, max_short_side]; testing uses
@@ -121,6 +155,7 @@ class DataConfig(config_definitions.DataConfig):
     class_file: str = ""
     split: str = ""
     is_multilabel: bool = False
+    frame_rate: float = 0.0
     decoder: str = "pyav"
     min_short_side: int = 256
     max_short_side: int = 320
@@ -178,6 +213,11 @@ class DataConfig(config_definitions.DataConfig):
             raise UserError(
                 "`max_broken_fraction` must be from 0 to 1. Received: "
                 f"{self.max_broken_fraction}."
+            )
+        if not 0 <= self.frame_rate < math.inf:
+            raise UserError(
+                "`frame_rate` must be positive, or 0 if it is unknown. Received: "
+                f"{self.frame_rate}."
             )
         if not 0 <= self.sampling_exponent <= 1:
             raise UserError(
@@ -242,6 +282,16 @@ class DataConfig(config_definitions.DataConfig):
                 f"The three crops of test_protocol `{name}` are as large as the short "
                 "side: set crop_size and min_short_side to the same. Received: "
                 f"{self.crop_size} and {side}. Crops that leave a margin: `spread`."
+            )
+
+    def check_clip(self, clip: ClipConfig):
+        """Raises `UserError` for clips of which no view can be cut."""
+        clip.check()
+        if clip.fps is not None and self.protocol.counts_frames:
+            raise UserError(
+                f"test_protocol `{self.test_protocol}` counts frames: set "
+                "task.clip.temporal_stride instead of task.clip.fps, or another "
+                "protocol, such as `spread` or `pyslowfast`."
             )
 
     def check_batch_size(self):

@@ -65,7 +65,7 @@ def make_dataset(
             an error of TensorFlow's; the original is in `failures.error`.
     """
     data.check()
-    clip.check()
+    data.check_clip(clip)
     data.check_batch_size()
     check_decoder(data.decoder)
     if failures is None:

@@ -41,7 +41,10 @@ class VideoFacts:
 
 
 def inspect_video(
-    path: str, decoder: str, limits: Limits = DEFAULT_LIMITS
+    path: str,
+    decoder: str,
+    limits: Limits = DEFAULT_LIMITS,
+    frame_rate: float = 0.0,
 ) -> VideoFacts:
     """Decodes every frame of a video file or record.
 
@@ -49,6 +52,7 @@ def inspect_video(
         path: See `reading.open_frames`.
         decoder: See there.
         limits: Of what reading the video may cost.
+        frame_rate: Of a video whose own is unknown.
 
     Raises:
         VideoError: It cannot be decoded, a record's checksum is wrong, or none of
@@ -56,7 +60,7 @@ def inspect_video(
     """
 
     def open_it():
-        return open_frames(path, decoder, limits=limits)
+        return open_frames(path, decoder, limits=limits, frame_rate=frame_rate)
 
     video = watchdog.within(path, limits.seconds, open_it)
     count, digest = video.num_frames, hashlib.sha256()

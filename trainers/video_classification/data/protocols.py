@@ -13,14 +13,16 @@ import numpy as np
 
 from trainers.video_classification.data import sampling
 
+PYSLOWFAST_FPS = 30.0  # its TARGET_FPS
+
 # === Clips: (num_clips, num_frames, stride, video_frames) -> (clips, T) ===
 
 
-def spread_clips(num_clips, num_frames, stride, video_frames) -> np.ndarray:
+def spread_clips(num_clips, num_frames, stride, video_frames, times=None) -> np.ndarray:
     """Clips from end to end of the video, see `sampling.spread_starts`."""
     span = num_frames, stride, video_frames
     starts = sampling.spread_starts(num_clips, *span)
-    return np.stack([sampling.clip_frames(start, *span) for start in starts])
+    return np.stack([sampling.clip_frames(start, *span, times) for start in starts])
 
 
 def wrapped_clips(num_clips, num_frames, stride, video_frames) -> np.ndarray:
@@ -39,12 +41,12 @@ def pyslowfast_clips(
 ) -> np.ndarray:
     """PySlowFast: clip j of k spans num_frames * stride frames from j (n - span) / k.
 
-    These are frames of a video of 30 a second (its TARGET_FPS); at another rate the
-    clip spans the same time. Its frames are evenly spaced from the first to the last
-    of the span, so that 8x8 has every ninth, and rounded down. A video that is too
-    short repeats its last frame.
+    These are frames of a video of 30 a second (TARGET_FPS), `stride` being its
+    SAMPLING_RATE; at another rate the clip spans the same time. Its frames are evenly
+    spaced from the first to the last of the span, so that 8x8 has every ninth, and
+    rounded down. A video that is too short repeats its last frame.
     """
-    span = max(stride * num_frames / 30 * frame_rate, 1.0)
+    span = max(stride * num_frames / PYSLOWFAST_FPS * frame_rate, 1.0)
     room = max(video_frames - span, 0)
     starts = np.arange(num_clips) * room / num_clips
     frames = [_float32_linspace(s, s + span - 1, num_frames) for s in starts]
@@ -162,7 +164,9 @@ class TestProtocol:
         crops: (height, width, size, num_crops) -> [(top, left)].
         whole_frame: The scaled frame is not cropped.
         crops_short_side: Three crops must be as large as the short side.
-        by_time: `clips` also takes the video's frame rate.
+        by_time: Strides are of a video of 30 frames a second; `clips` also takes the
+            frame rate of the video.
+        counts_frames: The project has no clips of a number of frames a second.
     """
 
     settings: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -172,6 +176,7 @@ class TestProtocol:
     whole_frame: bool = False
     crops_short_side: bool = False
     by_time: bool = False
+    counts_frames: bool = False
 
 
 _SIDES = {"min_short_side": 256, "max_short_side": 320, "crop_size": 256}
@@ -189,6 +194,7 @@ PROTOCOLS = {
         _released_size,
         _released_crops,
         crops_short_side=True,
+        counts_frames=True,
     ),
     "pyslowfast": TestProtocol(
         _TEN_BY_THREE,
@@ -204,5 +210,6 @@ PROTOCOLS = {
         _mmaction2_size,
         _mmaction2_crops,
         crops_short_side=True,
+        counts_frames=True,
     ),
 }

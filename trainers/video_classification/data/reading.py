@@ -57,7 +57,7 @@ def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
         VideoError: The video cannot be decoded, or is above a limit.
     """
     data.check()
-    clip.check()
+    data.check_clip(clip)
     check_decoder(data.decoder)
     return watchdog.within(
         path,
@@ -69,6 +69,7 @@ def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
         log_damage,
         None,
         data.limits,
+        data.frame_rate,
     ).pixels
 
 
@@ -78,6 +79,7 @@ def open_frames(
     warn: Callable[[str, str], None] = log_damage,
     cache: FrameCache | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    frame_rate: float = 0.0,
 ) -> Frames:
     """Opens a video file, or a `shard.tfrecord#offset` record.
 
@@ -87,14 +89,31 @@ def open_frames(
         warn: Called with the path and a description if frames are damaged.
         cache: Keeps the frames of video files; None decodes the file.
         limits: Of a file that is decoded; a cache has its own.
+        frame_rate: Of a video whose own is unknown.
 
     Raises:
         VideoError: It cannot be decoded, or is above a limit.
         DataError: The decoder does not work here.
     """
     if paths.is_record(path):
-        return RecordFrames(path, limits.pixels)
-    return cache.open(path, warn) if cache else open_video(path, decoder, limits)
+        video = RecordFrames(path, limits.pixels)
+    elif cache:
+        video = cache.open(path, warn)
+    else:
+        video = open_video(path, decoder, limits)
+    video.frame_rate = video.frame_rate or frame_rate
+    return video
+
+
+def _plan_frames(path: str, video: Frames, plan: ViewPlan) -> np.ndarray:
+    """The frame numbers of a plan, (clips, T)."""
+    if plan.needs_rate and not video.frame_rate:
+        raise VideoError(
+            path,
+            "its frame rate is unknown, and task.clip.fps samples by time: set "
+            "task.train_data.frame_rate, or that of validation_data",
+        )
+    return plan.frames(video.num_frames, video.frame_rate, video.times)
 
 
 def decode_only(
@@ -104,10 +123,11 @@ def decode_only(
     warn: Callable[[str, str], None] = log_damage,
     cache: FrameCache | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    frame_rate: float = 0.0,
 ) -> Views:
     """Decodes the same frames as `cut_views` and cuts nothing, to measure decoding."""
-    video = open_frames(path, decoder, warn, cache, limits)
-    frames = plan.frames(video.num_frames, video.frame_rate)
+    video = open_frames(path, decoder, warn, cache, limits, frame_rate)
+    frames = _plan_frames(path, video, plan)
     wanted = np.unique(frames)
     found = sum(1 for _ in video.pictures(wanted))
     if found < _MIN_DECODED * len(wanted):
@@ -122,6 +142,7 @@ def cut_views(
     warn: Callable[[str, str], None] = log_damage,
     cache: FrameCache | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    frame_rate: float = 0.0,
 ) -> Views:
     """The views of a plan.
 
@@ -135,12 +156,13 @@ def cut_views(
         warn: See there.
         cache: See there.
         limits: See there.
+        frame_rate: See there.
 
     Raises:
         VideoError: The video, or more than half of its frames, cannot be decoded.
     """
-    video = open_frames(path, decoder, warn, cache, limits)
-    frames = plan.frames(video.num_frames, video.frame_rate)  # (clips, T)
+    video = open_frames(path, decoder, warn, cache, limits, frame_rate)
+    frames = _plan_frames(path, video, plan)  # (clips, T)
     by_frame = None  # (clips, T, windows, height, width, 3)
     decoded, damaged = np.zeros(frames.shape, bool), np.zeros(frames.shape, bool)
     for number, picture in video.pictures(np.unique(frames)):

@@ -173,6 +173,7 @@ class SampleReader:
                 self.failures.warn,
                 self.cache,
                 self.data.limits,
+                self.data.frame_rate,
             )
         except VideoError as error:
             self.failures.record(path, self.index.named(path, error.reason))

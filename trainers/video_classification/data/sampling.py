@@ -6,11 +6,13 @@ communication.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 _ORDER, _SAMPLE, _CYCLE = 0, 1, 4  # purposes of a stream of random numbers
+_ROUNDING = 1e-3  # of a frame: more than float32, in which records have their rate
 
 
 class VideoOrder:
@@ -86,26 +88,63 @@ def sample_generator(seed: int, sample: int, attempt: int = 0) -> np.random.Gene
     return _generator(seed, _SAMPLE, sample, attempt)
 
 
+# === Frames ===
+#
+# Of a clip of T frames at `fps` frames a second, frame i is at i / fps seconds. In a
+# video of r frames a second that is a stride of r / fps frames, a real number. Where
+# the frames of a video are not evenly spaced, positions are in mean frames: position p
+# is p / r seconds after the first frame.
+
+
 def clip_frames(
-    start: int, num_frames: int, stride: int, video_frames: int
+    start: int,
+    num_frames: int,
+    stride: float,
+    video_frames: int,
+    times: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Frame numbers of a clip: `(start + i * stride) mod video_frames`.
+    """Frame numbers of a clip: nearest to `(start + i * stride) mod video_frames`.
 
     A clip that reaches the end of its video continues from the first frame, as in
-    video-nonlocal-net; a one-frame video is repeated.
+    video-nonlocal-net; a one-frame video is repeated. Of two frames that are equally
+    near, the earlier is taken.
+
+    Args:
+        start: First position.
+        num_frames: T.
+        stride: Distance of positions, in (mean) frames.
+        video_frames: Number of frames of the video.
+        times: When they are shown, in any unit; None: evenly.
+
+    Example:
+    >>> clip_frames(0, 5, 2.5, 100)
+    array([ 0,  2,  5,  7, 10])
     """
-    return (start + stride * np.arange(num_frames)) % video_frames
+    positions = (start + stride * np.arange(num_frames)) % video_frames
+    if times is not None and video_frames > 1:
+        positions = _numbers_at(positions, times)
+    return np.ceil(positions - 0.5 - _ROUNDING).astype(int) % video_frames
+
+
+def _numbers_at(positions: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Frame numbers, with fractions, at positions of mean frames.
+
+    The last frame is shown for the mean time of the others; frame 0 follows it.
+    """
+    count = len(times)
+    times = (np.array(times) - times[0]) / (times[-1] - times[0]) * (count - 1)
+    return np.interp(positions, [*times, count], np.arange(count + 1))
 
 
 def random_start(
-    generator: np.random.Generator, num_frames: int, stride: int, video_frames: int
+    generator: np.random.Generator, num_frames: int, stride: float, video_frames: int
 ) -> int:
     """A training clip's first frame: uniform over all that fit; 0 if none does."""
-    return int(generator.integers(max(video_frames - num_frames * stride, 0) + 1))
+    return int(generator.integers(_room(num_frames, stride, video_frames) + 1))
 
 
 def spread_starts(
-    num_clips: int, num_frames: int, stride: int, video_frames: int
+    num_clips: int, num_frames: int, stride: float, video_frames: int
 ) -> np.ndarray:
     """First frames of the test clips: evenly from end to end; a single one is central.
 
@@ -114,10 +153,15 @@ def spread_starts(
     of a video that is long enough wraps around. The paper says only "10 clips
     evenly from a full-length video"; other projects' choices are in `protocols`.
     """
-    last = max(video_frames - num_frames * stride, 0)
+    last = _room(num_frames, stride, video_frames)
     if num_clips == 1:
         return np.array([last // 2])
     return np.linspace(0, last, num_clips).round().astype(int)
+
+
+def _room(num_frames: int, stride: float, video_frames: int) -> int:
+    """The last position at which a clip can start so that it does not wrap around."""
+    return max(math.floor(video_frames - num_frames * stride + _ROUNDING), 0)
 
 
 def _generator(seed: int, *key: int) -> np.random.Generator:

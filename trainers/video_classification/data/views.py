@@ -1,7 +1,7 @@
 """The clips and windows that are cut from a video.
 
-A plan is made before the video is opened. `frames(video_frames, frame_rate)` then
-gives the frame numbers (clips, T), and `windows(height, width)` the parts cut from
+A plan is made before the video is opened. `frames(video_frames, frame_rate, times)`
+then gives the frame numbers (clips, T), and `windows(height, width)` the parts cut from
 every frame. A view is one window of one clip; views are numbered clip by clip:
 view = clip * num_windows + window.
 """
@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from trainers.video_classification.data import sampling
-from trainers.video_classification.data.protocols import PROTOCOLS, scaled_size
+from trainers.video_classification.data.protocols import (
+    PROTOCOLS,
+    PYSLOWFAST_FPS,
+    scaled_size,
+)
 
 if TYPE_CHECKING:
     from trainers.video_classification.data.configs import ClipConfig, DataConfig
@@ -42,13 +46,25 @@ class Window:
 
 
 class ViewPlan(Protocol):
-    """How the views of one video are cut."""
+    """How the views of one video are cut.
+
+    Attributes:
+        num_clips: Number of clips.
+        num_windows: Number of windows of each.
+        needs_rate: `frames` needs the frame rate: clips are sampled by `fps`. Where
+            frames are not evenly spaced, it also needs their times.
+    """
 
     num_clips: int
     num_windows: int
-    num_frames: int
+    needs_rate: bool
 
-    def frames(self, video_frames: int, frame_rate: float = 0.0) -> np.ndarray: ...
+    def frames(
+        self,
+        video_frames: int,
+        frame_rate: float = 0.0,
+        times: np.ndarray | None = None,
+    ) -> np.ndarray: ...
 
     def windows(self, height: int, width: int) -> list[Window]: ...
 
@@ -66,18 +82,19 @@ class RandomView:
     def __init__(
         self, data: DataConfig, clip: ClipConfig, generator: np.random.Generator
     ):
-        self.num_frames, self.stride = clip.num_frames, clip.temporal_stride
-        self.size = data.crop_size
+        self.clip, self.size = clip, data.crop_size
+        self.needs_rate = clip.fps is not None
         sides = data.min_short_side, data.max_short_side
         self.short_side = int(generator.integers(*sides, endpoint=True))
         self.position = generator.random(2)
         self.flip = bool(data.horizontal_flip and generator.random() < 0.5)
         self.generator = generator
 
-    def frames(self, video_frames: int, frame_rate: float = 0.0) -> np.ndarray:
-        span = self.num_frames, self.stride, video_frames
+    def frames(self, video_frames: int, frame_rate=0.0, times=None) -> np.ndarray:
+        span = self.clip.num_frames, self.clip.stride_at(frame_rate), video_frames
         start = sampling.random_start(self.generator, *span)
-        return sampling.clip_frames(start, *span)[None]
+        times = times if self.needs_rate else None
+        return sampling.clip_frames(start, *span, times)[None]
 
     def windows(self, height: int, width: int) -> list[Window]:
         height, width = scaled_size(height, width, self.short_side)
@@ -95,16 +112,19 @@ class TestViews:
 
     def __init__(self, data: DataConfig, clip: ClipConfig):
         self.protocol = PROTOCOLS[data.test_protocol]
-        self.num_frames, self.stride = clip.num_frames, clip.temporal_stride
+        self.clip, self.needs_rate = clip, clip.fps is not None
         self.size, self.short_side = data.crop_size, data.min_short_side
         self.num_clips, self.num_windows = data.num_test_clips, data.num_test_crops
 
-    def frames(self, video_frames: int, frame_rate: float = 0.0) -> np.ndarray:
-        span = self.num_frames, self.stride, video_frames
-        rate = (
-            {"frame_rate": frame_rate} if self.protocol.by_time and frame_rate else {}
-        )
-        return self.protocol.clips(self.num_clips, *span, **rate)
+    def frames(self, video_frames: int, frame_rate=0.0, times=None) -> np.ndarray:
+        if self.protocol.by_time:
+            stride = self.clip.stride_at(PYSLOWFAST_FPS)
+            options = {"frame_rate": frame_rate} if frame_rate else {}
+        else:
+            stride = self.clip.stride_at(frame_rate)
+            options = {"times": times} if self.needs_rate else {}
+        span = self.clip.num_frames, stride, video_frames
+        return self.protocol.clips(self.num_clips, *span, **options)
 
     def windows(self, height: int, width: int) -> list[Window]:
         scaled = self.protocol.scaled_size(height, width, self.short_side)

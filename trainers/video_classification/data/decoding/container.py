@@ -83,6 +83,7 @@ class VideoFile:
         path: The file.
         format: Name of the container format.
         frame_rate: Average; 0 if unknown.
+        time_base: Seconds of a unit of its timestamps.
     """
 
     def __init__(self, path: str, container, limits: Limits):
@@ -94,6 +95,7 @@ class VideoFile:
             self._check_size(context.width, context.height)
             self.format = container.format.name
             self.frame_rate = float(self._stream.average_rate or 0)
+            self.time_base = self._stream.time_base
             # Clips are decoded in parallel already; libav's own threads would compete
             # with these, and its frame threads can deadlock with Python's logging.
             context.thread_type, context.thread_count = "NONE", 1

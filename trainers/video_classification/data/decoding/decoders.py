@@ -17,10 +17,18 @@ DECODERS = {"pyav": PyAVFrames, "tfio": open_tfio}
 
 
 class Frames(Protocol):
-    """The frames of an open video; the frame rate is 0 if it is unknown."""
+    """The frames of an open video.
+
+    Attributes:
+        num_frames: Number of its frames.
+        frame_rate: Average; 0 if unknown.
+        times: When the frames are shown, in microseconds after the first, if they are
+            not evenly spaced; else None.
+    """
 
     num_frames: int
     frame_rate: float
+    times: np.ndarray | None
 
     def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, Picture]]:
         """(number, frame) for every number in `wanted` that can be decoded."""

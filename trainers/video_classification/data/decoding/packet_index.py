@@ -11,10 +11,15 @@ import functools
 
 import numpy as np
 
-from trainers.video_classification.data.decoding.container import check_file, opened
+from trainers.video_classification.data.decoding.container import (
+    VideoFile,
+    check_file,
+    opened,
+)
 from trainers.video_classification.data.errors import VideoError
 from trainers.video_classification.data.limits import Limits, too_much
 
+_EVEN = 1000.5  # microseconds: MKV has times in milliseconds
 _NUM_CACHED = 128  # up to a megabyte each, for long videos
 
 
@@ -32,16 +37,19 @@ class PacketIndex:
 
     Attributes:
         num_frames: Number of frames that have packets.
-        times: Timestamps in the order of presentation; None if they are missing or
+        pts: Timestamps in the order of presentation; None if they are missing or
             unreliable, and frames have to be counted.
         keyframes: In file order.
         frame_rate: Average; 0 if unknown.
+        times: When the frames are shown, in microseconds after the first, if they are
+            not evenly spaced; else None.
     """
 
     num_frames: int
-    times: np.ndarray | None
+    pts: np.ndarray | None
     keyframes: tuple[Keyframe, ...]
     frame_rate: float
+    times: np.ndarray | None = None
 
     def keyframe_before(self, time: int) -> Keyframe | None:
         """The last keyframe at or before a timestamp."""
@@ -68,22 +76,34 @@ def _cached(path: str, limits: Limits, modified: int, size: int) -> PacketIndex:
 
 
 def _scan(path: str, content: bytes | None, limits: Limits) -> PacketIndex:
-    times, keyframes = [], []
+    pts, keyframes = [], []
     with opened(path, content, limits) as file:
         for packet in file.packets():
             if not packet.size or packet.is_discard:
                 continue
-            times.append(packet.pts)
+            pts.append(packet.pts)
             if packet.is_keyframe and packet.pts is not None:
                 keyframes.append(Keyframe(packet.pts, packet.dts))
-            if len(times) > limits.frames:
+            if len(pts) > limits.frames:
                 found = f"has more than {limits.frames} frames"
                 raise too_much(path, found, "frames", limits.frames)
-    if not times:
+    if not pts:
         raise VideoError(path, "has no video frames")
     # AVI has no presentation times; those that libav derives are out of order if
     # there are packed B-frames.
-    if file.format == "avi" or None in times:
-        return PacketIndex(len(times), None, (), file.frame_rate)
-    times = np.unique(times)
-    return PacketIndex(len(times), times, tuple(keyframes), file.frame_rate)
+    if file.format == "avi" or None in pts:
+        return PacketIndex(len(pts), None, (), file.frame_rate)
+    pts, keyframes = np.unique(pts), tuple(keyframes)
+    rate, times = _timing(pts, file)
+    return PacketIndex(len(pts), pts, keyframes, rate, times)
+
+
+def _timing(pts: np.ndarray, file: VideoFile) -> tuple[float, np.ndarray | None]:
+    """The frame rate; and the times of the frames, if they are not evenly spaced."""
+    count, rate = len(pts), file.frame_rate
+    if count == 1 or not file.time_base:
+        return rate, None
+    times = (pts - pts[0]) * (float(file.time_base) * 1e6)
+    if rate and np.abs(times - np.arange(count) * (1e6 / rate)).max() <= _EVEN:
+        return rate, None
+    return (count - 1) * 1e6 / times[-1], times.round().astype(np.int64)

@@ -83,13 +83,14 @@ class PyAVFrames:
         self._index = read_packet_index(path, self._content, limits)
         self.num_frames = self._index.num_frames
         self.frame_rate = self._index.frame_rate
+        self.times = self._index.times
 
     def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, FramePicture]]:
-        times = self._index.times
-        if times is None:
+        pts = self._index.pts
+        if pts is None:
             yield from self._by_count({int(n) for n in wanted})
             return
-        missing = {int(times[n]): int(n) for n in wanted}
+        missing = {int(pts[n]): int(n) for n in wanted}
         for exhaustive in (False, True):
             if missing:
                 yield from self._by_time(missing, exhaustive)

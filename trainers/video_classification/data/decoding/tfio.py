@@ -86,7 +86,7 @@ class TfioFrames:
         with video_errors(path):
             self._images = decode(tf.io.read_file(path)).numpy()
         self.num_frames = len(self._images)
-        self.frame_rate = 0.0
+        self.frame_rate, self.times = 0.0, None
         if not self.num_frames:
             raise VideoError(path, "has no video frames")
 

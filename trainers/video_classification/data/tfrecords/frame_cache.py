@@ -38,7 +38,7 @@ from trainers.video_classification.data.tfrecords.video_frames import (
 )
 
 _QUALITY = 95  # of JPEG: 40 dB and more, with eight times the bytes of H.264
-_VERSION = 1  # of the content of an entry
+_VERSION = 2  # of the content of an entry
 _STAMP = "cache/stamp"
 _NO_ROOM = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 _ABANDONED = 600  # seconds; an entry that was encoded is written in less
@@ -190,6 +190,7 @@ class _CachedFrames:
     def __init__(self, frames: RecordFrames, entry: str, decode: Callable):
         self._frames, self._entry, self._decode = frames, entry, decode
         self.num_frames, self.frame_rate = frames.num_frames, frames.frame_rate
+        self.times = frames.times
 
     def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, ArrayPicture]]:
         left = wanted

@@ -10,6 +10,9 @@ each other in the shard. Each has the context of the video, and in addition:
 - in the first, `parts/num_frames` and `parts/num_bytes` of every later part,
 - in these, `parts/number`: 1, 2, ...
 
+A video whose frames are not evenly spaced has `video/timestamps` (microseconds) in its
+first part, with one value per frame.
+
 A video whose actions have times has `actions/label`, `actions/start` and `actions/end`
 (microseconds), each with one value per action.
 """
@@ -38,6 +41,7 @@ from trainers.video_classification.data.tfrecords.video_frames import JpegVideo
 
 PART_BYTES = 32 << 20  # of the frames in a record; a reader holds two records
 _ACTIONS = "actions/label", "actions/start", "actions/end"  # times in microseconds
+_TIMES = "video/timestamps"
 _NUMBER, _NUM_FRAMES, _NUM_BYTES = "parts/number", "parts/num_frames", "parts/num_bytes"
 
 # === Write ===
@@ -107,6 +111,8 @@ def make_records(
     numbers = range(1, len(later) + 1)
     head = tf.train.Features()
     head.CopyFrom(context)
+    if video.times is not None:
+        head.feature[_TIMES].int64_list.value.extend(video.times.tolist())
     if later:
         sizes = (FRAMING_BYTES + len(serialized_later(number)) for number in numbers)
         head.feature[_NUM_BYTES].int64_list.value.extend(sizes)
@@ -159,6 +165,7 @@ class RecordFrames:
             self._file.close()
         if not len(self._first.frames):
             raise VideoError(path, "has no frames under `image/encoded`")
+        self.times = _read_times(path, self.context, self.num_frames)
         height, width = self._first.size
         if height * width > max_pixels:
             found = f"has frames of {width} x {height} pixels"
@@ -232,6 +239,16 @@ class _Part:
 
     def _encoded(self, number: int) -> bytes:
         return b"".join(self.frames[number].bytes_list.value[:1])
+
+
+def _read_times(path: str, context, num_frames: int) -> np.ndarray | None:
+    """The times of the frames; None if they are evenly spaced."""
+    times = np.array(context[_TIMES].int64_list.value)
+    if not len(times):
+        return None
+    if len(times) != num_frames or (np.diff(times) <= 0).any():
+        raise VideoError(path, "the times of its frames are not one for each, in order")
+    return times
 
 
 def is_later_part(context) -> bool:

@@ -65,6 +65,7 @@ class _Shard:
     quality: int
     part_bytes: int
     limits: Limits
+    frame_rate: float
 
     @property
     def fingerprint(self) -> str:
@@ -85,6 +86,7 @@ def write_shards(
     workers: int = 0,
     part_bytes: int = PART_BYTES,
     limits: Limits = DEFAULT_LIMITS,
+    frame_rate: float = 0.0,
 ) -> WriteSummary:
     """Writes `clips-*.tfrecord`, a JSON file for each, index.json and report.json.
 
@@ -100,6 +102,7 @@ def write_shards(
         workers: Processes; 0 means one per core.
         part_bytes: A video with more bytes of frames is split into several records.
         limits: Of what reading one video may cost.
+        frame_rate: Of videos whose own is unknown.
 
     Raises:
         DataError: The output folder has other shards, or a worker was killed (out of
@@ -114,7 +117,7 @@ def write_shards(
     files.make_folder(output_dir)
     # Workers would import the Model Garden for its subclass.
     limits = Limits(*dataclasses.astuple(limits))
-    settings = short_side, quality, num_shards, part_bytes, limits
+    settings = short_side, quality, num_shards, part_bytes, limits, frame_rate
     shards = _plan(index, output_dir, *settings)
     _refuse_other_shards(output_dir, shards)
     files.remove_parts(output_dir)  # of a run that was killed
@@ -134,6 +137,7 @@ def _plan(
     num_shards: int,
     part_bytes: int,
     limits: Limits,
+    frame_rate: float,
 ) -> list[_Shard]:
     count = num_shards or -(-len(index) // _VIDEOS_PER_SHARD)
     count = min(count, len(index))
@@ -146,6 +150,7 @@ def _plan(
             quality=quality,
             part_bytes=part_bytes,
             limits=limits,
+            frame_rate=frame_rate,
         )
         for i in range(count)
     ]
@@ -268,8 +273,8 @@ def _write_video(writer, video: Video, shard: _Shard) -> tuple[int, int]:
     """Writes the records of a video: (bytes in the shard, number of bad frames)."""
     folder = os.path.dirname(shard.path)
     scratch = None if files.is_remote(folder) else folder
-    settings = shard.short_side, shard.quality, shard.part_bytes, scratch
-    with encode_video(video.path, *settings, shard.limits) as jpeg:
+    settings = shard.short_side, shard.quality, shard.part_bytes, scratch, shard.limits
+    with encode_video(video.path, *settings, shard.frame_rate) as jpeg:
         described = video.labels, shard.class_names, video.name, video.actions
         context = make_context(jpeg, *described)
         num_bytes = 0

@@ -12,7 +12,7 @@ import numpy as np
 
 from trainers.video_classification.data import cropping, watchdog
 from trainers.video_classification.data.cropping import ArrayPicture, scale
-from trainers.video_classification.data.decoding import video_errors
+from trainers.video_classification.data.decoding import Frames, video_errors
 from trainers.video_classification.data.decoding.pyav import PyAVFrames
 from trainers.video_classification.data.errors import VideoError
 from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
@@ -29,6 +29,8 @@ class JpegVideo:
     Attributes:
         size: (height, width).
         frame_rate: Average; 0 if unknown.
+        times: When the frames are shown, in microseconds after the first, if they are
+            not evenly spaced; else None.
         num_bad: Frames that are lost, or in which the decoder concealed errors.
         places: (start, number of bytes) in `file` of each frame.
         file: Has the encoded frames.
@@ -36,6 +38,7 @@ class JpegVideo:
 
     size: tuple[int, int]
     frame_rate: float
+    times: np.ndarray | None
     num_bad: int
     places: Sequence[tuple[int, int]]
     file: IO[bytes]
@@ -65,6 +68,7 @@ def encode_video(
     memory: int,
     folder: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    frame_rate: float = 0.0,
 ) -> Iterator[JpegVideo]:
     """Context with a video whose frames have been decoded, and encoded one by one.
 
@@ -75,6 +79,7 @@ def encode_video(
         memory: Bytes of frames that are kept in memory; more are kept on disk.
         folder: Local folder for these, in a file without a name. None: the system's.
         limits: Of what reading the video may cost.
+        frame_rate: Of a video whose own is unknown.
 
     Raises:
         VideoError: The video, or more than half of its frames, cannot be decoded.
@@ -88,8 +93,22 @@ def encode_video(
             num_damaged += is_damaged
         _check_decoded(path, len(places), video.num_frames)
         num_bad = num_damaged + video.num_frames - len(places)
-        in_order = [places[number] for number in sorted(places)]
-        yield JpegVideo(size, video.frame_rate, num_bad, in_order, file)
+        kept = sorted(places)
+        in_order = [places[number] for number in kept]
+        rate = video.frame_rate or frame_rate
+        times = _times(video, rate, kept)
+        yield JpegVideo(size, rate, times, num_bad, in_order, file)
+
+
+def _times(video: Frames, rate: float, kept: Sequence[int]) -> np.ndarray | None:
+    """The times of the frames that are kept; None if they are evenly spaced."""
+    if video.times is not None:
+        times = video.times[kept]
+    elif len(kept) == video.num_frames or not rate:
+        return None
+    else:
+        times = (np.array(kept) * (1e6 / rate)).round().astype(np.int64)
+    return times - times[0]
 
 
 def _encode_to(
@@ -131,7 +150,7 @@ class SingleFrames:
         self._video = PyAVFrames(path, limits)
         self._short_side, self._quality = short_side, quality
         self.num_frames = self._video.num_frames
-        self.frame_rate = self._video.frame_rate
+        self.frame_rate, self.times = self._video.frame_rate, self._video.times
 
     def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, ArrayPicture]]:
         for number, picture in self._video.pictures(wanted):
