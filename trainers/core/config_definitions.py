@@ -37,6 +37,11 @@ class DataConfig(hyperparams.Config):
         deterministic: False lets batches be made in any order, which may be faster.
         prefetch_buffer_size: Batches prepared ahead; None lets tf.data decide.
         seed: Of the order and the augmentation. None: `runtime.seed`.
+        enable_tf_data_service: Training batches are made by the workers of a tf.data
+            service (`trainers/data_worker.py`); they are the same ones.
+        tf_data_service_address: Of its dispatcher: `grpc://HOST:PORT`.
+        tf_data_service_job_name: For the dispatcher's log. Each input pipeline has a
+            job of its own.
     """
 
     input_path: str = ""
@@ -45,6 +50,24 @@ class DataConfig(hyperparams.Config):
     deterministic: bool | None = None
     prefetch_buffer_size: int | None = None
     seed: int | None = None
+    enable_tf_data_service: bool = False
+    tf_data_service_address: str | None = None
+    tf_data_service_job_name: str | None = None
+
+    def check_service(self):
+        """Raises `UserError` for a tf.data service that cannot be used."""
+        if not self.enable_tf_data_service:
+            return
+        if not self.is_training:
+            raise UserError(
+                "`enable_tf_data_service` is for train_data: evaluation reads its data "
+                "itself. Leave it out of validation_data."
+            )
+        if not self.tf_data_service_address:
+            raise UserError(
+                "`enable_tf_data_service` needs `tf_data_service_address`, such as "
+                "grpc://HOST:5050."
+            )
 
 
 @dataclasses.dataclass

@@ -28,6 +28,8 @@ _REPLACEMENTS = {
         "drop_remainder": "Training batches are always full, and evaluation covers "
         "the whole set.",
         "shuffle_buffer_size": "Every epoch is shuffled whole, without a buffer.",
+        "enable_shared_tf_data_service_between_parallel_trainers": "Each training "
+        "has jobs of its own.",
         "sharding": "Every input pipeline reads its own part of each batch.",
     },
     ours.TrainerConfig: {

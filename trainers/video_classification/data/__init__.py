@@ -5,6 +5,8 @@
   `index_format`, `labels.py` turns labels into numbers, `paths.py` recognises the
   paths of videos and records.
 - `dataset.py`: batches, from samples that `samples.py` reads by their number.
+- `service.py`: batches that the processes of a tf.data service make, which run
+  `service_worker.py`.
 - `sampling.py`: the video and the frames of a sample. `views.py`: the clips and
   windows cut from a video. `reading.py`: decodes and cuts them.
 - `decoding/`: video files to frames. `tfrecords/`: records of JPEG frames, shards of

@@ -208,6 +208,7 @@ class DataConfig(config_definitions.DataConfig):
         """Raises `UserError` for values of which no view or batch can be made."""
         self._check_views()
         self._check_protocol()
+        self.check_service()
         self.limits.check()
         if not 0 <= self.max_broken_fraction <= 1:  # NaN is refused, too
             raise UserError(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from trainers.video_classification.data import service
 from trainers.video_classification.data.decoding import check_decoder
 from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index
@@ -13,6 +14,8 @@ from trainers.video_classification.data.samples import SampleReader
 
 if TYPE_CHECKING:
     from trainers.video_classification.data.configs import ClipConfig, DataConfig
+
+_LAST = 2**62  # training batches never end
 
 
 def make_dataset(
@@ -73,8 +76,13 @@ def make_dataset(
     failures.expect(len(index))
     context = input_context or tf.distribute.InputContext()
     reader = SampleReader(index, data, clip, seed, failures)
-    make = _training_batches if data.is_training else _test_batches
-    dataset = make(reader, context, start_batch)
+    if not data.is_training:
+        dataset = _test_batches(reader, context, start_batch)
+    elif data.enable_tf_data_service:
+        read = batch_function(reader, context)
+        dataset = service.batches(reader, context, start_batch, read)
+    else:
+        dataset = _training_batches(reader, context, start_batch)
     options = tf.data.Options()
     options.deterministic = data.deterministic is not False
     options.experimental_distribute.auto_shard_policy = (
@@ -87,6 +95,27 @@ def make_dataset(
 def _training_batches(
     reader: SampleReader, context: tf.distribute.InputContext, start_batch: int
 ) -> tf.data.Dataset:
+    """Batches of one replica each, from global batch `start_batch` on."""
+    local = reader.data.global_batch_size // context.num_input_pipelines
+    return _batches_of(reader, context, start_batch * local, _LAST)
+
+
+def batch_function(reader: SampleReader, context: tf.distribute.InputContext):
+    """Function from n, int64, to the n-th of the batches of this input pipeline."""
+    batch = context.get_per_replica_batch_size(reader.data.global_batch_size)
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.int64)], autograph=False)
+    def read(number):
+        first = number * batch
+        return _batches_of(reader, context, first, first + batch).get_single_element()
+
+    return read
+
+
+def _batches_of(
+    reader: SampleReader, context: tf.distribute.InputContext, start, stop
+) -> tf.data.Dataset:
+    """Batches of the samples `start` to `stop` of this input pipeline."""
     global_batch = reader.data.global_batch_size
     batch = context.get_per_replica_batch_size(global_batch)
     local = global_batch // context.num_input_pipelines
@@ -95,11 +124,14 @@ def _training_batches(
     def sample_number(i):  # i-th sample of this pipeline -> of the whole run
         return i // local * global_batch + first + i % local
 
-    numbers = tf.data.Dataset.counter(start_batch * local, dtype=tf.int64)
-    samples = numbers.map(sample_number).map(
-        reader.training_sample,
-        num_parallel_calls=reader.num_threads,
-        deterministic=reader.data.deterministic is not False,
+    samples = (
+        tf.data.Dataset.range(start, stop)
+        .map(sample_number)
+        .map(
+            reader.training_sample,
+            num_parallel_calls=reader.num_threads,
+            deterministic=reader.data.deterministic is not False,
+        )
     )
     return samples.batch(batch, drop_remainder=True)
 

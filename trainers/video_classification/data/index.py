@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,13 @@ class Index:
         """Number of the videos that have each label, `(K,)`."""
         labels = [label for video in self.videos for label in video.labels]
         return np.bincount(labels, minlength=len(self.class_names))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Differs for indexes of other videos, labels or classes."""
+        content = [(v.path, v.labels, v.actions) for v in self.videos]
+        text = repr((content, self.class_names))
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
     def named(self, path: str, reason: str) -> str:
         """A reason, with the name of the video if its path is that of a record."""

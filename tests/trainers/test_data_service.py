@@ -1,0 +1,207 @@
+"""Training from a tf.data service whose dispatcher and workers are real processes."""
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.trainers.runs import finish, start
+from tests.trainers.service_processes import Service
+from trainers.core.errors import UserError
+from trainers.video_classification.data import (
+    DataError,
+    FailureLog,
+    TooManyBrokenVideos,
+    load_index,
+    make_dataset,
+)
+from trainers.video_classification.data.configs import ClipConfig, DataConfig
+
+CLIP = ClipConfig(num_frames=4, temporal_stride=2)
+TRAIN = "task.train_data"
+
+
+def data_config(videos, **settings):
+    defaults = {
+        "is_training": True,
+        "global_batch_size": 3,
+        "min_short_side": 32,
+        "max_short_side": 36,
+        "crop_size": 32,
+        "max_broken_fraction": 0.5,
+    }
+    return DataConfig(input_path=str(videos / "train"), **defaults | settings)
+
+
+def of_service(videos, service, **settings):
+    return data_config(
+        videos,
+        enable_tf_data_service=True,
+        tf_data_service_address=service.address,
+        **settings,
+    )
+
+
+def read(data, count, **options):
+    """The first batches."""
+    index = load_index(data)
+    batches = make_dataset(index, data, CLIP, seed=3, **options)
+    return list(batches.take(count).as_numpy_iterator())
+
+
+def assert_same(got, expected):
+    assert len(got) == len(expected)
+    for a, b in zip(got, expected, strict=True):
+        for key in b:
+            np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+@pytest.fixture(scope="module")
+def whole(videos, tmp_path_factory):
+    """Nine videos, none of them broken."""
+    folder = tmp_path_factory.mktemp("whole")
+    ignored = shutil.ignore_patterns("text.mp4")
+    shutil.copytree(videos / "train", folder / "train", ignore=ignored)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def service():
+    service = Service(2)
+    yield service
+    service.close()
+
+
+# === Settings (no process is needed) ===
+
+
+def test_a_service_needs_an_address(videos):
+    with pytest.raises(UserError, match="needs `tf_data_service_address`, such as"):
+        data_config(videos, enable_tf_data_service=True).check()
+
+
+def test_evaluation_does_not_use_the_service(videos):
+    data = data_config(videos, enable_tf_data_service=True)
+    data.is_training = False
+    with pytest.raises(UserError, match="is for train_data.*Leave it out"):
+        data.check()
+
+
+# === Batches ===
+
+
+@pytest.mark.slow
+def test_every_example_comes_once_an_epoch(whole, service):
+    """In the order, and with the pixels, of a training without the service."""
+    got = read(of_service(whole, service), 3 * 8)
+    for epoch in range(8):
+        seen = [batch["video"] for batch in got[3 * epoch : 3 * epoch + 3]]
+        assert sorted(np.concatenate(seen)) == list(range(9))
+    assert_same(got, read(data_config(whole), 3 * 8))
+
+
+@pytest.mark.slow
+def test_a_video_that_workers_find_broken_is_replaced_and_reported(videos, service):
+    log = FailureLog(0.5)
+    got = read(of_service(videos, service), 20, failures=log)
+    assert_same(got, read(data_config(videos), 20))
+    assert [path.rpartition("/")[2] for path in log.failures] == ["text.mp4"]
+    assert log.num_read == 10
+
+
+@pytest.mark.slow
+def test_it_starts_at_any_batch_and_feeds_several_input_pipelines(videos, service):
+    data = of_service(videos, service, global_batch_size=8)
+    local = data_config(videos, global_batch_size=8)
+    for pipeline in range(2):
+        options = {
+            "input_context": tf.distribute.InputContext(2, pipeline, 4),
+            "start_batch": 5,
+        }
+        assert_same(read(data, 8, **options), read(local, 8, **options))
+
+
+@pytest.mark.slow
+def test_too_many_broken_videos_end_the_run(videos, service):
+    data, log = of_service(videos, service), FailureLog(0.0)
+    with pytest.raises(tf.errors.OpError):
+        read(data, 50, failures=log)
+    assert isinstance(log.error, TooManyBrokenVideos)
+    assert "text.mp4" in str(log.error)
+
+
+@pytest.mark.slow
+def test_a_worker_that_sees_other_videos_is_an_error(videos, service, tmp_path):
+    shutil.copytree(videos / "train", tmp_path / "train")
+    data, log = of_service(tmp_path, service), FailureLog(0.5)
+    index = load_index(data)
+    (tmp_path / "train" / "red" / "0.mp4").unlink()
+    batches = make_dataset(index, data, CLIP, failures=log)
+    with pytest.raises(tf.errors.OpError):
+        next(iter(batches))
+    assert isinstance(log.error, DataError)
+    assert "has other videos here than on the machine that trains" in str(log.error)
+    assert "(data worker on " in str(log.error)
+
+
+# === Training ===
+
+
+@pytest.fixture(scope="module")
+def expected(config, tmp_path_factory):
+    """Folder of a training without the service."""
+    folder = tmp_path_factory.mktemp("expected")
+    finish(start(config, folder))
+    return folder
+
+
+def checkpoint(folder):
+    reader = tf.train.load_checkpoint(str(folder / "ckpt-60"))
+    return {
+        name: reader.get_tensor(name) for name in reader.get_variable_to_dtype_map()
+    }
+
+
+@pytest.mark.slow
+def test_training_goes_on_when_workers_are_killed(config, expected, tmp_path):
+    """One worker, then all: the weights are those of a training without a service."""
+    service = Service(2)
+    try:
+        process = start(
+            config,
+            tmp_path,
+            f"{TRAIN}.enable_tf_data_service=true",
+            f"{TRAIN}.tf_data_service_address={service.address}",
+        )
+        for saved, worker in zip((4, 16), service.workers, strict=True):
+            wait_for(tmp_path / f"ckpt-{saved}.index", process)
+            worker.kill()
+        finish(process)
+    finally:
+        service.close()
+    found, wanted = checkpoint(tmp_path), checkpoint(expected)
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def wait_for(path, process):
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_an_address_without_a_service_ends_the_command_in_a_minute(config, tmp_path):
+    process = start(
+        config,
+        tmp_path,
+        f"{TRAIN}.enable_tf_data_service=true",
+        f"{TRAIN}.tf_data_service_address=grpc://localhost:1",
+    )
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "error: No tf.data service answers at grpc://localhost:1." in errors
+    assert "Traceback" not in errors

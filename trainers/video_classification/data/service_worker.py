@@ -1,0 +1,101 @@
+"""A worker of a tf.data service that makes training batches; see `service.py`."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import json
+import socket
+import threading
+
+import numpy as np
+import tensorflow as tf
+
+from trainers.core import config
+from trainers.core.errors import UserError
+from trainers.video_classification.data import dataset, load_index
+from trainers.video_classification.data.configs import ClipConfig, DataConfig
+from trainers.video_classification.data.errors import DataError
+from trainers.video_classification.data.failures import FailureLog
+from trainers.video_classification.data.samples import SampleReader
+
+_lock = threading.Lock()
+
+
+def make_batch(request: bytes, number: int) -> list:
+    """The function that a worker registers: `data_service.register(make_batch)`.
+
+    Args:
+        request: From `service.py`.
+        number: Of a batch.
+
+    Returns:
+        A report as JSON, and the values of the batch in the order of their names. An
+        error that the user can correct is in the report: there are no values then.
+    """
+    request = bytes(request)
+    try:
+        with _lock:  # an index is read once
+            read, log = _pipeline(request)
+        batch = read(tf.constant(number, tf.int64))
+        values = [batch[name].numpy() for name in sorted(batch)]
+        report = {"events": log.take_events()}
+    except UserError as error:
+        report, values = _failed(request, error)
+    except tf.errors.OpError:
+        if log.error is None:
+            raise
+        report, values = _failed(request, log.error)
+    return [json.dumps(report).encode(), *values]
+
+
+def _failed(request: bytes, error: BaseException):
+    values = [np.zeros(0, dtype) for dtype in json.loads(request)["types"]]
+    return {"error": f"{error} (data worker on {socket.gethostname()})"}, values
+
+
+@functools.lru_cache(maxsize=8)
+def _pipeline(request: bytes):
+    """The function that reads batches, and the log of what it finds out."""
+    wanted = json.loads(request)
+    data = _config(DataConfig(), wanted["data"])
+    clip = _config(ClipConfig(), wanted["clip"])
+    index = load_index(data, wanted["class_names"])
+    if index.digest != wanted["digest"]:
+        raise DataError(
+            f"{data.input_path}: has other videos here than on the machine that trains."
+        )
+    log = _EventLog(max_fraction=1)  # the trainer counts those of all workers
+    log.expect(len(index))
+    context = tf.distribute.InputContext(*wanted["pipeline"])
+    reader = SampleReader(index, data, clip, wanted["seed"], log)
+    return dataset.batch_function(reader, context), log
+
+
+def _config(defaults, values: dict):
+    config.override(defaults, values, "the request of a trainer")
+    return defaults
+
+
+class _EventLog(FailureLog):
+    """Remembers what was recorded, until it is sent to the trainer."""
+
+    def __init__(self, max_fraction: float):
+        super().__init__(max_fraction)
+        self._events = collections.deque()
+
+    def take_events(self) -> list:
+        """(method of `FailureLog`, *arguments) since the last call."""
+        return [self._events.popleft() for _ in range(len(self._events))]
+
+    def attempt(self, path: str) -> None:
+        super().attempt(path)
+        self._events.append(("attempt", path))
+
+    def record(self, path: str, reason: str) -> None:
+        super().record(path, reason)
+        self._events.append(("record", path, reason))
+
+    def warn(self, path: str, reason: str) -> None:
+        super().warn(path, reason)
+        self._events.append(("warn", path, reason))
