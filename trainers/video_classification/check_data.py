@@ -175,9 +175,10 @@ def _report(index, clip, facts, broken, duplicates) -> SetReport:
         "broken": broken,
         **duplicates,
         "damaged": {
-            path: f"{found.num_bad} of {found.num_frames} frames lost or concealed"
+            path: found.problem
+            or f"{found.num_bad} of {found.num_frames} frames lost or concealed"
             for path, found in facts.items()
-            if found.num_bad
+            if found.num_bad or found.problem
         },
         "short": {
             path: f"{found.num_frames} frames, a clip spans {span}"

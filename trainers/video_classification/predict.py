@@ -1,8 +1,8 @@
-"""Predicts the most probable classes of video files, over all views.
+"""Predicts the most probable classes of videos, over all views.
 
-Each file is cut into the views of `validation_data.test_protocol`, and the class
-probabilities are aggregated over them as in evaluation. A file that cannot be read
-does not end the run.
+Each video, a file or a folder of frames, is cut into the views of
+`validation_data.test_protocol`, and the class probabilities are aggregated over them as
+in evaluation. A video that cannot be read does not end the run.
 """
 
 import os
@@ -14,7 +14,8 @@ import tensorflow as tf
 from trainers.core import files
 from trainers.core.errors import UserError
 from trainers.video_classification.data import VideoError, normalize, read_views
-from trainers.video_classification.data.paths import has_video_suffix
+from trainers.video_classification.data.decoding.frame_folder import has_frames
+from trainers.video_classification.data.paths import FrameFolder, has_video_suffix
 from trainers.video_classification.evaluation import AGGREGATIONS
 from trainers.video_classification.scoring import build_scorer, inference_form
 
@@ -28,7 +29,8 @@ def predict(task, model, paths, top_k=5):
     Args:
         task: Task the model was trained for: clips, test views, class names.
         model: Keras model from normalised clips to logits, weights loaded.
-        paths: Video files, or folders, which are searched recursively.
+        paths: Video files, folders of frames, or folders of these, which are searched
+            recursively.
         top_k: Number of classes to return, if there are as many.
 
     Returns:
@@ -82,15 +84,22 @@ def _find_videos(paths):
         if not os.path.isdir(path):
             yield path, None
             continue
-        found = sorted(
-            os.path.join(folder, name)
-            for folder, _, names in os.walk(path)
-            for name in names
-            if has_video_suffix(name)
-        )
+        found = sorted(v for f, _, names in os.walk(path) for v in _videos_in(f, names))
         if not found:
-            yield path, "this folder holds no videos (.mp4, .avi, .mkv, .webm, ...)."
+            yield (
+                path,
+                "this folder holds no videos (.mp4, .avi, .mkv, .webm, ..., or "
+                "folders of frames: img_00001.jpg, ...).",
+            )
         yield from ((video, None) for video in found)
+
+
+def _videos_in(folder, names):
+    """The paths of the videos in a folder, or that of the folder if it has frames."""
+    videos = [os.path.join(folder, name) for name in names if has_video_suffix(name)]
+    if not videos and has_frames(folder):
+        return [FrameFolder(folder.rstrip("/")).path]
+    return videos
 
 
 def _scorer(task, model):

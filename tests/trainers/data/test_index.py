@@ -116,7 +116,10 @@ def test_labels_are_names_or_numbers(index_of, tmp_path):
         ("a.mp4 jmup", r"list.txt:2: unknown class 'jmup'.*Did you mean 'jump'"),
         ("a.mp4", r"list.txt:2: has no label"),
         ("a.mp4:1", r"list.txt:2: has no label.*separated by space, tab or comma"),
-        ("frames/a 25 1", r"list.txt:2: looks like a list of raw frames"),
+        (
+            "frames/a 25 1",
+            r"list.txt:2: 'frames/a 25 1' are lines of different formats",
+        ),
     ],
 )
 def test_a_bad_line_is_named(index_of, line, message):
@@ -153,8 +156,10 @@ def test_several_labels_need_is_multilabel(index_of):
 @pytest.mark.parametrize("index_format", ["auto", "list"])
 def test_several_numbers_are_not_one_class(index_of, line, index_format):
     message = "list.txt:2: . numbers follow.*is_multilabel: true.*PySlowFast"
-    if line.startswith("b "):  # without a suffix it is taken for raw frames
-        message = "list.txt:2: looks like a list of raw frames"
+    if line.startswith("b "):  # without a suffix it is taken for a folder of frames
+        message = "list.txt:2: has several numbers after a folder"
+        if index_format == "auto":
+            message = r"list.txt:2: .b 0.t2 1. are lines of different formats"
     with pytest.raises(DataError, match=message):
         index_of(f"a.mp4 1\n{line}\n", ["a.mp4"], index_format=index_format)
 

@@ -33,7 +33,7 @@ class Video:
     """A video of a data set.
 
     Attributes:
-        path: Of its file or record.
+        path: Of its file, folder of frames or record.
         labels: The numbers of all its labels.
         name: For reports.
         actions: (label, start, end) in seconds; empty if the format has no times.
@@ -115,7 +115,8 @@ def load_index(data: DataConfig, class_names: Sequence[str] | None = None) -> In
         )
     check_decoder(data.decoder)  # tensorflow-io brings file systems, too
     name = data.index_format
-    name = index_formats.detect(path) if name == "auto" else name
+    if name == "auto":
+        name = index_formats.detect(path, data.is_multilabel)
     if name not in index_formats.READERS:
         raise DataError(
             "Unknown `index_format`. Expected one of "
@@ -174,11 +175,17 @@ def _split_missing(videos) -> tuple[tuple[Video, ...], tuple[str, ...]]:
     for video in videos:
         # Looking for every file in a remote store takes hours: only the first is.
         is_skipped = files.is_remote(video.path) and (present or missing)
-        if paths.is_record(video.path) or is_skipped or files.exists(video.path):
+        if paths.is_record(video.path) or is_skipped or _exists(video.path):
             present.append(video)
         else:
             missing.append(video.path)
     return tuple(present), tuple(missing)
+
+
+def _exists(path: str) -> bool:
+    if paths.is_frame_folder(path):
+        return files.is_folder(paths.FrameFolder.parse(path).folder)
+    return files.exists(path)
 
 
 def _log_missing(path: str, missing: Sequence[str], total: int) -> None:

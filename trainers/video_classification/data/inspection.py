@@ -25,6 +25,7 @@ class VideoFacts:
         num_frames: Frames that have packets, or JPEG data.
         num_bad: Those that are lost, or in which the decoder concealed errors.
         frame_rate: Average; 0 if unknown.
+        problem: What is wrong with the number of frames of a folder; may be empty.
         digest: The same for videos that decode to the same pictures, in whatever
             container.
     """
@@ -33,6 +34,7 @@ class VideoFacts:
     num_bad: int
     frame_rate: float
     digest: str
+    problem: str = ""
 
     @property
     def seconds(self) -> float:
@@ -46,7 +48,7 @@ def inspect_video(
     limits: Limits = DEFAULT_LIMITS,
     frame_rate: float = 0.0,
 ) -> VideoFacts:
-    """Decodes every frame of a video file or record.
+    """Decodes every frame of a video file, folder of frames or record.
 
     Args:
         path: See `reading.open_frames`.
@@ -59,8 +61,13 @@ def inspect_video(
             the frames could be decoded.
     """
 
+    problems = []
+
+    def note(path, problem):
+        problems.append(problem)
+
     def open_it():
-        return open_frames(path, decoder, limits=limits, frame_rate=frame_rate)
+        return open_frames(path, decoder, note, limits=limits, frame_rate=frame_rate)
 
     video = watchdog.within(path, limits.seconds, open_it)
     count, digest = video.num_frames, hashlib.sha256()
@@ -72,7 +79,8 @@ def inspect_video(
     if not num_decoded:
         raise VideoError(path, f"none of its {count} frames could be decoded")
     num_bad = num_damaged + count - num_decoded
-    return VideoFacts(count, num_bad, video.frame_rate, digest.hexdigest())
+    facts = count, num_bad, video.frame_rate, digest.hexdigest()
+    return VideoFacts(*facts, problem="".join(problems))
 
 
 def _inspected(video: Frames, digest) -> Iterator[bool]:

@@ -15,6 +15,7 @@ from trainers.video_classification.data.decoding import (
     open_video,
     video_errors,
 )
+from trainers.video_classification.data.decoding.frame_folder import FolderFrames
 from trainers.video_classification.data.errors import VideoError
 from trainers.video_classification.data.failures import log_damage
 from trainers.video_classification.data.limits import (
@@ -81,12 +82,13 @@ def open_frames(
     limits: Limits = DEFAULT_LIMITS,
     frame_rate: float = 0.0,
 ) -> Frames:
-    """Opens a video file, or a `shard.tfrecord#offset` record.
+    """Opens a video file, a folder of frames, or a `shard.tfrecord#offset` record.
 
     Args:
-        path: The video or record.
+        path: The video file, `paths.FrameFolder` or record.
         decoder: `pyav` or `tfio`; for video files.
-        warn: Called with the path and a description if frames are damaged.
+        warn: Called with the path and a description if frames are damaged, or their
+            number is not the one that is stated.
         cache: Keeps the frames of video files; None decodes the file.
         limits: Of a file that is decoded; a cache has its own.
         frame_rate: Of a video whose own is unknown.
@@ -97,10 +99,12 @@ def open_frames(
     """
     if paths.is_record(path):
         video = RecordFrames(path, limits.pixels)
-    elif cache:
+    elif cache and paths.is_video_file(path):
         video = cache.open(path, warn)
     else:
         video = open_video(path, decoder, limits)
+        if isinstance(video, FolderFrames) and video.problem:
+            warn(path, video.problem)
     video.frame_rate = video.frame_rate or frame_rate
     return video
 

@@ -204,10 +204,10 @@ def _rarest_labels(index: Index) -> list[int]:
 def _frame_cache(index: Index, data: DataConfig) -> FrameCache | None:
     if not data.frame_cache:
         return None
-    if any(paths.is_record(video.path) for video in index.videos):
+    if not any(paths.is_video_file(video.path) for video in index.videos):
         raise DataError(
             f"`frame_cache` keeps JPEG frames, but {index.path} already consists of "
-            "these: leave it empty."
+            "frames: leave it empty."
         )
     folder = pathlib.Path(data.frame_cache).resolve()
     if pathlib.Path(index.path).resolve() in (folder, *folder.parents):

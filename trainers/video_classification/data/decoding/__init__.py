@@ -5,6 +5,7 @@
 - `packet_index.py`: where the frames of a video are, read from its packets.
 - `container.py`: opens files; what libav raises about one is an error of the file.
 - `tfio.py`: tensorflow-io.
+- `frame_folder.py`: folders of images.
 """
 
 from trainers.video_classification.data.decoding.container import video_errors

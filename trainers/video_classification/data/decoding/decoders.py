@@ -7,7 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
+from trainers.video_classification.data import paths
 from trainers.video_classification.data.cropping import Picture
+from trainers.video_classification.data.decoding.frame_folder import FolderFrames
 from trainers.video_classification.data.decoding.pyav import PyAVFrames
 from trainers.video_classification.data.decoding.tfio import load_tfio, open_tfio
 from trainers.video_classification.data.errors import DataError
@@ -35,12 +37,14 @@ class Frames(Protocol):
 
 
 def open_video(path: str, decoder: str, limits: Limits = DEFAULT_LIMITS) -> Frames:
-    """Opens a video file.
+    """Opens a video file, or a folder of frames, whatever the decoder.
 
     Raises:
         VideoError: It cannot be decoded, or is above a limit.
         DataError: The decoder is unknown or does not work here.
     """
+    if paths.is_frame_folder(path):
+        return FolderFrames(path, limits)
     check_decoder(decoder)
     return DECODERS[decoder](path, limits)
 

@@ -13,6 +13,10 @@ from trainers.video_classification.data.index_formats.lists import (
     read_list,
     read_mmaction2,
 )
+from trainers.video_classification.data.index_formats.rawframes import (
+    read_rawframes,
+    read_rawframes_offset,
+)
 from trainers.video_classification.data.index_formats.tfrecord import read_tfrecord
 from trainers.video_classification.data.index_formats.ucf101 import read_ucf101
 
@@ -20,6 +24,8 @@ READERS = {
     "folder": read_folder,
     "list": read_list,
     "mmaction2": read_mmaction2,
+    "rawframes": read_rawframes,
+    "rawframes_offset": read_rawframes_offset,
     "kinetics": read_kinetics,
     "ucf101": read_ucf101,
     "charades": read_charades,

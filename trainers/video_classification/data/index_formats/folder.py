@@ -4,12 +4,13 @@ import os
 
 from trainers.core import files
 from trainers.video_classification.data import paths
+from trainers.video_classification.data.decoding.frame_folder import has_frames
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.index_formats.listing import Entry, Listing
 
 
 def read_folder(path: str, data) -> Listing:
-    """Reads `path/<class>/<video>`; others are `unused`.
+    """Reads `path/<class>/<video>`: files, and folders of frames; others are `unused`.
 
     Raises:
         DataError: No such folder, no class folders, or a class without videos.
@@ -38,18 +39,38 @@ def _read_class(path: str, name: str) -> tuple[list[Entry], dict[str, str]]:
     """(entries, unused) of a class folder."""
     folder = os.path.join(path, name)
     children = _children(folder)
-    videos = [c for c in children if not _is_hidden(c) and paths.has_video_suffix(c)]
-    if videos:
-        entries = [
-            Entry(os.path.join(folder, v), (name,), f"{name}/{v}", folder)
-            for v in videos
-        ]
-        return entries, _unused(folder, children, videos, "no suffix of a video")
-    nested = [c for c in children if files.is_folder(os.path.join(folder, c))]
+    visible = [c for c in children if not _is_hidden(c)]
+    videos = [c for c in visible if paths.has_video_suffix(c)]
+    stems = {os.path.splitext(video)[0]: video for video in videos}
+    rest = [c for c in visible if c not in videos]
+    nested = [c for c in rest if files.is_folder(os.path.join(folder, c))]
+    frames = [c for c in nested if has_frames(os.path.join(folder, c))]
+    places = {v: os.path.join(folder, v) for v in videos}
+    for child in frames:
+        if child not in stems:
+            places[child] = paths.FrameFolder(os.path.join(folder, child)).path
+    if not places:
+        raise DataError(_no_videos(folder, name, nested))
+    entries = [
+        Entry(place, (name,), f"{name}/{child}", folder)
+        for child, place in sorted(places.items())
+    ]
+    unused = _unused(folder, children, list(places), "no suffix of a video")
+    for child in nested:
+        path = os.path.join(folder, child)
+        if path in unused:
+            beside = f"beside {stems[child]}, which is used" if child in stems else ""
+            unused[path] = beside or "a folder without frames"
+    return entries, unused
+
+
+def _no_videos(folder: str, name: str, nested: list[str]) -> str:
     hint = f" Is {folder} the folder to give?" if nested else ""
-    raise DataError(
+    if has_frames(folder):
+        hint = " Frames of a video go into a folder of their own in it."
+    return (
         f"{folder}: class {name!r} has no videos (files ending in .mp4, .avi, .mkv, "
-        f".webm, ...). Add some, or remove the folder.{hint}"
+        f".webm, ..., or folders of frames). Add some, or remove the folder.{hint}"
     )
 
 

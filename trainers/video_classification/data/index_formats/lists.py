@@ -1,4 +1,8 @@
-"""Text files of `path label`: PySlowFast's, video-nonlocal-net's, mmaction2's."""
+"""Text files of `path label`: PySlowFast's, video-nonlocal-net's, mmaction2's.
+
+A path may be that of a folder of frames; on a remote file system, with a slash at its
+end.
+"""
 
 import re
 
@@ -11,6 +15,7 @@ from trainers.video_classification.data.index_formats.listing import (
     numbered_lines,
     root_of,
 )
+from trainers.video_classification.data.index_formats.rawframes import split_line
 
 # Everything up to a video suffix is the path, so paths may contain spaces and
 # commas; a path without such a suffix ends at the last separator.
@@ -35,7 +40,7 @@ def read_list(path: str, data) -> Listing:
 
 
 def read_mmaction2(path: str, data) -> Listing:
-    """Reads `path label [label ...]`; lists of raw frames are refused."""
+    """Reads `path label [label ...]`: `VideoDataset`."""
     root = root_of(path, data)
     return Listing([_entry(root, *item, split=True) for item in _items(path)])
 
@@ -48,6 +53,9 @@ def _items(path: str):
 
 
 def _entry(root: str, where: str, line: str, split: bool) -> Entry:
+    if split and (found := split_line(line)):  # a folder of frames
+        folder, labels = found
+        return Entry(_path(root, folder), tuple(map(str, labels)), folder, where)
     video, label = (field.strip("\"' \t") for field in _split_line(where, line))
     if split:
         labels = tuple(filter(None, _SEPARATOR.split(label)))
@@ -59,7 +67,16 @@ def _entry(root: str, where: str, line: str, split: bool) -> Entry:
             f"{where}: has no label; expected `path label`, separated by space, tab "
             f"or comma. Received: {line!r}."
         )
-    return Entry(files.join(root, video), labels, video, where)
+    return Entry(_path(root, video), labels, video, where)
+
+
+def _path(root: str, video: str) -> str:
+    """The path of a video; that of a folder of frames ends in a slash."""
+    path = files.join(root, video)
+    is_new = paths.is_video_file(path) and not paths.has_video_suffix(path)
+    if is_new and not files.is_remote(path) and files.is_folder(path):
+        return paths.FrameFolder(path).path
+    return path
 
 
 def _split_line(where: str, line: str) -> tuple[str, str]:
@@ -69,7 +86,7 @@ def _split_line(where: str, line: str) -> tuple[str, str]:
     match = _LAST.match(line)
     if match is None or paths.has_video_suffix(line.strip("\"'")):
         return line, ""
-    _refuse_raw_frames(where, match[1])
+    _refuse_raw_frames(where, line)
     return match.groups()
 
 
@@ -84,12 +101,10 @@ def _refuse_several_numbers(where: str, line: str, label: str) -> None:
         )
 
 
-def _refuse_raw_frames(where: str, video: str) -> None:
-    # `dir [offset] total label`, without the label.
-    fields = video.split()
-    if len(fields) > 1 and all(field.isdecimal() for field in fields[1:]):
+def _refuse_raw_frames(where: str, line: str) -> None:
+    if split_line(line):
         raise DataError(
-            f"{where}: looks like a list of raw frames (`folder total label`), which "
-            "is not supported. List the videos themselves as `path label`, or make a "
-            "video of each folder of frames."
+            f"{where}: has several numbers after a folder: {line!r}. In a list of raw "
+            "frames (`folder frames label`), all lines are such: set `index_format: "
+            "rawframes`, or `rawframes_offset` for `folder start frames label`."
         )

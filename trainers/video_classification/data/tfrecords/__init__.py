@@ -1,7 +1,6 @@
 """Videos as TFRecords of JPEG frames. In reading order:
 
 - `framing.py`: a TFRecord file: its records, whose checksums are checked.
-- `jpeg.py`: one JPEG image: encodes, decodes, reads its size.
 - `video_frames.py`: a video file as JPEG frames.
 - `records.py`: the format of a record: makes those of a video, reads their frames.
 - `sidecars.py`: the JSON files beside shards, and the list of a shard's videos.

@@ -31,12 +31,12 @@ from google.protobuf.message import DecodeError
 
 from trainers.video_classification.data.cropping import ArrayPicture
 from trainers.video_classification.data.errors import VideoError
+from trainers.video_classification.data.images import decode_image, jpeg_size
 from trainers.video_classification.data.limits import DEFAULT_LIMITS, too_much
 from trainers.video_classification.data.tfrecords.framing import (
     FRAMING_BYTES,
     TFRecordFile,
 )
-from trainers.video_classification.data.tfrecords.jpeg import decode_jpeg, jpeg_size
 from trainers.video_classification.data.tfrecords.video_frames import JpegVideo
 
 PART_BYTES = 32 << 20  # of the frames in a record; a reader holds two records
@@ -229,7 +229,7 @@ class _Part:
             return None
         if size != self._stated_size and self._has_frames_of_stated_size:
             return None
-        return decode_jpeg(encoded)
+        return decode_image(encoded)
 
     @functools.cached_property
     def _has_frames_of_stated_size(self) -> bool:

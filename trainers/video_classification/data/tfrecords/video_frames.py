@@ -1,4 +1,4 @@
-"""A video file as JPEG frames, for TFRecord shards and the frame cache."""
+"""A video as JPEG frames, for TFRecord shards and the frame cache."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ import numpy as np
 
 from trainers.video_classification.data import cropping, watchdog
 from trainers.video_classification.data.cropping import ArrayPicture, scale
-from trainers.video_classification.data.decoding import Frames, video_errors
+from trainers.video_classification.data.decoding import (
+    Frames,
+    open_video,
+    video_errors,
+)
 from trainers.video_classification.data.decoding.pyav import PyAVFrames
 from trainers.video_classification.data.errors import VideoError
+from trainers.video_classification.data.images import decode_image, encode_jpeg
 from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
-from trainers.video_classification.data.tfrecords.jpeg import decode_jpeg, encode_jpeg
 from trainers.video_classification.data.views import scaled_size
 
 _MIN_DECODED = 0.5  # of a video's frames
@@ -84,10 +88,10 @@ def encode_video(
     Raises:
         VideoError: The video, or more than half of its frames, cannot be decoded.
     """
-    video = watchdog.within(path, limits.seconds, PyAVFrames, path, limits)
+    video = watchdog.within(path, limits.seconds, open_video, path, "pyav", limits)
     size, places, num_damaged = None, {}, 0
     with tempfile.SpooledTemporaryFile(memory, dir=folder) as file:
-        frames = _encode_to(file, video, short_side, quality)
+        frames = _encode_to(file, path, video, short_side, quality)
         for frame in watchdog.iterate(path, limits.seconds, frames):
             number, size, is_damaged, places[number] = frame
             num_damaged += is_damaged
@@ -112,13 +116,13 @@ def _times(video: Frames, rate: float, kept: Sequence[int]) -> np.ndarray | None
 
 
 def _encode_to(
-    file: IO[bytes], video: PyAVFrames, short_side: int, quality: int
+    file: IO[bytes], path: str, video: Frames, short_side: int, quality: int
 ) -> Iterator[tuple[int, tuple[int, int], bool, tuple[int, int]]]:
     """Writes every frame: (number, size, whether it is damaged, place in the file)."""
     size, end = None, 0
     for number, picture in video.pictures(np.arange(video.num_frames)):
         size = size or _target(picture.size, short_side)
-        with video_errors(video.path, cropping.ERRORS):
+        with video_errors(path, cropping.ERRORS):
             content = encode_jpeg(scale(picture.rgb(), *size), quality)
         file.write(content)
         yield number, size, picture.is_damaged, (end, len(content))
@@ -157,7 +161,7 @@ class SingleFrames:
             size = _target(picture.size, self._short_side)
             with video_errors(self._video.path, cropping.ERRORS):
                 encoded = encode_jpeg(scale(picture.rgb(), *size), self._quality)
-            yield number, ArrayPicture(decode_jpeg(encoded), picture.is_damaged)
+            yield number, ArrayPicture(decode_image(encoded), picture.is_damaged)
 
 
 def _target(size: tuple[int, int], short_side: int) -> tuple[int, int]:
