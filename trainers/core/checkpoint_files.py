@@ -195,14 +195,12 @@ def _reader(prefix: str):
 # === Write and remove ===
 
 
-def write(checkpoint: tf.train.Checkpoint, prefix: str, keep: bool = True) -> None:
+def write(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
     """Saves a checkpoint; its index, the last file to appear, makes it one.
 
     Args:
         checkpoint: What to save.
         prefix: `FOLDER/ckpt-STEP`.
-        keep: False throws it away. Each worker of a cluster must take part in saving;
-            the files of one are kept.
 
     Raises:
         FileError: It cannot be written; nothing is left.
@@ -211,8 +209,7 @@ def write(checkpoint: tf.train.Checkpoint, prefix: str, keep: bool = True) -> No
     with files.errors(prefix, "cannot be written"):
         with files.scratch_folder(prefix) as part:
             checkpoint.write(files.join(part, name))
-            if keep:
-                files.move_files(part, folder, last=f"{name}.index")
+            files.move_files(part, folder, last=f"{name}.index")
 
 
 def write_state(folder: str, kept: list[str]) -> None:

@@ -29,7 +29,8 @@ def by_path(variables: Iterable) -> dict:
     """The `tf.Variable` behind each Keras variable, by path.
 
     Raises:
-        ValueError: Two variables share a path.
+        ValueError: Two variables share a path, or reading one needs all workers: the
+            chief could not save alone.
     """
     named = {}
     for variable in variables:
@@ -39,6 +40,8 @@ def by_path(variables: Iterable) -> dict:
                 f"Two variables have the path {path!r}: a checkpoint would hold only "
                 "one of them. Give the layers different names."
             )
+        if variable.value.synchronization == tf.VariableSynchronization.ON_READ:
+            raise ValueError(f"The variable {path!r} is synchronised when it is read.")
         named[path] = variable.value
     return named
 

@@ -119,6 +119,7 @@ def _exit_code(command) -> int:
         return 130
     except UserError as error:
         _print_error(error)
+        return error.exit_code
     except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
         _discard_stdout()
     except Exception as error:

@@ -22,6 +22,7 @@ from trainers.core.yaml_io import parse_overrides, read_yaml
 
 PARAMS_FILE = "params.yaml"
 _FACTORY_KEY = "experiment"
+_CLUSTER_FIELDS = ("worker_hosts", "task_index")
 _FACTORIES = {}  # name -> function, see `register_experiment`
 
 
@@ -251,9 +252,21 @@ def _plain(value):
 
 def to_yaml(config, experiment: str) -> str:
     """The config as YAML text that `load_experiment` can read."""
-    return yaml.safe_dump(
-        {_FACTORY_KEY: experiment, **to_dict(config)}, sort_keys=False
-    )
+    return yaml.safe_dump(_saved(config, experiment), sort_keys=False)
+
+
+def _saved(config, experiment: str) -> dict:
+    """What is saved: all but which process of which cluster this is."""
+    values = {_FACTORY_KEY: experiment, **to_dict(config)}
+    runtime = values.get("runtime", {})
+    rest = {key: runtime[key] for key in runtime if key not in _CLUSTER_FIELDS}
+    return {**values, "runtime": rest}
+
+
+def lines(config, experiment: str) -> list[str]:
+    """What is saved, as lines `a.b: value`."""
+    values = _flatten(_saved(config, experiment))
+    return [f"{key}: {value}" for key, value in values.items()]
 
 
 def save_params(config, experiment: str, model_dir):
@@ -272,8 +285,7 @@ def differences(config, experiment: str, model_dir) -> list[str]:
     """
     if not files.is_file(files.join(model_dir, PARAMS_FILE)):
         return []
-    new = {_FACTORY_KEY: experiment, **to_dict(config)}
-    return _compare(read_params(model_dir), new)
+    return _compare(read_params(model_dir), _saved(config, experiment))
 
 
 def read_params(model_dir) -> dict:

@@ -337,8 +337,10 @@ class RuntimeConfig(hyperparams.Config):
         all_reduce_alg: See `official.common.distribute_utils`.
         num_packs: See there.
         tpu: Name or address of the TPU; `local` on a TPU VM.
-        worker_hosts: Comma-separated `ip:port` of all workers.
-        task_index: Which of them this is.
+        worker_hosts: Comma-separated `host:port` of all workers, where TF_CONFIG is not
+            set. The first is the chief.
+        task_index: Which of them this is, from 0.
+        worker_timeout: Seconds in which all workers must have started.
         mixed_precision_dtype: `float32`, `bfloat16` or `float16`.
         loss_scale: Initial loss scale of float16, positive.
         synchronize_batch_norm: Statistics over the batches of all replicas.
@@ -357,6 +359,7 @@ class RuntimeConfig(hyperparams.Config):
     tpu: str | None = None
     worker_hosts: str | None = None
     task_index: int = -1
+    worker_timeout: float = 60.0
     mixed_precision_dtype: str = "float32"
     loss_scale: float = 2.0**15
     synchronize_batch_norm: bool = False
@@ -380,11 +383,12 @@ class RuntimeConfig(hyperparams.Config):
             raise UserError(
                 f"runtime.seed must be from 0 to 2**32 - 1. Received: {self.seed}."
             )
-        if not 0 < self.loss_scale < math.inf:
-            raise UserError(
-                "runtime.loss_scale must be positive and finite. Received: "
-                f"{self.loss_scale}."
-            )
+        for name in ("loss_scale", "worker_timeout"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(
+                    f"runtime.{name} must be positive and finite. Received: "
+                    f"{getattr(self, name)}."
+                )
         if strategy == "tpu" and self.tpu is None:
             raise UserError(
                 "runtime.distribution_strategy is 'tpu', but runtime.tpu is not set: "

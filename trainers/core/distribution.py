@@ -4,14 +4,20 @@ import keras
 import tensorflow as tf
 from official.common import distribute_utils
 
-from trainers.core import files
-from trainers.core.errors import UserError
+from trainers.core import cluster, files
+from trainers.core.errors import UserError, check_key
 
 # Keras dtype policies by `runtime.mixed_precision_dtype`.
 _POLICIES = {
     "float32": "float32",
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
+}
+# Of several workers, by `runtime.all_reduce_alg`.
+_COMMUNICATION = {
+    None: tf.distribute.experimental.CommunicationImplementation.AUTO,
+    "ring": tf.distribute.experimental.CommunicationImplementation.RING,
+    "nccl": tf.distribute.experimental.CommunicationImplementation.NCCL,
 }
 
 
@@ -69,13 +75,21 @@ def build_strategy(runtime) -> tf.distribute.Strategy:
     num_gpus = _num_gpus(runtime)
     if runtime.distribution_strategy == "mirrored" and not num_gpus:
         return _mirrored_cpu(runtime.num_cpu_devices)
+    if runtime.distribution_strategy == "multi_worker_mirrored":
+        return _multi_worker(runtime, num_gpus)
     try:
-        return _start(runtime, num_gpus)
+        return distribute_utils.get_distribution_strategy(
+            runtime.distribution_strategy,
+            num_gpus=num_gpus,
+            all_reduce_alg=runtime.all_reduce_alg,
+            num_packs=runtime.num_packs,
+            tpu_address=runtime.tpu,
+        )
     except (ValueError, KeyError, OSError, tf.errors.OpError) as error:
         raise UserError(
             f"runtime.distribution_strategy={runtime.distribution_strategy} cannot be "
-            f"started: {files.reason(error)} Check runtime.worker_hosts, task_index, "
-            "tpu and all_reduce_alg, and that these machines can be reached."
+            f"started: {files.reason(error)} Check runtime.tpu and all_reduce_alg, and "
+            "that the TPU can be reached."
         ) from error
 
 
@@ -92,16 +106,19 @@ def build_local_strategy(runtime) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def _start(runtime, num_gpus: int) -> tf.distribute.Strategy:
-    if runtime.distribution_strategy == "multi_worker_mirrored":
-        distribute_utils.configure_cluster(runtime.worker_hosts, runtime.task_index)
-    return distribute_utils.get_distribution_strategy(
-        runtime.distribution_strategy,
-        num_gpus=num_gpus,
-        all_reduce_alg=runtime.all_reduce_alg,
-        num_packs=runtime.num_packs,
-        tpu_address=runtime.tpu,
+def _multi_worker(runtime, num_gpus: int) -> tf.distribute.Strategy:
+    algorithm = runtime.all_reduce_alg
+    check_key("runtime.all_reduce_alg", algorithm, _COMMUNICATION)
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=_COMMUNICATION[algorithm]
     )
+    found = cluster.find(runtime)
+    if found and len(found.workers) > 1:
+        return cluster.connect(found, num_gpus, options, runtime.worker_timeout)
+    alone = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({}), num_accelerators={"GPU": num_gpus}
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy(alone, options)
 
 
 def _num_gpus(runtime) -> int:

@@ -6,7 +6,13 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake that the user can correct: printed as one message, no traceback."""
+    """A mistake that the user can correct: printed as one message, no traceback.
+
+    Attributes:
+        exit_code: Of the command.
+    """
+
+    exit_code = 1
 
 
 class Interrupted(Exception):

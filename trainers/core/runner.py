@@ -6,6 +6,7 @@ import sys
 import tensorflow as tf
 
 from trainers.core import (
+    agreement,
     checkpoint_files,
     checkpoints,
     distribution,
@@ -185,8 +186,14 @@ class Runner:
             self.step % interval == 0 or self.step == self._config.trainer.train_steps
         )
 
+    def _from_chief(self, compute):
+        return agreement.from_chief(self._strategy, compute)
+
     def _results_of(self, step: int) -> dict | None:
         """Metrics of a step, if it was the last that a training here evaluated."""
+        return self._from_chief(lambda: self._read_results(step))
+
+    def _read_results(self, step: int) -> dict | None:
         path = files.join(self._model_dir, RESULTS_FILE)
         if not files.is_file(path):
             return None
@@ -209,12 +216,11 @@ class Runner:
         return [self._model_dir, *best]
 
     def _restore_or_initialize(self) -> Saver:
-        found = [x for y in self._folders() for x in checkpoint_files.prefixes(y)]
         saved_step = None
-        if found:
-            prefix = checkpoint_files.first_whole(found)
+        if prefix := self._from_chief(self._find_newest):
             checkpoints.restore_training(*self._state(), prefix)
-            print(f"Resuming from {prefix}", file=sys.stderr)
+            if self._chief:
+                print(f"Resuming from {prefix}", file=sys.stderr)
             is_best = prefix not in checkpoint_files.prefixes(self._model_dir)
             saved_step = None if is_best else self.step
         else:
@@ -227,6 +233,10 @@ class Runner:
             saved_step=saved_step,
         )
 
+    def _find_newest(self) -> str | None:
+        found = [x for y in self._folders() for x in checkpoint_files.prefixes(y)]
+        return checkpoint_files.first_whole(found) if found else None
+
     def _build_best(self) -> BestSaver | None:
         config = self._config.trainer
         metric = config.best_checkpoint_eval_metric or self._task.best_metric
@@ -235,7 +245,9 @@ class Runner:
             higher = config.best_checkpoint_metric_comp == "higher"
         for folder in self._folders()[1:]:
             checkpoint = checkpoints.training_checkpoint(*self._state())
-            best = BestSaver(checkpoint, folder, metric, higher, self._chief)
+            best = BestSaver(
+                checkpoint, folder, metric, higher, self._chief, self._from_chief
+            )
             if best.unrated:
                 best.rate(self._metrics_of(best.unrated))
             return best

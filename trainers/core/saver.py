@@ -1,7 +1,7 @@
 """Which checkpoints of a training are kept: the newest ones, and the best."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from trainers.core import checkpoint_files, files
 from trainers.core.errors import UserError, warn
@@ -21,7 +21,7 @@ class Saver:
         folder: Where to save.
         max_to_keep: Number of checkpoints to keep.
         name: What they are called, before the step.
-        is_chief: Whether this process is the one whose files are kept.
+        is_chief: Whether this process is the one that writes.
         saved_step: Step of the checkpoint that was restored, which is not saved again.
     """
 
@@ -48,17 +48,16 @@ class Saver:
         Raises:
             FileError: It cannot be written.
         """
-        if step == self._saved_step:
+        if step == self._saved_step or not self._is_chief:
             return
         prefix = files.join(self._folder, f"{self._name}-{step}")
         try:
-            checkpoint_files.write(self._checkpoint, prefix, keep=self._is_chief)
+            checkpoint_files.write(self._checkpoint, prefix)
         except FileError as error:
             raise FileError(error.path, f"{error.reason} {self._left()}") from error
         self._saved_step = step
-        if self._is_chief:
-            self._whole[prefix] = True
-            self._remove_all_but(self._select(prefix))
+        self._whole[prefix] = True
+        self._remove_all_but(self._select(prefix))
 
     def _left(self) -> str:
         found = filter(self._is_whole, checkpoint_files.prefixes(self._folder))
@@ -96,22 +95,30 @@ class BestSaver:
         folder: Where to keep it.
         metric: Name of the metric that selects the best.
         higher_is_better: Whether the best has the highest value, or the lowest.
-        is_chief: Whether this process is the one whose files are kept.
+        is_chief: Whether this process is the one that writes.
+        from_chief: Function that calls another on the chief, and returns what that
+            returns on all workers, so that they agree.
 
     Attributes:
         unrated: Prefix of the best checkpoint if its `info.json` is lost: to be given
             to `rate` before the first `save_if_best`. Else None.
     """
 
-    def __init__(self, checkpoint, folder, metric, higher_is_better, is_chief=True):
+    def __init__(
+        self,
+        checkpoint,
+        folder,
+        metric,
+        higher_is_better,
+        is_chief=True,
+        from_chief: Callable = lambda compute: compute(),
+    ):
         self._saver = Saver(checkpoint, folder, 1, "best", is_chief)
         self._folder = folder
         self._metric = metric
         self._sign = 1 if higher_is_better else -1
         self._is_chief = is_chief
-        self._value = None
-        self.unrated = None
-        self._find_best()
+        self._value, self.unrated = from_chief(self._find_best)
 
     def rate(self, metrics: Mapping) -> None:
         """Sets the metrics of the `unrated` checkpoint."""
@@ -148,27 +155,21 @@ class BestSaver:
             info = {"step": step, **_numbers(metrics)}
             files.write_json(files.join(self._folder, _INFO), info)
 
-    def _find_best(self):
-        """Reads the value to be beaten."""
+    def _find_best(self) -> tuple[float | None, str | None]:
+        """The value to be beaten, or else the `unrated` checkpoint."""
         found = checkpoint_files.prefixes(self._folder)
         path = files.join(self._folder, _INFO)
         if not (found or files.exists(path)):
-            return
+            return None, None
         try:
             step, value = self._read_info(path)
             best = files.join(self._folder, f"best-{step}")
             checkpoint_files.verify(best)
-            self._value = self._sign * value
+            return self._sign * value, None
         except FileError as error:
-            self.unrated = next(filter(checkpoint_files.is_whole, found), None)
-            warn(f"{error} {self._consequence()}")
-
-    def _consequence(self) -> str:
-        if self.unrated:
-            return f"The metrics of {self.unrated} are computed again."
-        return (
-            "The best checkpoint is lost; that of the next evaluation takes its place."
-        )
+            unrated = next(filter(checkpoint_files.is_whole, found), None)
+            warn(f"{error} {_consequence(unrated)}")
+            return None, unrated
 
     def _read_info(self, path: str) -> tuple[int, float]:
         info = files.read_json(path)
@@ -177,6 +178,12 @@ class BestSaver:
         except (KeyError, TypeError, ValueError) as error:
             reason = f"has no valid `step` and `{self._metric}`."
             raise FileError(path, reason) from error
+
+
+def _consequence(unrated: str | None) -> str:
+    if unrated:
+        return f"The metrics of {unrated} are computed again."
+    return "The best checkpoint is lost; that of the next evaluation takes its place."
 
 
 def _numbers(metrics: Mapping) -> dict:

@@ -171,10 +171,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         for done, inputs in enumerate(dataset):
             if done == int(num_steps):
                 break
-            outputs = {
-                name: np.concatenate([part.numpy() for part in parts])
-                for name, parts in self._eval_step(inputs).items()
-            }
+            outputs = {k: v.numpy() for k, v in self._eval_step(inputs).items()}
             state = self._task.aggregate_logs(state, outputs)
             if self.on_eval_step:
                 self.on_eval_step(total)
@@ -188,7 +185,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         cardinality = int(dataset.cardinality)
         if cardinality < 0:  # infinite or unknown
             return num_steps if num_steps > 0 else None
-        per_step = len(self._strategy.extended.worker_devices)
+        per_step = len(self._strategy.extended.worker_devices)  # of this worker
         batches = cardinality // per_step
         return min(batches, num_steps) if num_steps > 0 else batches
 
@@ -197,7 +194,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             self._task.validation_step, args=(inputs, self._inference_model)
         )
         return {
-            name: self._strategy.experimental_local_results(value)
+            name: self._strategy.gather(value, axis=0)
             for name, value in outputs.items()
         }
 

@@ -2,10 +2,12 @@
 
 A video's score is the mean (or maximum) of its views' class probabilities, a clip's
 that of its crops.
-Views may arrive in any order, from any replica; rows of weight 0 only fill batches.
+Views may arrive in any order, from any replica; rows of weight 0 only fill batches. As
+long as those of a video keep their order, the metrics are the same to the bit.
 """
 
 import collections
+import math
 
 import numpy as np
 from sklearn.metrics import average_precision_score
@@ -55,7 +57,7 @@ class Evaluation:
         # By level: ranks of the labels, or (scores, labels).
         self._rows = {level: [] for level in LEVELS}
         self._crops = collections.defaultdict(list)  # of clips that lack some
-        self._loss = 0.0
+        self._losses = np.zeros(num_videos, np.float64)
 
     def update(self, score, label, video, view, weight, loss):
         """Adds views: probabilities `(n, K)`, labels, numbers, weights and losses."""
@@ -70,7 +72,7 @@ class Evaluation:
         add.at(self._video_scores, video, score)
         np.add.at(self._num_views, video, 1)
         self._labels[video] = label
-        self._loss += float(np.sum(loss[real], dtype=np.float64))
+        np.add.at(self._losses, video, loss[real])
         self._add("view", score, label)
         if self._num_crops > 1:
             self._add_clips(score, label, video, view[real] // self._num_crops)
@@ -108,7 +110,7 @@ class Evaluation:
                 if rows
                 for name, value in self._level_metrics(rows).items()
             },
-            "validation_loss": self._loss / num_views,
+            "validation_loss": math.fsum(self._losses) / num_views,
             "num_videos": int(seen.sum()),
             "num_views": num_views,
         }

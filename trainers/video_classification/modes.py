@@ -4,8 +4,12 @@ import contextlib
 import dataclasses
 import sys
 
+import keras
+import tensorflow as tf
+
 from keras_nonlocal import describe
 from trainers.core import (
+    agreement,
     checkpoint_files,
     checkpoints,
     config,
@@ -89,18 +93,24 @@ def _check_params(model_dir):
 def train(options, name, experiment, evaluate=False):
     """Trains; resumes the run in the model directory, if any."""
     strategy = distribution.build_strategy(experiment.runtime)
-    task = build_task(experiment)
-    if evaluate:
-        task.validation_index  # noqa: B018 (raises its errors now, not hours later)
     is_chief = distribution.is_chief(strategy)
-    with only_one(options.model_dir) if is_chief else contextlib.nullcontext():
+    alone = only_one(options.model_dir) if is_chief else contextlib.nullcontext()
+    with agreement.ending_together(strategy), alone:
+        task = build_task(experiment)
+        setup = _setup(task, name, experiment)
+        setup["training videos"] = task.train_index.lines()
+        if evaluate:  # errors of this index are raised now, not hours later
+            setup["validation videos"] = task.validation_index.lines()
+        agreement.check_same(strategy, setup)
         runner = Runner(experiment, task, strategy, options.model_dir)
-        _save_setup(task, name, experiment, options.model_dir)  # after all checks
+        if is_chief:
+            _save_setup(task, name, experiment, options.model_dir)  # after all checks
         try:
             runner.train(evaluate)
-            print(f"At step {runner.step}; see {options.model_dir}", file=sys.stderr)
         finally:
             _print_report(task)
+        if is_chief:
+            print(f"At step {runner.step}; see {options.model_dir}", file=sys.stderr)
 
 
 def train_and_eval(options, name, experiment):
@@ -111,12 +121,17 @@ def train_and_eval(options, name, experiment):
 def evaluate(options, name, experiment):
     """Evaluates a checkpoint; prints a table, writes `eval_results.json`."""
     strategy = distribution.build_strategy(experiment.runtime)
-    task = _trained_task(options, experiment)
-    checkpoint = _checkpoint(options, experiment)
-    runner = Runner(experiment, task, strategy, options.model_dir, train=False)
-    print(f"Evaluating {checkpoint}", file=sys.stderr)
-    runner.evaluate(checkpoint)
-    _print_report(task)
+    with agreement.ending_together(strategy):
+        task = _trained_task(options, experiment)
+        checkpoint = _checkpoint(options, experiment)
+        setup = _setup(task, name, experiment)
+        setup["validation videos"] = task.validation_index.lines()
+        agreement.check_same(strategy, {"checkpoint": [checkpoint], **setup})
+        runner = Runner(experiment, task, strategy, options.model_dir, train=False)
+        if distribution.is_chief(strategy):
+            print(f"Evaluating {checkpoint}", file=sys.stderr)
+        runner.evaluate(checkpoint)
+        _print_report(task)
 
 
 def export(options, name, experiment):
@@ -223,6 +238,15 @@ def _print_batch(task, model, data):
         print(f"  {key:<8}{value.dtype.name:<9}{tuple(value.shape)}")
     losses, _ = task.forward(batch, model, training=False)
     print(f"  loss    {float(losses.numpy().mean()):.4f} before training")
+
+
+def _setup(task, name, experiment) -> dict[str, list[str]]:
+    """What all workers must have the same: lines by name."""
+    return {
+        "versions": [f"{x.__name__} {x.__version__}" for x in (tf, keras)],
+        "config": config.lines(experiment, name),
+        "classes": list(task.class_names),
+    }
 
 
 def _save_setup(task, name, experiment, model_dir):

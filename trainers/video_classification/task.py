@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_nonlocal.models import CONVENTIONS, build
-from trainers.core import files
+from trainers.core import agreement, files
 from trainers.core.errors import UserError
 from trainers.core.task import Task
 from trainers.video_classification import losses
@@ -240,7 +240,9 @@ class VideoClassificationTask(Task):
         return state
 
     def reduce_aggregated_logs(self, aggregated_logs, global_step=None):
-        broken = dict(self._failures[False].failures)
+        own = self._failures[False].failures
+        workers = agreement.gather(tf.distribute.get_strategy(), own)
+        broken = {path: why for each in workers for path, why in each.items()}
         return {
             **aggregated_logs.result(),
             "views": self._evaluated.describe_views(),

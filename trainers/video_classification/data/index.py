@@ -83,6 +83,10 @@ class Index:
         text = repr((content, self.class_names))
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
+    def lines(self) -> list[str]:
+        """The videos and their labels as text, to be compared."""
+        return [f"{v.path} {(*v.labels, *v.actions)}" for v in self.videos]
+
     def named(self, path: str, reason: str) -> str:
         """A reason, with the name of the video if its path is that of a record."""
         name = self._record_names.get(path)
