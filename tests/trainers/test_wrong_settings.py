@@ -5,9 +5,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from trainers.core import cli, distribution
-from trainers.core.config_definitions import RuntimeConfig
-from trainers.core.errors import UserError
+from trainers.core import cli
 from trainers.video_classification import modes
 from trainers.video_classification.data import write_video
 
@@ -144,20 +142,6 @@ def test_it_is_one_error_without_a_traceback(errors_of, override, message):
 def test_dry_run_refuses_it_too(errors_of, override, message):
     errors = errors_of(override, mode="dry_run")
     assert errors.startswith("error: ") and message in errors
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"worker_hosts": "localhost:1,localhost:2"}, "task_index"),
-        ({"worker_hosts": "localhost:1,localhost:2", "task_index": 7}, "worker_hosts"),
-    ],
-)
-def test_workers_that_cannot_be_started_are_named(settings, message, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", "{}")  # which TensorFlow then changes
-    runtime = RuntimeConfig(distribution_strategy="multi_worker_mirrored", **settings)
-    with pytest.raises(UserError, match=f"cannot be started: .*{message}"):
-        distribution.build_strategy(runtime)
 
 
 @pytest.mark.parametrize(

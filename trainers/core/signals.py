@@ -5,24 +5,28 @@ import os
 import signal
 import stat
 import threading
+from collections.abc import Sequence
 
-from trainers.core.errors import Interrupted
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequest:
-    """Context that records SIGTERM, SIGINT and SIGHUP; `check` raises for them.
+    """Context that records SIGTERM, SIGINT and SIGHUP.
 
     A second SIGINT raises `KeyboardInterrupt` at once. SIGHUP stays ignored if it is,
     as under `nohup`.
+
+    Attributes:
+        signum: Number of the signal received last, or None.
     """
 
     def __init__(self):
-        self._signum = None
+        self.signum = None
         self._previous = {}
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for signum in SIGNALS:
                 if signal.getsignal(signum) != signal.SIG_IGN:
                     self._previous[signum] = signal.signal(signum, self._note)
         return self
@@ -33,27 +37,27 @@ class StopRequest:
         self._previous = {}
 
     def _note(self, signum, frame):
-        if self._signum == signal.SIGINT == signum:
+        if self.signum == signal.SIGINT == signum:
             raise KeyboardInterrupt
         if signum == signal.SIGHUP:
             _leave_terminal()
-        if self._signum is None:
+        if self.signum is None:
             force = (
                 " Press Ctrl-C again to force it." if signum == signal.SIGINT else ""
             )
             with contextlib.suppress(OSError):  # stderr may be gone
                 os.write(2, f"\nStopping after this step.{force}\n".encode())
-        self._signum = signum
+        self.signum = signum
 
     @property
-    def is_requested(self) -> bool:
-        """Whether a signal has been received."""
-        return self._signum is not None
+    def votes(self) -> list[int]:
+        """1 for the signal received, else 0, by the order of `SIGNALS`."""
+        return [int(signum == self.signum) for signum in SIGNALS]
 
-    def check(self):
-        """Raises `Interrupted` if a signal has been received."""
-        if self.is_requested:
-            raise Interrupted(self._signum)
+
+def elected(votes: Sequence[int]) -> int | None:
+    """The first signal with votes."""
+    return next((s for s, n in zip(SIGNALS, votes, strict=True) if n), None)
 
 
 def _leave_terminal():

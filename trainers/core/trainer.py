@@ -14,11 +14,12 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from trainers.core import optimization
+from trainers.core import cluster, optimization
 from trainers.core.accumulation import accumulate, part_of
-from trainers.core.errors import UserError
+from trainers.core.errors import Interrupted, UserError
 from trainers.core.progress import Stopwatch
 from trainers.core.recomputation import recompute
+from trainers.core.signals import elected
 
 # Below this, float16 gradients overflow whatever the scale.
 _LEAST_LOSS_SCALE = 2.0**-14
@@ -65,6 +66,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         self._trained = model
         if optimizer and config.trainer.recompute_activations:
             self._trained = recompute(model, task)
+        self._has_peers = cluster.of(self._strategy) is not None
         self._train_iterator = None
         self._inference_model = None
         self._train_step = tf.function(self._distributed_train_step)
@@ -85,28 +87,46 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
     def _train(self, num_steps: int) -> dict:
         iterator, first = self._train_inputs(), int(self.global_step.numpy()) + 1
         steps, watch = [], Stopwatch()
-        while len(steps) < num_steps and not (self.stop and self.stop.is_requested):
+        # Not the votes of the last step: the accelerator would wait for the host.
+        while len(steps) < num_steps and not self._signal(steps[:-1]):
             with watch.waiting():
                 inputs = next(iterator)
-            steps.append(self._train_step(inputs))
+            steps.append(self._train_step(inputs, self._votes()))
             if self.on_step:
                 self.on_step()
-        logs = self._read(steps, first)
+        signum = self._signal(steps)
+        logs = self._read(steps, first) if steps else {}
+        if self.on_results and logs:
+            rate = logs["learning_rate"]
+            self.on_results(loss=logs["loss"], lr=rate, input_wait=watch.input_wait)
+        if signum:
+            raise Interrupted(signum)
         logs["steps_per_second"] = watch.steps_per_second
         logs["input_wait"] = watch.input_wait
-        if self.on_results:
-            wait = logs["input_wait"]
-            rate = logs["learning_rate"]
-            self.on_results(loss=logs["loss"], lr=rate, input_wait=wait)
-        if self.stop:
-            self.stop.check()
         return logs
+
+    def _votes(self):
+        """What this worker adds to the votes of a step; None if it is alone."""
+        if self.stop is None or not self._has_peers:
+            return None
+        return tf.constant(self.stop.votes)
+
+    def _signal(self, steps) -> int | None:
+        """The signal that ends training or evaluation after these steps, if any.
+
+        Several workers end at the same step: each step sums their votes.
+        """
+        if self.stop is None:
+            return None
+        if not self._has_peers:
+            return self.stop.signum
+        return elected(steps[-1]["votes"].numpy()) if steps else None
 
     def _read(self, steps, first: int) -> dict:
         """Means over some steps, whose values are read and checked here."""
         sums, rate = {}, 0.0
         for number, values in enumerate(steps, first):
-            step = {name: np.array(value) for name, value in values.items()}
+            step = {k: np.array(v) for k, v in values.items() if k != "votes"}
             rate, scale = (float(step.pop(k)) for k in ("learning_rate", "loss_scale"))
             _check_finite(step, number, rate, scale)
             sums = {name: sums.get(name, 0) + value for name, value in step.items()}
@@ -125,7 +145,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             self._train_iterator = iter(dataset)
         return self._train_iterator
 
-    def _distributed_train_step(self, inputs):
+    def _distributed_train_step(self, inputs, votes):
         rate = tf.convert_to_tensor(self.optimizer.learning_rate)
         sums = self._update(inputs)
         totals = {
@@ -136,7 +156,14 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         }
         self.global_step.assign_add(1)
         scale = optimization.loss_scale(self.optimizer)
-        return {**totals, "learning_rate": rate, "loss_scale": scale}
+        totals |= {"learning_rate": rate, "loss_scale": scale}
+        return {**totals, **self._counted(votes)}
+
+    def _counted(self, votes) -> dict:
+        if votes is None:
+            return {}
+        of_replicas = self._strategy.run(lambda: tf.identity(votes))
+        return {"votes": self._strategy.reduce("SUM", of_replicas, axis=None)}
 
     def _update(self, inputs):
         """Updates the model once; returns each replica's `(sum, weight)` pairs."""
@@ -171,12 +198,13 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         for done, inputs in enumerate(dataset):
             if done == int(num_steps):
                 break
-            outputs = {k: v.numpy() for k, v in self._eval_step(inputs).items()}
+            outputs, counted = self._eval_step(inputs, self._votes())
+            outputs = {name: value.numpy() for name, value in outputs.items()}
             state = self._task.aggregate_logs(state, outputs)
             if self.on_eval_step:
                 self.on_eval_step(total)
-            if self.stop:
-                self.stop.check()
+            if signum := self._signal([counted]):
+                raise Interrupted(signum)
         if state is None:
             raise UserError("There is nothing to evaluate: validation_data is empty.")
         return dict(self._task.reduce_aggregated_logs(state, self.global_step))
@@ -189,14 +217,12 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         batches = cardinality // per_step
         return min(batches, num_steps) if num_steps > 0 else batches
 
-    def _distributed_eval_step(self, inputs):
+    def _distributed_eval_step(self, inputs, votes):
         outputs = self._strategy.run(
             self._task.validation_step, args=(inputs, self._inference_model)
         )
-        return {
-            name: self._strategy.gather(value, axis=0)
-            for name, value in outputs.items()
-        }
+        gathered = {k: self._strategy.gather(v, axis=0) for k, v in outputs.items()}
+        return gathered, self._counted(votes)
 
 
 def _check_finite(step, number, rate, scale):

@@ -2,9 +2,12 @@
 
 python -m tests.trainers.core.replicas OUT NUM_DEVICES [NAME] [a.b=c ...] [NAME ...]
 
-One strategy per process, as TensorFlow wants it; runs follow one another.
+One strategy per process, as TensorFlow wants it; runs follow one another. With a
+TF_CONFIG, this is one of its workers, which saves the weights of its own replicas.
 """
 
+import json
+import os
 import sys
 
 import keras
@@ -68,19 +71,23 @@ def masks(strategy):
 
 
 def main(out, num_devices, *arguments):
-    runs = []
+    worker = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index")
+    runs, suffix = [], num_devices if worker is None else f"_of_worker{worker}"
     for argument in arguments:
         if "=" in argument:
             runs[-1][1].append(argument)
         else:
             runs.append((argument, [f"runtime.num_cpu_devices={num_devices}"]))
+            if worker is not None:
+                strategy = "runtime.distribution_strategy=multi_worker_mirrored"
+                runs[-1][1].append(strategy)
     strategy = None
     for name, overrides in runs:
         _, experiment = config.load_experiment([], overrides, "toy")
         distribution.configure(experiment.runtime)
         strategy = strategy or distribution.build_strategy(experiment.runtime)
         values = masks(strategy) if name == "masks" else train(experiment, strategy)
-        np.savez(f"{out}/{name}{num_devices}.npz", **values)
+        np.savez(f"{out}/{name}{suffix}.npz", **values)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Two replicas against one on the same full batches, each in its own process."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -7,6 +8,8 @@ import sys
 
 import numpy as np
 import pytest
+
+from tests.trainers.workers import free_ports
 
 ROOT = pathlib.Path(__file__).parents[3]
 SGD = "trainer.optimizer_config.optimizer.sgd"
@@ -50,26 +53,28 @@ RUNS = {
 }
 
 
+def start(out, num_devices, names, **environment):
+    arguments = [part for name in names for part in (name, *RUNS[name])]
+    module = "tests.trainers.core.replicas"
+    return subprocess.Popen(
+        [sys.executable, "-m", module, out, num_devices, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(processes):
+    for process in processes:
+        _, errors = process.communicate(timeout=900)
+        assert process.returncode == 0, errors.decode()[-3000:]
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Run name + number of replicas -> saved values."""
     out = tmp_path_factory.mktemp("replicas")
-    arguments = [
-        part for name, overrides in RUNS.items() for part in (name, *overrides)
-    ]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.trainers.core.replicas", out, n, *arguments],
-            cwd=ROOT,
-            env=environment,
-            stderr=subprocess.PIPE,
-        )
-        for n in ("1", "2")
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=900)
-        assert process.returncode == 0, errors.decode()[-3000:]
+    finish([start(out, n, RUNS) for n in ("1", "2")])
     return lambda name: np.load(out / f"{name}.npz")
 
 
@@ -179,3 +184,42 @@ def test_the_first_replica_draws_as_a_single_one_does(results):
     for step in range(2):
         key = f"step{step}/replica0"
         np.testing.assert_array_equal(two[key], one[key])
+
+
+# === Two workers of one replica each ===
+
+
+@pytest.fixture(scope="module")
+def of_workers(tmp_path_factory):
+    """Run name + number of the worker -> saved values."""
+    out = tmp_path_factory.mktemp("workers")
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    cluster = {"worker": addresses}
+    finish(
+        [
+            start(
+                out,
+                "1",
+                ALL,
+                TF_CONFIG=json.dumps(
+                    {"cluster": cluster, "task": {"type": "worker", "index": i}}
+                ),
+            )
+            for i in range(2)
+        ]
+    )
+    return lambda name, i: np.load(out / f"{name}_of_worker{i}.npz")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_workers_train_as_replicas_of_one_process(results, of_workers, name):
+    """In every way of training; an overflow on one of them skips the step on both."""
+    expected = weights(results(f"{name}2"))
+    found = [weights(of_workers(name, i)) for i in range(2)]
+    tolerance = 2e-3 if name.startswith("overflow") else 2e-6
+    for path, value in expected.items():
+        np.testing.assert_array_equal(found[0][path], found[1][path], err_msg=path)
+        np.testing.assert_allclose(
+            found[0][path], value, rtol=tolerance, atol=tolerance, err_msg=path
+        )

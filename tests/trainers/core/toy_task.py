@@ -81,19 +81,28 @@ class ToyTask(Task):
 
     def build_inputs(self, params, input_context=None, start_batch=0):
         size = params.global_batch_size
-        replicas = input_context.num_replicas_in_sync if input_context else 1
+        context = input_context or tf.distribute.InputContext()
+        batches = self._global_batches(params, size, start_batch)
+        share = size // context.num_input_pipelines
+        first = context.input_pipeline_id * share
+        local = batches.map(
+            lambda x: {k: v[first : first + share] for k, v in x.items()}
+        )
+        return local.unbatch().batch(size // context.num_replicas_in_sync, True)
+
+    def _global_batches(self, params, size, start_batch):
         if params.is_training is False:
-            return self._test_inputs(size).unbatch().batch(size // replicas, True)
+            return self._test_inputs(size)
 
         def read(step):
             x, y = tf.numpy_function(
                 lambda step: make_batch(step, size), [step], [tf.float32, tf.int64]
             )
             x, y = tf.ensure_shape(x, (size, 3, 3, 3, 2)), tf.ensure_shape(y, (size,))
-            return {"x": x, "y": y, "weight": tf.ones(size), "step": [step] * size}
+            step = tf.fill([size], step)
+            return {"x": x, "y": y, "weight": tf.ones(size), "step": step}
 
-        batches = tf.data.Dataset.range(start_batch, 10**6).map(read)
-        return batches.unbatch().batch(size // replicas, drop_remainder=True)
+        return tf.data.Dataset.range(start_batch, 10**6).map(read)
 
     def _test_inputs(self, size):
         """All examples once, the last batch filled up with weight 0."""
