@@ -49,7 +49,8 @@ def test_a_lost_batch_is_made_here_when_it_was_waited_for(capsys):
     made = []
     assert take(4, [0, 2], patience=0.2, made=made) == [0, 1, 2, 3]
     assert {1, 3} <= set(made)
-    assert "has not come from the tf.data service in 0.2 seconds" in capsys.readouterr().err
+    warning = "has not come from the tf.data service in 0.2 seconds"
+    assert warning in capsys.readouterr().err
 
 
 def test_the_end_of_the_service_is_one_error():
