@@ -3,14 +3,14 @@
 - `configs.py`: `DataConfig` and `ClipConfig`, with their checks.
 - `index.py`: the videos and their labels. `index_formats/` has a module for each
   `index_format`, `labels.py` turns labels into numbers, `paths.py` recognises the
-  paths of videos and records.
+  paths of videos, folders of frames and records.
 - `dataset.py`: batches, from samples that `samples.py` reads by their number.
 - `service.py`: batches that the processes of a tf.data service make, which run
   `service_worker.py`.
 - `sampling.py`: the video and the frames of a sample. `views.py`: the clips and
   windows cut from a video. `reading.py`: decodes and cuts them.
-- `decoding/`: video files to frames. `tfrecords/`: records of JPEG frames, shards of
-  them, and the frame cache.
+- `decoding/`: video files, or folders of images, to frames. `images.py`: one image.
+  `tfrecords/`: records of JPEG frames, shards of them, and the frame cache.
 - `cropping.py`: windows of a frame. `preprocessing.py`: from uint8 to the network's
   input.
 - `errors.py`, `failures.py`: videos that cannot be decoded. `limits.py`,

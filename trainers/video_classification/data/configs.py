@@ -103,8 +103,9 @@ class DataConfig(config_definitions.DataConfig):
         input_path: A folder of class folders, an index file, or TFRecord shards.
         index_format: Format of `input_path`. `auto` detects it. `folder`: one
             folder per class. `list`: lines of `path label`. `mmaction2`: lines
-            of `path label [label ...]`. `kinetics`, `charades`: their CSV.
-            `ucf101`: a split file. `tfrecord`: a folder or glob of shards written
+            of `path label [label ...]`. `rawframes`, `rawframes_offset`: lines of
+            `folder [start] frames label [label ...]`. `kinetics`, `charades`: their
+            CSV. `ucf101`: a split file. `tfrecord`: a folder or glob of shards written
             by `trainers/prepare_video.py`.
         video_root: Folder that relative paths of the index start from. Empty:
             the folder of the index file.
