@@ -4,8 +4,9 @@
 - broken: cannot be decoded, or a record's checksum is wrong.
 - damaged: used, although some frames are lost or the decoder concealed errors.
 - short: fewer frames than a clip spans, so that a clip repeats frames.
-- frame rate: far from the median, so that motion has another speed; or unknown. If
-  clips are sampled by `fps`: too low for it, so that clips repeat frames; or unknown.
+- frame rate: far from the median, so that motion has another speed; or unknown, unless
+  all are. If clips are sampled by `fps`: too low for it, so that frames repeat; or
+  unknown.
 - duplicate: the same pictures as another video, of this set or of the other. A test
   on videos that were trained on measures nothing.
 - unused: in the folder, but not read (hidden, of another suffix, in no class folder).
@@ -216,9 +217,12 @@ def _span(clip, frame_rate: float) -> int:
 
 
 def _odd_rate(rate: float, median: float, fps: float | None) -> str:
-    """What is odd about a frame rate: of clips of `fps`, only one below it."""
+    """What is odd about a frame rate: of clips of `fps`, only one below it.
+
+    Rates of extracted frames are unknown; if all are, a stride treats all the same.
+    """
     if not rate:
-        return "unknown"
+        return "unknown" if fps or median else ""
     if fps:
         return (
             f"{rate:g} frames/s, clips have {fps:g}" if rate < fps / _ODD_RATE else ""

@@ -320,6 +320,11 @@ def test_clips_by_time_need_the_rate_of_a_folder(
         VideoError, match="frame rate is unknown.*train_data.frame_rate"
     ):
         read_views(path, data_config(), clip_config)
+    (tmp_path / "list.txt").write_text(f"{path} 0")
+    index = load_index(data_config(input_path=str(tmp_path / "list.txt")))
+    with pytest.raises(DataError, match="fps` samples by time.*v/: set `frame_rate`"):
+        make_dataset(index, data_config(), clip_config)
+    make_dataset(index, data_config(frame_rate=20.0), clip_config)
     plan = TestViews(data_config(is_training=False), clip_config)
     plan.windows = squeezed
     views = reading.cut_views(path, "pyav", plan, frame_rate=20.0)

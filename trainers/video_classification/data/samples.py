@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from trainers.core import files
 from trainers.video_classification.data import paths, sampling, watchdog
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.failures import FailureLog
@@ -47,6 +48,7 @@ class SampleReader:
         failures: FailureLog,
         cut=cut_views,
     ):
+        _check_rate(index, data, clip)
         self.index, self.data, self.clip, self.cut = index, data, clip, cut
         self.cache = _frame_cache(index, data)
         self.seed, self.failures = seed or 0, failures
@@ -190,6 +192,18 @@ def _labels(index: Index, is_multilabel: bool) -> np.ndarray:
     for row, video in zip(labels, index.videos, strict=True):
         row[list(video.labels)] = 1
     return labels
+
+
+def _check_rate(index: Index, data: DataConfig, clip: ClipConfig) -> None:
+    """Raises `DataError` if no clip can be cut from folders of frames."""
+    folders = (v.path for v in index.videos if paths.is_frame_folder(v.path))
+    first = next(folders, None)
+    if clip.fps and first and not data.frame_rate:
+        raise DataError(
+            f"`task.clip.fps` samples by time, but the frame rate of folders of frames "
+            f"is unknown, such as that of {files.printable(first)}: set `frame_rate` "
+            "of the data set (task.train_data, task.validation_data)."
+        )
 
 
 def _rarest_labels(index: Index) -> list[int]:
