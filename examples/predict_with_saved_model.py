@@ -9,6 +9,7 @@ part of the video that the clip is in is decoded.
 """
 
 import json
+import math
 import os
 import sys
 
@@ -26,7 +27,8 @@ def read_middle_clip(path, num_frames, temporal_stride, fps=None):
         path: The video.
         num_frames: Of the clip.
         temporal_stride: Distance between two of them, in frames of the video.
-        fps: Frames of the clip per second; then there is no stride.
+        fps: Frames of the clip per second, if there is no stride. The frames of the
+            video are taken to be evenly spaced.
     """
     clip = (num_frames, temporal_stride or frame_rate(path) / fps)
     times, keyframes = read_times(path)
@@ -50,7 +52,8 @@ def numbers_of_middle(count, num_frames, temporal_stride):
         raise ValueError("no frame could be decoded")
     span = (num_frames - 1) * temporal_stride + 1
     start = max(0, (count - span) // 2)
-    return [round(start + temporal_stride * i) % count for i in range(num_frames)]
+    places = [start + temporal_stride * i for i in range(num_frames)]
+    return [math.ceil(place - 0.5) % count for place in places]  # the nearest
 
 
 def frame_rate(path):

@@ -4,9 +4,11 @@ What it cannot read is one line: damaged exports, and inputs that are no videos.
 """
 
 import importlib.util
+import math
 import os
 import pathlib
 import shutil
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -74,6 +76,17 @@ def test_the_frames_are_those_of_the_middle(
     start = max(0, (len(frames) - (num_frames - 1) * stride - 1) // 2)
     numbers = [(start + stride * i) % len(frames) for i in range(num_frames)]
     got = example.read_middle_clip(path, num_frames, stride)
+    np.testing.assert_array_equal(got, [frames[i] for i in numbers])
+
+
+@pytest.mark.parametrize("rate", [15, 25, 50])
+def test_clips_of_a_rate_are_those_of_the_middle(example, tmp_path, rate):
+    path = tmp_path / "a.mp4"
+    write_video(str(path), list(moving_frames(50)), fps=rate)
+    frames, step = all_frames(path), Fraction(rate, 10)
+    start = max(0, (50 - (3 * step + 1)) // 2)
+    numbers = [math.ceil(start + i * step - Fraction(1, 2)) for i in range(4)]
+    got = example.read_middle_clip(path, 4, None, 10.0)
     np.testing.assert_array_equal(got, [frames[i] for i in numbers])
 
 
