@@ -34,8 +34,29 @@ def test_softmax_loss_is_the_cross_entropy_of_smoothed_labels(smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_sigmoid_loss_is_the_mean_over_classes(smoothing):
+@pytest.mark.parametrize("weights", [None, np.linspace(0.5, 2, 7)])
+def test_softmax_loss_of_mixed_labels_is_the_mean_over_them(smoothing, weights):
+    labels = softmax(RANDOM.normal(size=(5, 7)))
+    expected = np.zeros(5)
+    for i, k in np.ndindex(5, 7):
+        target = (1 - smoothing) * np.eye(7)[k] + smoothing / 7
+        loss = -np.sum(target * np.log(softmax(LOGITS[i])))
+        expected[i] += labels[i, k] * loss * (1 if weights is None else weights[k])
+    computed = losses.softmax_losses(
+        labels.astype(np.float32),
+        LOGITS,
+        smoothing,
+        None if weights is None else weights.astype(np.float32),
+    )
+    np.testing.assert_allclose(computed, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_sigmoid_loss_is_the_mean_over_classes(smoothing, mixed):
     labels = RANDOM.integers(0, 2, (5, 7)).astype(np.float32)
+    if mixed:
+        labels = RANDOM.random((5, 7), np.float32)
     targets = (1 - smoothing) * labels + smoothing / 2
     p = 1 / (1 + np.exp(-LOGITS.astype(np.float64)))
     expected = -np.mean(targets * np.log(p) + (1 - targets) * np.log(1 - p), axis=-1)

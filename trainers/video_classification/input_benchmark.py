@@ -94,7 +94,10 @@ def _limit(stages: list[Stage], threads: int, cores: int) -> str:
     if augment.clips_per_second < _MUCH * decode.clips_per_second:
         return "scaling and cropping: store videos with a smaller short side."
     if whole.clips_per_second < _MUCH * augment.clips_per_second:
-        return "batching: memory bandwidth, or other programs on these cores."
+        return (
+            "batching, with `aug_type` and `mixup_and_cutmix` if they are on: memory "
+            "bandwidth, or other programs on these cores."
+        )
     return (
         "decoding, on every core: task.train_data.frame_cache, TFRecords "
         "(trainers/prepare_video.py), or videos with more keyframes (ffmpeg -g 32)."

@@ -54,8 +54,10 @@ def class_weights(
 def softmax_losses(labels, logits, label_smoothing: float = 0.0, weights=None):
     """-w_y sum_k q_k log p_k with q = (1 - s) * one-hot + s / K.
 
+    Of probabilities of labels, as of mixed clips, it is the mean over the labels.
+
     Args:
-        labels: y, int32 `(batch,)`.
+        labels: y, int32 `(batch,)`, or probabilities of it, float32 `(batch, K)`.
         logits: `(batch, K)`.
         label_smoothing: s.
         weights: w, float32 `(K,)`; None: 1.
@@ -63,7 +65,9 @@ def softmax_losses(labels, logits, label_smoothing: float = 0.0, weights=None):
     Returns:
         float32 `(batch,)`.
     """
-    logits = tf.cast(logits, tf.float32)
+    labels, logits = tf.convert_to_tensor(labels), tf.cast(logits, tf.float32)
+    if not labels.dtype.is_integer:
+        return _mean_over_labels(labels, logits, label_smoothing, weights)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     if label_smoothing:
         uniform = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
@@ -73,11 +77,20 @@ def softmax_losses(labels, logits, label_smoothing: float = 0.0, weights=None):
     return losses
 
 
+def _mean_over_labels(probabilities, logits, label_smoothing, weights):
+    by_label = -tf.nn.log_softmax(logits)  # (batch, K): the loss if y were k
+    uniform = tf.reduce_mean(by_label, axis=-1, keepdims=True)
+    by_label = (1 - label_smoothing) * by_label + label_smoothing * uniform
+    if weights is not None:
+        by_label *= weights
+    return tf.reduce_sum(probabilities * by_label, axis=-1)
+
+
 def sigmoid_losses(labels, logits, label_smoothing: float = 0.0, weights=None):
     """Mean over classes of w_k times the binary cross-entropy; q = (1 - s) * y + s / 2.
 
     Args:
-        labels: y, float32 `(batch, K)` of 0 and 1.
+        labels: y, float32 `(batch, K)`, 0 to 1.
         logits: `(batch, K)`.
         label_smoothing: s.
         weights: w, float32 `(K,)`; None: 1.

@@ -183,8 +183,7 @@ class VideoClassificationTask(Task):
         logits = tf.cast(logits, tf.float32)
         values = {}
         if not self.is_multilabel:
-            hits = tf.argmax(logits, -1, tf.int32) == inputs["label"]
-            values["accuracy"] = tf.cast(hits, tf.float32)
+            values["accuracy"] = _hits(inputs["label"], logits)
         weights = self._class_weights if training else None
         return self._losses(inputs["label"], logits, weights), values
 
@@ -253,6 +252,13 @@ class VideoClassificationTask(Task):
 
     def format_metrics(self, metrics):
         return format_metrics(metrics)
+
+
+def _hits(labels, logits):
+    """1 where the best class is the label; of mixed clips, the one of most weight."""
+    if not labels.dtype.is_integer:
+        labels = tf.argmax(labels, -1, tf.int32)
+    return tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32)
 
 
 def _set_normalization(params):

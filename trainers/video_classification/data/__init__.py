@@ -11,8 +11,9 @@
   windows cut from a video. `reading.py`: decodes and cuts them.
 - `decoding/`: video files, or folders of images, to frames. `images.py`: one image.
   `tfrecords/`: records of JPEG frames, shards of them, and the frame cache.
-- `cropping.py`: windows of a frame. `preprocessing.py`: from uint8 to the network's
-  input.
+- `cropping.py`: windows of a frame. `augmentation.py`: RandAugment, mixup and CutMix,
+  with their settings in `augmentation_configs.py`. `preprocessing.py`: from uint8 to
+  the network's input.
 - `errors.py`, `failures.py`: videos that cannot be decoded. `limits.py`,
   `watchdog.py`: what reading one may cost. `encoding.py`: writes videos, for demo and
   tests.

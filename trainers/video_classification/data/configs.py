@@ -14,6 +14,10 @@ from official.modeling import hyperparams
 
 from trainers.core import config_definitions
 from trainers.core.errors import UserError, check_key
+from trainers.video_classification.data.augmentation_configs import (
+    AugmentationConfig,
+    MixupAndCutmixConfig,
+)
 from trainers.video_classification.data.limits import Limits
 from trainers.video_classification.data.protocols import PROTOCOLS, TestProtocol
 
@@ -127,6 +131,8 @@ class DataConfig(config_definitions.DataConfig):
             epoch. 0.5: square-root sampling. 0: all classes equally often. A video
             with several labels counts for the rarest of them; those without labels
             are a class of their own. In training only.
+        aug_type: RandAugment of the training clips; off by default.
+        mixup_and_cutmix: Mixup and CutMix of the training clips; off by default.
         test_protocol: Which views of a video are scored at test; sets `crop_size`,
             `min_short_side`, `num_test_clips` and `num_test_crops`, unless they are
             named beside it or later. `spread`: clips from end to end, crops from edge
@@ -163,6 +169,10 @@ class DataConfig(config_definitions.DataConfig):
     crop_size: int = 224
     horizontal_flip: bool = True
     sampling_exponent: float = 1.0
+    aug_type: AugmentationConfig = dataclasses.field(default_factory=AugmentationConfig)
+    mixup_and_cutmix: MixupAndCutmixConfig = dataclasses.field(
+        default_factory=MixupAndCutmixConfig
+    )
     test_protocol: str = "spread"
     views_in_training: str = "one"
     num_test_clips: int = 1
@@ -211,6 +221,7 @@ class DataConfig(config_definitions.DataConfig):
         self._check_protocol()
         self.check_service()
         self.limits.check()
+        self._check_augmentation()
         if not 0 <= self.max_broken_fraction <= 1:  # NaN is refused, too
             raise UserError(
                 "`max_broken_fraction` must be from 0 to 1. Received: "
@@ -295,6 +306,13 @@ class DataConfig(config_definitions.DataConfig):
                 "task.clip.temporal_stride instead of task.clip.fps, or another "
                 "protocol, such as `spread` or `pyslowfast`."
             )
+
+    def _check_augmentation(self):
+        for name in ("aug_type", "mixup_and_cutmix"):
+            options = getattr(self, name)
+            options.check()
+            if options.is_on and self.is_training is False:
+                raise UserError(f"`{name}` is for training data only: leave it out.")
 
     def check_batch_size(self):
         """Raises `UserError` for batches without clips."""

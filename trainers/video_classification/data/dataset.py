@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from trainers.core.errors import UserError
 from trainers.video_classification.data import service
 from trainers.video_classification.data.decoding import check_decoder
 from trainers.video_classification.data.failures import FailureLog
@@ -34,6 +35,7 @@ def make_dataset(
       `data.test_protocol` keeps whole frames.
     - `label`: int32 (B,); float32 (B, K), 0 or 1, if `is_multilabel`. If the index has
       the times of actions, training clips have the labels of their own frames alone.
+      With `mixup_and_cutmix`, training labels are always float32 (B, K), 0 to 1.
     - `video`: int32 (B,), the position in `index.videos`.
     - `view`: int32 (B,): clip * num_test_crops + crop; 0 in training.
     - `weight`: float32 (B,): 1, or 0 for rows that only fill up a batch.
@@ -120,20 +122,53 @@ def _batches_of(
     batch = context.get_per_replica_batch_size(global_batch)
     local = global_batch // context.num_input_pipelines
     first = context.input_pipeline_id * local
+    if reader.data.mixup_and_cutmix.is_on and local % 2:
+        raise UserError(
+            "`mixup_and_cutmix` mixes pairs of clips: the batch of each host must be "
+            f"even. Received: {local} of global_batch_size={global_batch}."
+        )
 
     def sample_number(i):  # i-th sample of this pipeline -> of the whole run
         return i // local * global_batch + first + i % local
 
-    samples = (
-        tf.data.Dataset.range(start, stop)
-        .map(sample_number)
-        .map(
-            reader.training_sample,
-            num_parallel_calls=reader.num_threads,
-            deterministic=reader.data.deterministic is not False,
-        )
-    )
+    def read(i):
+        return reader.training_sample(sample_number(i))
+
+    if reader.data.mixup_and_cutmix.is_on:
+        samples = _mixed_samples(reader, sample_number, start, stop)
+    else:
+        samples = _parallel(reader, tf.data.Dataset.range(start, stop), read)
     return samples.batch(batch, drop_remainder=True)
+
+
+def _mixed_samples(reader: SampleReader, sample_number, start, stop) -> tf.data.Dataset:
+    """Samples 2k and 2k + 1 are read and mixed together, wherever batches begin."""
+    from trainers.video_classification.data.augmentation import Mixing
+
+    mix = Mixing(
+        reader.data.mixup_and_cutmix, reader.seed, len(reader.index.class_names)
+    )
+
+    def read_pair(k):
+        numbers = sample_number(2 * k), sample_number(2 * k + 1)
+        pair = map(reader.training_sample, numbers)
+        return mix(tf.stack(numbers), tf.nest.map_structure(_stacked, *pair))
+
+    pairs = tf.data.Dataset.range(start // 2, (stop + 1) // 2)
+    samples = _parallel(reader, pairs, read_pair).unbatch()
+    return samples.skip(start % 2).take(stop - start)
+
+
+def _stacked(*values: tf.Tensor) -> tf.Tensor:
+    return tf.stack(values)
+
+
+def _parallel(reader: SampleReader, numbers: tf.data.Dataset, read) -> tf.data.Dataset:
+    return numbers.map(
+        read,
+        num_parallel_calls=reader.num_threads,
+        deterministic=reader.data.deterministic is not False,
+    )
 
 
 def _test_batches(

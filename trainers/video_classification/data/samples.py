@@ -53,6 +53,7 @@ class SampleReader:
         self.cache = _frame_cache(index, data)
         self.seed, self.failures = seed or 0, failures
         self.num_threads = decoding_threads(data)
+        self.augment = _augmentation(data, self.seed)
         self.num_views = data.num_test_clips * data.num_test_crops
         self.labels = _labels(index, data.is_multilabel)
         self.order = sampling.VideoOrder(
@@ -69,6 +70,8 @@ class SampleReader:
         clip, label, video = self._call(self.read_sample, number, types)
         video.set_shape(())
         clip.set_shape(self.clip_shape)
+        if self.augment:
+            clip = self.augment(clip, number)
         label.set_shape(self.labels.shape[1:])
         return self._example(clip, label, video, view=0)
 
@@ -213,6 +216,15 @@ def _rarest_labels(index: Index) -> list[int]:
         min(video.labels, key=lambda label: (counts[label], label), default=-1)
         for video in index.videos
     ]
+
+
+def _augmentation(data: DataConfig, seed: int):
+    """What is done to training clips once they are cut, or None."""
+    if not (data.is_training and data.aug_type.is_on):
+        return None
+    from trainers.video_classification.data.augmentation import RandAugment
+
+    return RandAugment(data.aug_type.get(), seed)
 
 
 def _frame_cache(index: Index, data: DataConfig) -> FrameCache | None:

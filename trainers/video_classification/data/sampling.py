@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_ORDER, _SAMPLE, _CYCLE = 0, 1, 4  # purposes of a stream of random numbers
+# Purposes of a stream of random numbers.
+_ORDER, _SAMPLE, _AUGMENTATION, _MIXING, _CYCLE = range(5)
+
 _ROUNDING = 1e-3  # of a frame: more than float32, in which records have their rate
 
 
@@ -86,6 +88,16 @@ def sample_generator(seed: int, sample: int, attempt: int = 0) -> np.random.Gene
     from the generator of its own attempt.
     """
     return _generator(seed, _SAMPLE, sample, attempt)
+
+
+def augmentation_generator(seed: int, sample: int) -> np.random.Generator:
+    """Random numbers of what is done to a sample's pixels once its clip is cut."""
+    return _generator(seed, _AUGMENTATION, sample)
+
+
+def mixing_generator(seed: int, sample: int) -> np.random.Generator:
+    """Random numbers of how a sample is mixed with its partner."""
+    return _generator(seed, _MIXING, sample)
 
 
 # === Frames ===
