@@ -17,6 +17,11 @@ from trainers.video_classification.data import (
     load_index,
     make_dataset,
 )
+from trainers.video_classification.data.augmentation_configs import (
+    AugmentationConfig,
+    MixupAndCutmixConfig,
+    RandAugmentConfig,
+)
 from trainers.video_classification.data.configs import ClipConfig, DataConfig
 
 CLIP = ClipConfig(num_frames=4, temporal_stride=2)
@@ -121,6 +126,19 @@ def test_it_starts_at_any_batch_and_feeds_several_input_pipelines(videos, servic
             "start_batch": 5,
         }
         assert_same(read(data, 8, **options), read(local, 8, **options))
+
+
+@pytest.mark.slow
+def test_clips_are_augmented_as_without_the_service(whole, service):
+    randaug = RandAugmentConfig(exclude_ops=("Equalize", "AutoContrast"))
+    settings = {
+        "global_batch_size": 4,
+        "aug_type": AugmentationConfig(type="randaug", randaug=randaug),
+        "mixup_and_cutmix": MixupAndCutmixConfig(mixup_alpha=0.8, cutmix_alpha=1.0),
+    }
+    one_each = {"input_context": tf.distribute.InputContext(1, 0, 4)}
+    got = read(of_service(whole, service, **settings), 8, **one_each)
+    assert_same(got, read(data_config(whole, **settings), 8, **one_each))
 
 
 @pytest.mark.slow
