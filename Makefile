@@ -17,6 +17,9 @@ PYTHON3 ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 #   make test-hostile   marked `hostile`: thousands of damaged videos, shards,
 #                       checkpoints and weight files, killed runs; most of an hour; CI
 #                       leaves it out
+#   make test-recipes   marked `recipes`: every file of configs/ at its number of
+#                       replicas, two steps, evaluated and exported; hours; CI has
+#                       those of every kind, marked `slow`
 #   make test-backends  marked `backends`: needs JAX or PyTorch; and the portable
 #                       tests of the first tier once more on each of the two
 # The tier `tfio` needs an environment of its own (tests/trainers/data/test_tfio.py).
@@ -32,7 +35,7 @@ PORTABLE = tests/ops tests/layers tests/models tests/convert/test_load.py \
 	tests/parity tests/test_receptive_field.py tests/test_visualize.py
 DEMO_OPTIONS ?=
 
-.PHONY: install demo test test-backends test-hostile test-slow bench docs lint clean
+.PHONY: install demo test test-backends test-hostile test-recipes test-slow bench docs lint clean
 
 install: $(VENV)/.installed
 
@@ -66,6 +69,9 @@ test-backends: $(VENV)/.installed-backends
 
 test-hostile: install
 	$(PYTEST) --dist load -m hostile $(TESTS)
+
+test-recipes: install
+	$(PYTEST) --dist load -m recipes $(TESTS)
 
 test-slow: install
 	$(PYTEST) -m slow $(TESTS)

@@ -76,10 +76,10 @@ def _leaves_classifier(weights, targets):
 
 
 def _is_new(path, arrays, may_skip):
-    """A block of a file without blocks; a classifier that may be left as it is."""
-    part = "_nonlocal/" if "_nonlocal/" in path else "pred/"
-    may_be_new = part != "pred/" or may_skip
-    return part in path and may_be_new and not any(part in x for x in arrays)
+    """A block that the file does not have; a classifier that may be left as it is."""
+    layer, _ = path.split("/", 1)
+    may_be_new = layer.endswith("_nonlocal") or (layer == "pred" and may_skip)
+    return may_be_new and not any(x.startswith(f"{layer}/") for x in arrays)
 
 
 def _fill(weights, targets):

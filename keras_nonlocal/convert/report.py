@@ -21,7 +21,7 @@ class Report:
         filled: Our weights that the source does without, and the number that
             stands for them exactly.
         new: Our weights that are not in the file and need not be: non-local blocks
-            added to a network without, a classifier that is left as it is.
+            that are added to its network, a classifier that is left as it is.
         ignored: Names in the file that are not needed.
         problems: What does not fit: tuple of `Problem`.
         notes: What else to know: tuple of `Problem`, none of which is an error.
