@@ -183,6 +183,22 @@ def test_non_local_blocks_added_to_a_trained_network_are_new():
     np.testing.assert_array_equal(numpy(model(clips)), numpy(plain(clips)))
 
 
+def test_blocks_are_added_beside_those_of_the_weights():
+    old = build()
+    state = draw_state(old, spelling.pyslowfast)
+    load_weights(old, state)
+    model = build(non_local={"res3": [0, 1], "res4": [1]})
+    report = load_weights(model, state)
+    assert report.new_blocks == ("res3_1_nonlocal", "res4_1_nonlocal")
+    clips = np.random.default_rng(0).normal(size=(1, *CLIP))
+    np.testing.assert_array_equal(numpy(model(clips)), numpy(old(clips)))
+
+
+def test_blocks_in_other_places_are_no_new_ones(state):
+    with pytest.raises(CheckpointError, match="non_local={'res3': \\[0\\]}"):
+        load_weights(build(non_local={"res3": [1]}), state)
+
+
 @pytest.mark.parametrize("normalization", ["batch", None])
 def test_new_blocks_that_are_no_identity_are_noted(normalization):
     state = draw_state(build(non_local=0), spelling.pyslowfast)

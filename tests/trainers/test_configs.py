@@ -79,7 +79,7 @@ def flag(command, name):
 
 @pytest.mark.parametrize("path", ALL, ids=named)
 def test_the_commands_in_headers_can_be_run(path):
-    from trainers.video import MODES
+    from trainers.video_classification.modes import MODES
 
     assert "Expected: " in path.read_text()
     found = [x for x in commands(path) if x[1] == "trainers/video.py"]
