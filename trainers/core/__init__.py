@@ -6,6 +6,8 @@
 - `task.py`: the interface of a task.
 - `runner.py`: a whole training or evaluation, with checkpoints and curves.
 - `trainer.py`: its steps. `accumulation.py` and `recomputation.py` save memory.
+- `evaluation_weights.py`: the weights that are evaluated, where they are not those of
+  training. `precise_batch_norm.py`: statistics of batch normalisation for them.
 - `optimization.py`: optimizers and learning rates. `distribution.py`: devices,
   precision and seeds.
 - `checkpoints.py`: what is in a checkpoint. `checkpoint_files.py`: its files, found and

@@ -1,8 +1,9 @@
 """Checkpoints as files: found, verified, written and removed.
 
 The files `ckpt-STEP.index` and `ckpt-STEP.data-*` are a checkpoint; that of the best
-is called `best-STEP`. They are found by these names. TensorFlow's state file
-`checkpoint` is written for other programs, and never read.
+is called `best-STEP`. They are found by these names. `ckpt-STEP.statistics.*` are the
+statistics of batch normalisation beside it (`checkpoints.read_statistics`).
+TensorFlow's state file `checkpoint` is written for other programs, and never read.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from trainers.core.files import FileError
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # ends the keys of variables
 _STATE_FILE = "checkpoint"
+_STATISTICS = ".statistics"  # ends the prefix of those beside a checkpoint
 _NAME = re.compile(r"(?:ckpt|best)-(\d+)")
 _FILE = re.compile(r"(.+)\.(?:index|data-\d{5}-of-\d{5})")
 _TENSORFLOWS_PART = re.compile(rf"{_NAME.pattern}_temp")
@@ -66,6 +68,16 @@ def number(prefix: str) -> int | None:
     """The step in the name of a checkpoint, if it has one."""
     match = _NAME.fullmatch(os.path.basename(prefix))
     return int(match.group(1)) if match else None
+
+
+def statistics_of(prefix: str) -> str:
+    """Prefix of the statistics beside a checkpoint."""
+    return f"{prefix}{_STATISTICS}"
+
+
+def exists(prefix: str) -> bool:
+    """Whether there are files of a checkpoint, whole or damaged."""
+    return bool(_parts(prefix))
 
 
 def first_whole(candidates: Iterable[str]) -> str:
@@ -222,8 +234,9 @@ def write_state(folder: str, kept: list[str]) -> None:
 
 def remove(prefix: str) -> None:
     """Removes a checkpoint: first the index, so that it is one no longer."""
-    for name in sorted(_parts(prefix), key=lambda name: not name.endswith(".index")):
-        files.remove(files.join(os.path.dirname(prefix), name))
+    for part in (prefix, statistics_of(prefix)):
+        for name in sorted(_parts(part), key=lambda name: not name.endswith(".index")):
+            files.remove(files.join(os.path.dirname(prefix), name))
 
 
 def remove_unfinished(folder: str) -> None:
@@ -232,6 +245,10 @@ def remove_unfinished(folder: str) -> None:
         prefix = files.join(folder, name)
         if number(name) is not None and not files.exists(f"{prefix}.index"):
             remove(prefix)  # data that were moved here, without their index
+    for match in _matches(folder):
+        prefix = files.join(folder, match.group(1)).removesuffix(_STATISTICS)
+        if number(prefix) is not None and not exists(prefix):
+            remove(prefix)  # statistics without a checkpoint
     files.remove_parts(folder)
     for name in files.listdir(folder) if files.is_folder(folder) else ():
         if _TENSORFLOWS_PART.fullmatch(name):

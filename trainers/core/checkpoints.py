@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import tensorflow as tf
 
 from keras_nonlocal.convert import CheckpointError, Spelling, load_weights
-from trainers.core import checkpoint_files
+from trainers.core import checkpoint_files, optimization
 from trainers.core.checkpoint_files import VALUE
 from trainers.core.errors import UserError
 
@@ -48,11 +48,16 @@ def by_path(variables: Iterable) -> dict:
 
 def training_checkpoint(global_step, model, optimizer) -> tf.train.Checkpoint:
     """A checkpoint of the complete state of training."""
-    return tf.train.Checkpoint(
-        global_step=global_step,
-        model=by_path(model.variables),
-        optimizer=by_path(optimizer.variables),
-    )
+    return tf.train.Checkpoint(global_step=global_step, **_groups(model, optimizer))
+
+
+def _groups(model, optimizer) -> dict[str, dict]:
+    """The variables of training by path: those of each group that a checkpoint has."""
+    averages = optimization.averages(optimizer)
+    known = {id(average) for average in averages.values()}
+    others = [x for x in optimizer.variables if id(x.value) not in known]
+    groups = {"model": by_path(model.variables), "optimizer": by_path(others)}
+    return {**groups, "average": averages} if averages else groups
 
 
 def restore_training(global_step, model, optimizer, prefix: str):
@@ -62,16 +67,17 @@ def restore_training(global_step, model, optimizer, prefix: str):
         DamagedError: The checkpoint is damaged; no variable has been changed.
         UserError: It is of another model or optimizer.
     """
-    variables = _prefixed("model", by_path(model.variables)) | _prefixed(
-        "optimizer", by_path(optimizer.variables)
-    )
+    groups = _groups(model, optimizer).items()
+    variables = {f"{name}/{x}": y for name, group in groups for x, y in group.items()}
     step = checkpoint_files.step_of(prefix)
     _restore(variables, prefix)
     global_step.assign(step)
 
 
 def restore_model(model, source: str) -> int:
-    """Restores the model alone.
+    """Restores the model alone, with its weights for evaluation.
+
+    Of a checkpoint, these are the averages and the statistics in it, where it has them.
 
     Args:
         model: Built Keras model; a C2D or I3D for Keras files.
@@ -90,20 +96,69 @@ def restore_model(model, source: str) -> int:
         _restore_file(model, source)
         return 0
     prefix = checkpoint_files.find(source)
-    _restore(_prefixed("model", by_path(model.variables)), prefix, "model/")
+    variables = by_path(model.variables)
+    _restore({f"model/{path}": x for path, x in variables.items()}, prefix, "model/")
+    for path, value in _replaced(prefix).items():
+        variables[path].assign(value)
     return checkpoint_files.step_of(prefix)
 
 
 def read_model(prefix: str) -> dict:
-    """The weights in a checkpoint: arrays by variable path.
+    """The weights for evaluation in a checkpoint: arrays by variable path.
 
     Raises:
         UserError: It cannot be read, or was not written by these trainers.
     """
-    values = _values(prefix, "model/")
+    values = _group(prefix, "model")
     if not values:
         raise UserError(f"{prefix}: a checkpoint without a model of these trainers.")
-    return {path.removeprefix("model/"): value for path, value in values.items()}
+    return values | _replaced(prefix)
+
+
+def _replaced(prefix: str) -> dict:
+    """The weights for evaluation that differ from those of training."""
+    return _group(prefix, "average") | read_statistics(prefix)
+
+
+def _group(prefix: str, name: str) -> dict:
+    values = _values(prefix, f"{name}/")
+    return {path.removeprefix(f"{name}/"): value for path, value in values.items()}
+
+
+# === Statistics for evaluation, beside a checkpoint ===
+
+
+def statistics_checkpoint(statistics: Mapping) -> tf.train.Checkpoint:
+    """A checkpoint of statistics of batch normalisation: variables by path."""
+    return tf.train.Checkpoint(statistics=dict(statistics))
+
+
+def read_statistics(prefix: str) -> dict:
+    """The statistics saved beside a checkpoint; empty if there are none.
+
+    Raises:
+        DamagedError: They cannot be read.
+    """
+    prefix = checkpoint_files.statistics_of(prefix)
+    return _group(prefix, "statistics") if checkpoint_files.exists(prefix) else {}
+
+
+def describe(has_averages: bool, has_statistics: bool) -> str:
+    """The weights for evaluation, in words."""
+    weights = "averaged weights" if has_averages else "weights of training"
+    kind = "precise" if has_statistics else "moving"
+    return f"{weights}, {kind} statistics of batch normalisation"
+
+
+def describe_weights(source: str) -> str:
+    """The weights that `restore_model` restores, in words."""
+    if source.endswith((".keras", ".weights.h5")):
+        return "weights of the file"
+    prefix = checkpoint_files.find(source)
+    has_averages = any(
+        x.startswith("average/") for x in checkpoint_files.shapes(prefix)
+    )
+    return describe(has_averages, bool(read_statistics(prefix)))
 
 
 def _restore(variables: Mapping, prefix: str, start: str = ""):
@@ -144,10 +199,6 @@ def _restore_file(model, source: str):
             f"The checkpoint {source} is of another model: it has no weights for "
             f"{', '.join(report.new[:8])}. {_SAME_CONFIG}"
         )
-
-
-def _prefixed(prefix: str, values: Mapping) -> dict:
-    return {f"{prefix}/{path}": value for path, value in values.items()}
 
 
 def _check_shapes(expected: Mapping, found: Mapping, source: str):

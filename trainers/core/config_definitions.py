@@ -170,6 +170,31 @@ class OptimizerConfig(hyperparams.OneOfConfig):
 
 
 @dataclasses.dataclass
+class EMAConfig(hyperparams.Config):
+    """Moving averages of the trainable weights, for evaluation and export.
+
+    After each step, average = d * average + (1 - d) * weight, from the weights after
+    the first step on. Steps that loss scaling skips do not count. Training goes on with
+    the weights themselves. Moving statistics of batch normalisation are not averaged
+    again: they are averages, though of activations under the weights of training; with
+    `trainer.precise_batch_norm` they are computed for the averaged weights.
+
+    Attributes:
+        average_decay: d, such as 0.9999. 0: no averages.
+    """
+
+    average_decay: float = 0.0
+
+    def check(self):
+        """Raises `UserError` for a decay that is not in [0, 1)."""
+        if not _is_decay(self.average_decay):
+            raise UserError(
+                "trainer.optimizer_config.ema.average_decay must be in [0, 1); 0 for "
+                f"no averages. Received: {self.average_decay}."
+            )
+
+
+@dataclasses.dataclass
 class OptimizationConfig(hyperparams.Config):
     """Optimizer, learning rate and warm-up; the last two are Model Garden's.
 
@@ -180,12 +205,14 @@ class OptimizationConfig(hyperparams.Config):
         reference_batch_size: `global_batch_size` of `train_data` that the learning
             rates are for: with another one they are scaled in proportion (Goyal et
             al., https://arxiv.org/abs/1706.02677). 0: they are used as they are.
+        ema: Averages of the weights, for evaluation.
     """
 
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     learning_rate: LrConfig = dataclasses.field(default_factory=LrConfig)
     warmup: WarmupConfig = dataclasses.field(default_factory=WarmupConfig)
     reference_batch_size: int = 0
+    ema: EMAConfig = dataclasses.field(default_factory=EMAConfig)
 
     def rate_scale(self, batch_size: int) -> float:
         """The factor of the learning rates for a `global_batch_size`.
@@ -215,11 +242,36 @@ _COUNTS = (
 
 
 @dataclasses.dataclass
+class PreciseBatchNormConfig(hyperparams.Config):
+    """Statistics of batch normalisation, computed anew for evaluation and export.
+
+    When an evaluation is due, and at the end of training, the mean and variance of each
+    layer that is not frozen are computed over the training batches after that step,
+    with the weights that are evaluated (`trainers/core/precise_batch_norm.py`). They
+    are saved beside the checkpoint. Training goes on with its moving statistics.
+
+    Attributes:
+        num_batches: Training batches, such as 200. 0: the moving statistics are used.
+    """
+
+    num_batches: int = 0
+
+    def check(self):
+        """Raises `UserError` for a negative number."""
+        if self.num_batches < 0:
+            raise UserError(
+                "trainer.precise_batch_norm.num_batches must be positive, or 0 for "
+                f"moving statistics. Received: {self.num_batches}."
+            )
+
+
+@dataclasses.dataclass
 class TrainerConfig(hyperparams.Config):
     """How long to train, and how often to log, evaluate and save.
 
     Attributes:
         optimizer_config: See `OptimizationConfig`.
+        precise_batch_norm: See `PreciseBatchNormConfig`.
         train_steps: Number of training steps.
         gradient_accumulation_steps: Parts that each replica's share of
             `global_batch_size` is computed in, one after another, if it does not fit
@@ -247,6 +299,9 @@ class TrainerConfig(hyperparams.Config):
 
     optimizer_config: OptimizationConfig = dataclasses.field(
         default_factory=OptimizationConfig
+    )
+    precise_batch_norm: PreciseBatchNormConfig = dataclasses.field(
+        default_factory=PreciseBatchNormConfig
     )
     train_steps: int = 0
     gradient_accumulation_steps: int = 1
@@ -288,6 +343,7 @@ class TrainerConfig(hyperparams.Config):
                 f"trainer.best_checkpoint_export_subdir is {subdir!r}, the folder of "
                 "curves: choose another, such as 'best'."
             )
+        self.precise_batch_norm.check()
         self.check_evaluation()
         self._check_best(task)
 

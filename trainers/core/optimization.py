@@ -78,6 +78,9 @@ def build_optimizer(config, runtime, batch_size: int, num_steps: int = 1):
     """
     runtime.check()
     config.optimizer.check()
+    config.ema.check()
+    decay = config.ema.average_decay
+    ema = {"use_ema": True, "ema_momentum": decay} if decay else {}
     chosen = config.optimizer.get()
     rate = build_learning_rate(config, config.rate_scale(batch_size), num_steps)
     match config.optimizer.type:
@@ -88,6 +91,7 @@ def build_optimizer(config, runtime, batch_size: int, num_steps: int = 1):
                 nesterov=chosen.nesterov,
                 momentum_correction=chosen.momentum_correction,
                 name="optimizer",
+                **ema,
             )
         case _:
             optimizer = AdamW(
@@ -97,6 +101,7 @@ def build_optimizer(config, runtime, batch_size: int, num_steps: int = 1):
                 beta_2=chosen.beta_2,
                 epsilon=chosen.epsilon,
                 name="optimizer",
+                **ema,
             )
 
     if runtime.mixed_precision_dtype == "float16":
@@ -115,6 +120,18 @@ def build_for(optimizer, model):
             [v for v in model.trainable_variables if id(v) not in decayed]
         )
     optimizer.build(model.trainable_variables)
+
+
+def averages(optimizer) -> dict:
+    """The `tf.Variable` with the average of each weight, by the path of the weight.
+
+    Empty without `ema`.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not inner.use_ema:
+        return {}
+    weights, means = inner._trainable_variables, inner._model_variables_moving_average
+    return {x.path: mean.value for x, mean in zip(weights, means, strict=True)}
 
 
 def decayed_variables(model) -> list:

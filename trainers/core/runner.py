@@ -15,6 +15,7 @@ from trainers.core import (
 )
 from trainers.core.curves import Curves
 from trainers.core.errors import Interrupted, UserError, warn
+from trainers.core.evaluation_weights import EvaluationWeights
 from trainers.core.files import FileError
 from trainers.core.progress import ProgressBar
 from trainers.core.saver import BestSaver, Saver
@@ -53,6 +54,7 @@ class Runner:
         self._chief = distribution.is_chief(strategy)
         with strategy.scope():
             self.trainer = self._build_trainer(train)
+            self._weights = self._build_weights() if train else None
         self._curves = Curves(self._model_dir, self.trainer.global_step)
 
     def _build_trainer(self, train: bool) -> Trainer:
@@ -79,6 +81,10 @@ class Runner:
         optimization.build_for(optimizer, model)
         return Trainer(self._config, self._task, model, optimizer)
 
+    def _build_weights(self) -> EvaluationWeights:
+        model, optimizer = self.trainer.model, self.trainer.optimizer
+        return EvaluationWeights(self._config, self._task, model, optimizer)
+
     # === Modes ===
 
     def train(self, evaluate: bool = False) -> dict:
@@ -98,7 +104,7 @@ class Runner:
         with self._strategy.scope():
             step = checkpoints.restore_model(self.trainer.model, checkpoint)
             self.trainer.global_step.assign(step)
-            return self._evaluate(in_training=False)
+            return self._evaluate(checkpoints.describe_weights(checkpoint))
 
     # === Parts ===
 
@@ -113,8 +119,10 @@ class Runner:
                 # Saved first: an evaluation can be long, and fail or be killed.
                 if is_evaluated or self._is_due(trainer.checkpoint_interval):
                     saver.save(self.step)
+                if is_evaluated or self.step == trainer.train_steps:
+                    self._compute_statistics(saver)
                 if is_evaluated:
-                    metrics = previous or self._evaluate()
+                    metrics = previous or self._evaluate_in_training()
                     if best:
                         best.save_if_best(self.step, metrics)
                 previous = None
@@ -145,13 +153,39 @@ class Runner:
         if self._chief:
             self._curves.write("train", logs)
 
-    def _evaluate(self, in_training: bool = True) -> dict:
+    def _compute_statistics(self, saver):
+        """Computes the statistics for evaluation, and saves them with the step."""
+        if not self._weights.num_batches:
+            return
+        name = "precise batch normalisation"
+        bar = ProgressBar(name, self._weights.num_batches, 0, self._chief, leave=False)
+
+        def on_batch():
+            bar.advance()
+            self.trainer.check_stop()
+
+        try:
+            self._weights.prepare(self.step, on_batch)
+        except tf.errors.OpError:
+            self._task.check_inputs()
+            raise
+        finally:
+            bar.close()
+        saver.save_statistics(self.step)
+
+    def _evaluate_in_training(self) -> dict:
+        with self._weights.in_use():
+            return self._evaluate(self._weights.description, in_training=True)
+
+    def _evaluate(self, weights: str, in_training: bool = False) -> dict:
         bar = ProgressBar("eval", enabled=self._chief, leave=False)
         metrics = self._compute_metrics(bar)
         if self._chief:  # printed first: the disk may be full
-            bar.write(f"Step {self.step}\n{self._task.format_metrics(metrics)}")
+            metrics_text = self._task.format_metrics(metrics)
+            bar.write(f"Step {self.step}, {weights}\n{metrics_text}")
             self._curves.write(self._config.trainer.validation_summary_subdir, metrics)
-            results = {"step": self.step, "in_training": in_training, **metrics}
+            about = {"step": self.step, "in_training": in_training, "weights": weights}
+            results = {**about, **metrics}
             files.write_json(files.join(self._model_dir, RESULTS_FILE), results)
         return metrics
 
@@ -207,7 +241,8 @@ class Runner:
         # `--mode eval` may have evaluated this step too, but with other views.
         in_training = results.pop("in_training", False)
         is_same_step = results.pop("step", None) == step
-        return results if is_same_step and in_training else None
+        is_same_weights = results.pop("weights", None) == self._weights.description
+        return results if is_same_step and is_same_weights and in_training else None
 
     def _folders(self) -> list[str]:
         """Folders of checkpoints: of the newest, and of the best, if it is kept."""
@@ -219,18 +254,21 @@ class Runner:
         saved_step = None
         if prefix := self._from_chief(self._find_newest):
             checkpoints.restore_training(*self._state(), prefix)
+            self._weights.restore(prefix)
             if self._chief:
                 print(f"Resuming from {prefix}", file=sys.stderr)
             is_best = prefix not in checkpoint_files.prefixes(self._model_dir)
             saved_step = None if is_best else self.step
         else:
             self._task.initialize(self.trainer.model)
+            self._weights.start_averages()
         return Saver(
             checkpoints.training_checkpoint(*self._state()),
             self._model_dir,
             self._config.trainer.max_to_keep,
             is_chief=self._chief,
             saved_step=saved_step,
+            statistics=self._weights.checkpoint,
         )
 
     def _find_newest(self) -> str | None:
@@ -246,7 +284,13 @@ class Runner:
         for folder in self._folders()[1:]:
             checkpoint = checkpoints.training_checkpoint(*self._state())
             best = BestSaver(
-                checkpoint, folder, metric, higher, self._chief, self._from_chief
+                checkpoint,
+                folder,
+                metric,
+                higher,
+                self._chief,
+                self._from_chief,
+                self._weights.checkpoint if self._weights.num_batches else None,
             )
             if best.unrated:
                 best.rate(self._metrics_of(best.unrated))

@@ -23,6 +23,7 @@ class Saver:
         name: What they are called, before the step.
         is_chief: Whether this process is the one that writes.
         saved_step: Step of the checkpoint that was restored, which is not saved again.
+        statistics: From `checkpoints.statistics_checkpoint`, for `save_statistics`.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Saver:
         name="ckpt",
         is_chief=True,
         saved_step=None,
+        statistics=None,
     ):
         self._checkpoint = checkpoint
         self._folder = folder
@@ -40,24 +42,50 @@ class Saver:
         self._name = name
         self._is_chief = is_chief
         self._saved_step = saved_step
+        self._statistics = statistics
         self._whole = {}  # prefix -> whether it is whole
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, with_statistics: bool = False) -> None:
         """Saves a checkpoint, unless it is the one saved last.
+
+        Args:
+            step: Of training.
+            with_statistics: They are there when the checkpoint appears.
 
         Raises:
             FileError: It cannot be written.
         """
         if step == self._saved_step or not self._is_chief:
             return
-        prefix = files.join(self._folder, f"{self._name}-{step}")
-        try:
-            checkpoint_files.write(self._checkpoint, prefix)
-        except FileError as error:
-            raise FileError(error.path, f"{error.reason} {self._left()}") from error
+        prefix = self._prefix(step)
+        if with_statistics:
+            self.save_statistics(step)
+        else:  # there may be those of another run
+            checkpoint_files.remove(checkpoint_files.statistics_of(prefix))
+        self._write(self._checkpoint, prefix)
         self._saved_step = step
         self._whole[prefix] = True
         self._remove_all_but(self._select(prefix))
+
+    def save_statistics(self, step: int) -> None:
+        """Saves the statistics beside the checkpoint of a step.
+
+        Raises:
+            FileError: They cannot be written.
+        """
+        if not self._is_chief:
+            return
+        prefix = checkpoint_files.statistics_of(self._prefix(step))
+        self._write(self._statistics, prefix)
+
+    def _prefix(self, step: int) -> str:
+        return files.join(self._folder, f"{self._name}-{step}")
+
+    def _write(self, checkpoint, prefix: str):
+        try:
+            checkpoint_files.write(checkpoint, prefix)
+        except FileError as error:
+            raise FileError(error.path, f"{error.reason} {self._left()}") from error
 
     def _left(self) -> str:
         found = filter(self._is_whole, checkpoint_files.prefixes(self._folder))
@@ -98,6 +126,7 @@ class BestSaver:
         is_chief: Whether this process is the one that writes.
         from_chief: Function that calls another on the chief, and returns what that
             returns on all workers, so that they agree.
+        statistics: As of `Saver`; saved with each checkpoint.
 
     Attributes:
         unrated: Prefix of the best checkpoint if its `info.json` is lost: to be given
@@ -112,8 +141,12 @@ class BestSaver:
         higher_is_better,
         is_chief=True,
         from_chief: Callable = lambda compute: compute(),
+        statistics=None,
     ):
-        self._saver = Saver(checkpoint, folder, 1, "best", is_chief)
+        self._saver = Saver(
+            checkpoint, folder, 1, "best", is_chief, statistics=statistics
+        )
+        self._has_statistics = statistics is not None
         self._folder = folder
         self._metric = metric
         self._sign = 1 if higher_is_better else -1
@@ -135,7 +168,7 @@ class BestSaver:
         value = self._sign * self._value_of(metrics)
         if not (value > -math.inf if self._value is None else value > self._value):
             return False
-        self._saver.save(step)
+        self._saver.save(step, self._has_statistics)
         self._set_info(step, metrics)
         return True
 

@@ -81,7 +81,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             NonFiniteError: The loss or the gradient is NaN or infinite.
             Interrupted: A signal asked to stop; the last step is complete.
         """
-        with _without_fusion():
+        with without_fusion():
             return self._train(int(num_steps))
 
     def _train(self, num_steps: int) -> dict:
@@ -121,6 +121,11 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         if not self._has_peers:
             return self.stop.signum
         return elected(steps[-1]["votes"].numpy()) if steps else None
+
+    def check_stop(self):
+        """Raises `Interrupted` after a signal. Several workers wait for a step."""
+        if signum := self._signal([]):
+            raise Interrupted(signum)
 
     def _read(self, steps, first: int) -> dict:
         """Means over some steps, whose values are read and checked here."""
@@ -243,7 +248,7 @@ def _check_finite(step, number, rate, scale):
 
 
 @contextlib.contextmanager
-def _without_fusion():
+def without_fusion():
     """Switches off TensorFlow's remapper, which fuses convolutions for inference.
 
     On the graph of a training step with padded 3-D convolutions it fails, and prints

@@ -129,7 +129,7 @@ def evaluate(options, name, experiment):
         agreement.check_same(strategy, {"checkpoint": [checkpoint], **setup})
         runner = Runner(experiment, task, strategy, options.model_dir, train=False)
         if distribution.is_chief(strategy):
-            print(f"Evaluating {checkpoint}", file=sys.stderr)
+            _announce("Evaluating", checkpoint)
         runner.evaluate(checkpoint)
         _print_report(task)
 
@@ -322,7 +322,13 @@ def _trained(options, experiment):
     checkpoint = _checkpoint(options, experiment)
     model = task.build_model()
     checkpoints.restore_model(model, checkpoint)
+    _announce("Using", checkpoint)
     return task, model
+
+
+def _announce(verb: str, checkpoint: str):
+    weights = checkpoints.describe_weights(checkpoint)
+    print(f"{verb} {checkpoint}: {weights}", file=sys.stderr)
 
 
 def _checkpoint(options, experiment):

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tests.trainers.core import toy_task
 from trainers.core import config, distribution, optimization
+from trainers.core.evaluation_weights import EvaluationWeights
 from trainers.core.trainer import Trainer
 
 STEPS = 3
@@ -42,7 +43,21 @@ def train(experiment, strategy):
     with strategy.scope():
         trainer = build(experiment)
         logs = trainer.train(tf.constant(STEPS))
-    values = {f"logs/{name}": value for name, value in logs.items()}
+        weights = EvaluationWeights(
+            experiment, trainer._task, trainer.model, trainer.optimizer
+        )
+        weights.prepare(STEPS)
+        with weights.in_use():
+            used = [
+                (v.path, strategy.experimental_local_results(v.value))
+                for v in trainer.model.variables
+            ]
+            used = {
+                f"evaluated/{i}/{path}": copy.numpy()
+                for path, copies in used
+                for i, copy in enumerate(copies)
+            }
+    values = {f"logs/{name}": value for name, value in logs.items()} | used
     variables = [*trainer.model.variables, *trainer.optimizer.variables]
     for variable in variables:
         copies = strategy.experimental_local_results(variable.value)

@@ -9,10 +9,13 @@ import sys
 import numpy as np
 import pytest
 
+from tests.trainers.core import toy_task
 from tests.trainers.workers import free_ports
 
 ROOT = pathlib.Path(__file__).parents[3]
 SGD = "trainer.optimizer_config.optimizer.sgd"
+EMA = "trainer.optimizer_config.ema.average_decay=0.75"
+PRECISE = "trainer.precise_batch_norm.num_batches=2"
 RUNS = {
     "sync": ["runtime.synchronize_batch_norm=true", f"{SGD}.weight_decay=0.1"],
     "clip": [
@@ -25,7 +28,10 @@ RUNS = {
         "runtime.mixed_precision_dtype=float16",
         "task.batch_norm=false",  # synchronised, it would spread the overflow
         "task.overflow_step=1",
+        EMA,
     ],
+    "precise": [EMA, PRECISE],
+    "precise_sync": [EMA, PRECISE, "runtime.synchronize_batch_norm=true"],
     "masks": [],
     "whole": ["task.batch_norm=false", f"{SGD}.global_clipnorm=0.01"],
     "parts": [
@@ -47,6 +53,7 @@ RUNS = {
         "runtime.mixed_precision_dtype=float16",
         "task.batch_norm=false",
         "task.overflow_step=1",
+        EMA,
         "trainer.gradient_accumulation_steps=2",
         "trainer.recompute_activations=true",
     ],
@@ -184,6 +191,32 @@ def test_the_first_replica_draws_as_a_single_one_does(results):
     for step in range(2):
         key = f"step{step}/replica0"
         np.testing.assert_array_equal(two[key], one[key])
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("name", ["precise", "precise_sync"])
+def test_precise_statistics_are_those_of_the_batches_of_all_replicas(
+    results, name, replicas
+):
+    """With the averaged weights, of the two batches after the three steps."""
+    values = results(f"{name}{replicas}")
+    x = np.concatenate([toy_task.make_batch(step, 4)[0] for step in (3, 4)])
+    windows = np.lib.stride_tricks.sliding_window_view(x, (2, 2, 2), (1, 2, 3))
+    for replica in range(replicas):
+        used = {v: values[f"evaluated/{replica}/{v}"] for v in STATISTICS}
+        for part in ("kernel", "bias"):
+            average = values[f"{replica}/optimizer/conv_{part}_average"]
+            np.testing.assert_array_equal(used[f"conv/{part}"], average)
+        kernel = np.float64(used["conv/kernel"])
+        assert np.abs(kernel - values[f"{replica}/conv/kernel"]).max() > 1e-5
+        y = np.einsum("bthwcijk,ijkcd->bthwd", windows, kernel) + used["conv/bias"]
+        axes = (0, 1, 2, 3)
+        found = used["bn/moving_mean"], used["bn/moving_variance"]
+        np.testing.assert_allclose(found[0], y.mean(axes), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found[1], y.var(axes), rtol=1e-5)
+
+
+STATISTICS = ("conv/kernel", "conv/bias", "bn/moving_mean", "bn/moving_variance")
 
 
 # === Two workers of one replica each ===
