@@ -9,7 +9,7 @@ from tests.trainers.test_configs import CONFIGS, commands, flag
 
 pytestmark = pytest.mark.slow
 
-# Few videos, and two steps of the schedules at a time.
+# Six steps on few videos.
 SMALL = ("task.train_data.global_batch_size=8", "trainer.train_steps=6")
 UNCHANGED = (
     "trainer.train_steps=1",
@@ -53,7 +53,7 @@ LONG_CLIPS = ("task.clip.num_frames=16", "task.clip.temporal_stride=1")
 
 
 def test_each_stage_starts_at_the_loss_where_the_last_ended(stage, capsys):
-    short = stage("short", *SMALL)
+    stage("short", *SMALL)
     short_on_long = loss_of("runs/demo/chain_short", *LONG_CLIPS)
     long_start = stage("long", *UNCHANGED, model_dir="runs/long_start")
     assert long_start == pytest.approx(short_on_long, abs=1e-6)
@@ -68,8 +68,6 @@ def test_each_stage_starts_at_the_loss_where_the_last_ended(stage, capsys):
     assert blocks_start == long_end
     blocks_end = stage("blocks", *SMALL)
     assert blocks_end != blocks_start
-    with capsys.disabled():
-        print(f"\n{short=} {short_on_long=} {long_start=} {long_end=} {blocks_start=}")
 
 
 def test_blocks_are_added_to_a_network_without_any(stage, capsys):

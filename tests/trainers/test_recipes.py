@@ -15,12 +15,11 @@ from tests.trainers.recipes import (
     write_data,
 )
 
-# Together they have every factory, convention, kind of start and option that the
-# others have; these run as graphs, as users run them.
+# Of every kind one, as a graph: new blocks on long clips with frozen normalisation; an
+# ImageNet start by another project's rules; several labels; a batch in parts; the demo.
 REPRESENTATIVE = [
     CONFIGS / f"{name}.yaml"
     for name in (
-        "kinetics400/nl_c2d_r50_32x2_1_block_concatenation",
         "kinetics400/nl_i3d_r50_32x4",
         "kinetics400/mmaction2_nl_i3d_r50_32x2_dot_product",
         "charades_nl_i3d_r50",
