@@ -34,10 +34,13 @@ def load(path, overrides=()):
 
 def reductions(path):
     """Overrides: two steps, narrow layers, small frames and fewer of them."""
-    frames = max(8, load(path).task.clip.num_frames // 2)
+    experiment = load(path)
+    frames = max(8, experiment.task.clip.num_frames // 2)
+    batches = min(2, experiment.trainer.precise_batch_norm.num_batches)
     sides = {"min_short_side": SIDE, "max_short_side": SIDE + 8, "crop_size": SIDE}
     return (
         "trainer.train_steps=2",
+        f"trainer.precise_batch_norm.num_batches={batches}",
         f"runtime.num_cpu_devices={num_replicas(path)}",
         f"task.model.width={WIDTH}",
         f"task.clip.num_frames={frames}",

@@ -151,6 +151,8 @@ def test_the_authors_training_and_test(path):
     sgd = trainer.optimizer_config.optimizer.get()
     assert (sgd.momentum, sgd.nesterov, sgd.weight_decay) == (0.9, True, 1e-4)
     assert trainer.train_steps == 400_000
+    # COMPUTE_PRECISE_BN, which the scripts of long clips switch off
+    assert trainer.precise_batch_norm.num_batches == (0 if is_long(path) else 200)
     batch, rate = (16, 0.0025) if is_long(path) else (64, 0.01)
     assert train.global_batch_size == batch
     assert trainer.optimizer_config.reference_batch_size == batch
@@ -181,6 +183,7 @@ def test_pyslowfast_trains_from_scratch_on_a_cosine():
         assert task.validation_data.test_protocol == "pyslowfast"
         assert task.train_data.global_batch_size == 64
         assert experiment.trainer.train_steps == 196 * epoch
+        assert experiment.trainer.precise_batch_norm.num_batches == 200
         # LR_POLICY: cosine, of the whole training; a linear warm-up replaces its start.
         top = 0.05 * (1 + math.cos(math.pi * 34 / 196))
         found = rates(experiment, 0, 17 * epoch, 34 * epoch, 98 * epoch, 196 * epoch)
@@ -203,6 +206,7 @@ def test_mmaction2_trains_100_epochs_from_imagenet():
             *(False, 40, 1e-4),
         )
         assert experiment.trainer.train_steps == pytest.approx(100 * epoch, rel=1e-4)
+        assert experiment.trainer.precise_batch_norm.num_batches == 0
         steps = [round(epoch * x) for x in (0, 39, 41, 79, 81, 99)]
         expected = [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
         assert rates(experiment, *steps) == pytest.approx(expected)
