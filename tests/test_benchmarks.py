@@ -110,6 +110,19 @@ def test_recomputed_networks_have_the_values_of_the_peer():
 
 
 @pytest.mark.slow
+def test_modes_are_measured_beside_their_network():
+    done = run("inference_modes.py", "--quick")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if "x |" in line]
+    assert [row[0] for row in rows] == [
+        "| the folded network alone",
+        "| `--mode eval`",
+        "| `--mode predict`",
+    ]
+    assert [float(row[2].rstrip("x")) for row in rows][0] == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("script", NETWORK_SCRIPTS)
 def test_networks_without_torch_are_ours_alone(script):
     done = run(script, "--quick", "--models", "C2D", prelude=HIDE_TORCH)

@@ -86,6 +86,35 @@ def training(form, case, state=None):
     return Step(lambda: trainer.train(one), values)
 
 
+def evaluation(case):
+    """Function that evaluates some batches as `--mode eval` does; all are the same."""
+    sys.path.append(str(ROOT))  # `trainers` is not installed
+    from trainers.core import distribution
+    from trainers.core.trainer import Trainer
+
+    config = _config(case)
+    rows = np.arange(case.batch, dtype="int32")
+    extra = {"video": rows, "view": rows * 0}
+    data = _batches(case, extra)
+    distribution.configure(config.runtime)
+    with distribution.build_strategy(config.runtime).scope():
+        task = _task(config, data, num_videos=case.batch)
+        trainer = Trainer(config, task, task.build_model())
+    return lambda num_batches: trainer.evaluate(tf.constant(num_batches))
+
+
+def prediction(case):
+    """The function of `--mode predict` from a video's uint8 views to its scores."""
+    sys.path.append(str(ROOT))  # `trainers` is not installed
+    from trainers.core import distribution
+    from trainers.video_classification.predict import build_video_scorer
+
+    config = _config(case)
+    distribution.configure(config.runtime)
+    task = _task(config, _batches(case))
+    return build_video_scorer(task, task.build_model())
+
+
 def _trainer(case, state):
     sys.path.append(str(ROOT))  # `trainers` is not installed
     from trainers.core import distribution, optimization
@@ -94,7 +123,7 @@ def _trainer(case, state):
     config = _config(case)
     distribution.configure(config.runtime)
     with distribution.build_strategy(config.runtime).scope():
-        task = _task(config, case)
+        task = _task(config, _batches(case))
         model = task.build_model((case.frames, case.side, case.side, 3))
         fill(model, state)
         distribution.separate_seeds(model)
@@ -123,15 +152,22 @@ def _config(case):
     return config
 
 
-def _task(config, case):
+def _batches(case, extra=None):
+    weights = np.ones(case.batch, "float32")
+    batch = {"clip": pixels(case), "label": labels(case), "weight": weights}
+    return tf.data.Dataset.from_tensors(batch | (extra or {})).repeat()
+
+
+def _task(config, batches, num_videos=0):
+    from trainers.video_classification.data import Index
     from trainers.video_classification.task import VideoClassificationTask
 
-    class OneBatch(VideoClassificationTask):
-        """Its data are one batch, repeated."""
+    class FromMemory(VideoClassificationTask):
+        """Its data are given."""
+
+        validation_index = Index((None,) * num_videos, (), "", "")
 
         def build_inputs(self, params, input_context=None, start_batch=0):
-            weights = np.ones(case.batch, "float32")
-            batch = {"clip": pixels(case), "label": labels(case), "weight": weights}
-            return tf.data.Dataset.from_tensors(batch).repeat()
+            return batches
 
-    return OneBatch(config.task, class_names=range(CLASSES))
+    return FromMemory(config.task, class_names=range(CLASSES))

@@ -34,6 +34,34 @@ def run_module(*arguments, environment=RETURN_AT_ONCE):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+class Worker:
+    """A process of `python -m ARGUMENTS` that measures when it is told to.
+
+    It prints a line of JSON for each line on its stdin.
+    """
+
+    def __init__(self, *arguments):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def turn(self):
+        """The next measurement."""
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{' '.join(self._process.args)} failed.")
+        return json.loads(line)
+
+    def close(self):
+        self._process.communicate()
+
+
 def be_killed_first():
     """Makes this process the first that the system ends if memory runs out."""
     try:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import types
 
 import keras
@@ -107,6 +108,23 @@ def test_folders_are_searched_recursively(model, tmp_path):
     assert [result["path"] for result in results] == paths
     best = [result["predictions"][0]["class"] for result in results]
     assert best == ["blue", "green"]
+
+
+def test_one_video_is_read_ahead_of_the_network():
+    begun = {path: threading.Event() for path in "abc"}
+
+    def read(path):
+        begun[path].set()
+        return path.upper()
+
+    videos = predict._read_ahead(read, [(path,) for path in begun])
+    (path,), views = next(videos)
+    assert (path, views.result()) == ("a", "A")
+    assert begun["b"].wait(60) and not begun["c"].wait(0.1)
+    assert [(*item, views.result()) for item, views in videos] == [
+        ("b", "B"),
+        ("c", "C"),
+    ]
 
 
 def test_a_broken_file_does_not_stop_the_others(model, tmp_path, capsys):

@@ -7,6 +7,7 @@ in evaluation. A video that cannot be read does not end the run.
 
 import os
 import sys
+from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
@@ -70,12 +71,32 @@ def _predictions(task, model, paths, top_k):
         )
     if top_k < 1:
         raise UserError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
-    score = _scorer(task, model)
-    for path, problem in _find_videos(paths):
+    score = build_video_scorer(task, model)
+    data, clip = task.task_config.validation_data, task.task_config.clip
+
+    def read(path, problem):
+        return None if problem else read_views(path, data, clip)  # (V, T, H, W, 3)
+
+    for (path, problem), views in _read_ahead(read, _find_videos(paths)):
         if problem is None:
-            yield _predict_file(score, path, task.class_names, top_k)
+            yield _predict_video(score, path, views, task.class_names, top_k)
         else:
             yield {"path": path, "error": problem}
+
+
+def _read_ahead(read, items):
+    """Yields each item with a future of what is read; the next is read meanwhile."""
+    pool, previous = futures.ThreadPoolExecutor(1), None
+    try:
+        for item in items:
+            current = item, pool.submit(read, *item)
+            if previous:
+                yield previous
+            previous = current
+        if previous:
+            yield previous
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _find_videos(paths):
@@ -102,32 +123,38 @@ def _videos_in(folder, names):
     return videos
 
 
-def _scorer(task, model):
-    """A function from a path to its class probabilities, (classes,)."""
+def build_video_scorer(task, model):
+    """A function from the uint8 views of a video to its class probabilities.
+
+    Args:
+        task: See `predict`.
+        model: See `predict`.
+
+    Returns:
+        A function from `(V, T, H, W, 3)` to `(classes,)`, both NumPy arrays.
+    """
     config = task.task_config
     clip, data = config.clip, config.validation_data
     aggregate = AGGREGATIONS[config.evaluation.view_aggregation]
-    # Whole frames have many sizes: one graph for all, instead of one for each.
-    scorer = tf.function(
-        build_scorer(inference_form(model), config),
-        reduce_retracing=data.protocol.whole_frame,
-    )
+    scorer = build_scorer(inference_form(model), config)
 
-    def score(path):
-        views = read_views(path, data, clip)  # (V, T, H, W, 3)
-        parts = [
-            normalize(views[i : i + _VIEWS_PER_STEP], clip, tf.float32)
-            for i in range(0, len(views), _VIEWS_PER_STEP)
-        ]
-        scores = [scorer(part)[1] for part in parts]
+    # Whole frames have many sizes: one graph for all, instead of one for each.
+    @tf.function(reduce_retracing=data.protocol.whole_frame)
+    def probabilities(views):
+        return scorer(normalize(views, clip, tf.float32))[1]
+
+    def score(views):
+        starts = range(0, len(views), _VIEWS_PER_STEP)
+        parts = [tf.constant(views[i : i + _VIEWS_PER_STEP]) for i in starts]
+        scores = [probabilities(part) for part in parts]
         return aggregate(np.concatenate(scores), axis=0)
 
     return score
 
 
-def _predict_file(score, path, class_names, top_k):
+def _predict_video(score, path, views, class_names, top_k):
     try:
-        scores = score(path)
+        scores = score(views.result())
     except VideoError as error:
         return {"path": path, "error": error.reason}
     if not np.isfinite(scores).all():
