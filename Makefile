@@ -22,6 +22,7 @@ PYTHON3 ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 #                       those of every kind, marked `slow`
 #   make test-backends  marked `backends`: needs JAX or PyTorch; and the portable
 #                       tests of the first tier once more on each of the two
+#   make test-beam      marked `beam`: needs Apache Beam, which is installed in $(VENV)
 # The tier `tfio` needs an environment of its own (tests/trainers/data/test_tfio.py).
 # Tests run side by side, those of one module in the same process; each process holds
 # a TensorFlow of its own, 1 to 2 GB: hence at most 4. One folder alone:
@@ -35,7 +36,7 @@ PORTABLE = tests/ops tests/layers tests/models tests/convert/test_load.py \
 	tests/parity tests/test_receptive_field.py tests/test_visualize.py
 DEMO_OPTIONS ?=
 
-.PHONY: install demo test test-backends test-hostile test-recipes test-slow bench docs lint clean
+.PHONY: install demo test test-backends test-beam test-hostile test-recipes test-slow bench docs lint clean
 
 install: $(VENV)/.installed
 
@@ -66,6 +67,13 @@ test-backends: $(VENV)/.installed-backends
 	$(PYTEST) -m backends
 	KERAS_BACKEND=jax $(PYTEST) -m 'not slow and not hostile' $(PORTABLE)
 	KERAS_BACKEND=torch $(PYTEST) -m 'not slow and not hostile' $(PORTABLE)
+
+$(VENV)/.installed-beam: $(VENV)/.installed
+	$(PYTHON) -m pip install -qq --editable '.[beam]'
+	@touch $@
+
+test-beam: $(VENV)/.installed-beam
+	$(PYTEST) -m beam $(TESTS)
 
 test-hostile: install
 	$(PYTEST) --dist load -m hostile $(TESTS)

@@ -9,6 +9,9 @@ flag of their own are overridden as in trainers/video.py:
     python trainers/prepare_video.py --config A.yaml --data=validation_data \\
         --output_dir=records/val [--params_override=a.b=c ...]
 
+With `--beam` an Apache Beam pipeline writes the same shards, on many machines if its
+runner has them.
+
 Finished shards are kept: to continue an interrupted run, repeat the command. Videos
 that are left out are printed, and listed with the reason in `report.json`.
 """
@@ -49,6 +52,12 @@ _SHARDS = flags.DEFINE_integer(
 _WORKERS = flags.DEFINE_integer(
     "workers", 0, "Processes; 0: one per core.", lower_bound=0
 )
+_BEAM = flags.DEFINE_bool(
+    "beam", False, "Write by an Apache Beam pipeline, on this machine or many."
+)
+_BEAM_OPTIONS = flags.DEFINE_list(
+    "beam_pipeline_options", [], "Of --beam, such as runner=DataflowRunner,region=..."
+)
 _MAX_NAMED = 20
 
 
@@ -58,6 +67,8 @@ def main(arguments) -> None:
         raise UserError(f"Unexpected arguments: {' '.join(arguments[1:])}")
     if not _OUTPUT.value:
         raise UserError("--output_dir is required; see --help.")
+    if _BEAM_OPTIONS.value and not _BEAM.value:
+        raise UserError("--beam_pipeline_options has no effect without --beam.")
     cli.check_config_flags()
     # Imported here, because they take seconds and the worker processes import this
     # file too.
@@ -75,6 +86,7 @@ def main(arguments) -> None:
         workers=_WORKERS.value,
         limits=data.limits,
         frame_rate=data.frame_rate,
+        beam_options=_BEAM_OPTIONS.value if _BEAM.value else None,
     )
     _print("left out", summary.left_out)
     _print("damaged", summary.damaged)

@@ -5,6 +5,7 @@
 - `records.py`: the format of a record: makes those of a video, reads their frames.
 - `sidecars.py`: the JSON files beside shards, and the list of a shard's videos.
 - `shards.py`: writes an index of videos as shards (`trainers/prepare_video.py`).
+  `beam.py`: on the workers of an Apache Beam pipeline.
 - `frame_cache.py`: videos kept as records once they have been decoded.
   `cache_room.py`: removes the oldest.
 """

@@ -8,7 +8,7 @@ import hashlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 
@@ -20,6 +20,7 @@ from trainers.core.progress import ProgressBar
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.index import Index, Video
 from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
+from trainers.video_classification.data.tfrecords import beam
 from trainers.video_classification.data.tfrecords.framing import FRAMING_BYTES
 from trainers.video_classification.data.tfrecords.records import (
     PART_BYTES,
@@ -87,6 +88,7 @@ def write_shards(
     part_bytes: int = PART_BYTES,
     limits: Limits = DEFAULT_LIMITS,
     frame_rate: float = 0.0,
+    beam_options: Sequence[str] | None = None,
 ) -> WriteSummary:
     """Writes `clips-*.tfrecord`, a JSON file for each, index.json and report.json.
 
@@ -103,10 +105,13 @@ def write_shards(
         part_bytes: A video with more bytes of frames is split into several records.
         limits: Of what reading one video may cost.
         frame_rate: Of videos whose own is unknown.
+        beam_options: Write by an Apache Beam pipeline with these options, instead of
+            processes of this machine. See `beam.for_each`.
 
     Raises:
-        DataError: The output folder has other shards, or a worker was killed (out of
-            memory).
+        DataError: The output folder has other shards, a worker was killed (out of
+            memory), or the pipeline failed.
+        UserError: Beam is not installed.
         FileError: It cannot be written to (disk full, read-only).
     """
     if index.format == "tfrecord":
@@ -123,7 +128,10 @@ def write_shards(
     files.remove_parts(output_dir)  # of a run that was killed
     todo = [shard for shard in shards if not _is_done(shard)]
     try:
-        _write_all(todo, shards, workers or len(os.sched_getaffinity(0)))
+        if beam_options is None:
+            _write_all(todo, shards, workers or len(os.sched_getaffinity(0)))
+        elif todo:
+            beam.for_each(todo, _write_shard, beam_options)
     finally:
         files.remove_parts(output_dir)  # of workers stopped because another one failed
     return _finish(output_dir, index, shards)
