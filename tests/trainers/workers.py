@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -30,7 +31,7 @@ class Workers:
         mode: `--mode`.
         own: Overrides of single workers by number.
         absent: Numbers of workers that are not started.
-        ports: Of the workers; None: free ones.
+        cwd: Working directories of single workers by number.
     """
 
     def __init__(
@@ -42,24 +43,21 @@ class Workers:
         mode="train_and_eval",
         own=None,
         absent=(),
-        ports=None,
+        cwd=None,
     ):
         self.folder = folder
-        self.logs = folder.parent / f"{folder.name}_logs"
-        self.logs.mkdir(exist_ok=True)
-        ports = ports or free_ports(num_workers)
-        self.addresses = [f"localhost:{port}" for port in ports]
-        self._command = [config, folder, mode, [STRATEGY, *overrides], own or {}]
+        self.logs = pathlib.Path(tempfile.mkdtemp(dir=folder.parent))
+        self.addresses = [f"localhost:{port}" for port in free_ports(num_workers)]
+        self._flags = ["--config", config, "--mode", mode, "--model_dir", folder]
+        self._overrides, self._own, self._cwd = overrides, own or {}, cwd or {}
         self.processes = {
             i: self._start(i) for i in range(num_workers) if i not in absent
         }
 
     def _start(self, index):
-        config, folder, mode, overrides, own = self._command
+        overrides = [STRATEGY, *self._overrides, *self._own.get(index, ())]
         command = [sys.executable, "-m", "tests.trainers.workers"]
-        command += [self.logs / f"seen{index}", "--config", config, "--mode", mode]
-        command += ["--model_dir", folder]
-        overrides = [*overrides, *own.get(index, ())]
+        command += [self.logs / f"seen{index}", *self._flags]
         command += [f"--params_override={override}" for override in overrides]
         cluster = {"cluster": {"worker": self.addresses}}
         cluster["task"] = {"type": "worker", "index": index}
@@ -73,7 +71,11 @@ class Workers:
             open(self.logs / f"err{index}", "w") as err,
         ):
             return subprocess.Popen(
-                command, env=os.environ | environment, cwd=ROOT, stdout=out, stderr=err
+                command,
+                env=os.environ | environment,
+                cwd=self._cwd.get(index, ROOT),
+                stdout=out,
+                stderr=err,
             )
 
     def __enter__(self):
@@ -106,10 +108,16 @@ class Workers:
         """Waits until a worker begins a step, counted from 0; or until it ends."""
         deadline = time.monotonic() + TIMEOUT
         while self.processes[index].poll() is None:
-            if any(number >= step for number, _ in seen(self.logs / f"seen{index}")):
+            if any(number >= step for number in self.seen(index)):
                 return
             assert time.monotonic() < deadline, self.errors(index)
             time.sleep(0.02)
+
+    def seen(self, index: int = 0) -> dict[int, list[int]]:
+        """Step, counted from 0 -> the videos of one worker."""
+        path = self.logs / f"seen{index}"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return dict(json.loads(line) for line in lines if line.endswith("\n"))
 
     def kill(self, index: int, signum=signal.SIGKILL):
         self.processes[index].send_signal(signum)
@@ -124,28 +132,23 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def seen(path) -> list[tuple[int, list[int]]]:
-    """(step, videos) of the steps in a file."""
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [tuple(json.loads(x)) for x in lines if x.endswith("\n")]
+def check_examples(expected: dict[int, list[int]], *trainings: Workers):
+    """Checks the videos of trainings that continued one another.
 
-
-def examples(folder, num_workers: int) -> dict[int, list[int]]:
-    """Step -> the videos of all workers, in the order of the global batch.
-
-    Steps that were trained again after a stop must have been of the same videos.
+    Args:
+        expected: Step -> the videos of the global batch, of an uninterrupted training.
+        trainings: Each worker must have had its share of the expected videos; and at
+            each step there were all of them once.
     """
-    logs = folder.parent / f"{folder.name}_logs"
-    found = {}
-    for i in range(num_workers):
-        of_worker = {}
-        for step, videos in seen(logs / f"seen{i}"):
-            assert of_worker.setdefault(step, videos) == videos
-        for step, videos in of_worker.items():
-            found.setdefault(step, []).extend(videos)
-    return found
+    complete = set()
+    for training in trainings:
+        steps = [training.seen(i) for i in training.processes]
+        for i, of_worker in enumerate(steps):
+            for step, videos in of_worker.items():
+                share = len(expected[step]) // len(steps)
+                assert videos == expected[step][i * share : (i + 1) * share], step
+        complete |= set.intersection(*map(set, steps))
+    assert complete == set(expected)
 
 
 def _log_examples(path: str):

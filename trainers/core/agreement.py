@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context  # the service has no public API
 
 from trainers.core import cluster, files
-from trainers.core.cluster import Cluster
+from trainers.core.cluster import Cluster, LostWorkerError, WorkerError
 from trainers.core.errors import Interrupted, UserError
 
 _ERROR_KEY = "error_of_a_worker"
@@ -21,16 +21,6 @@ _LEAVING_SECONDS = 2  # in which the others get to know the error
 # TensorFlow's messages about collective operations and their workers.
 _FROM_ELSEWHERE = re.compile(r"Collective|/job:\w+/(?:replica:0/)?task:\d+")
 _MAX_NAMED = 3
-
-
-class WorkerError(UserError):
-    """An error of another worker, which ends this one too."""
-
-
-class LostWorkerError(WorkerError):
-    """Another worker was killed, or its machine cannot be reached."""
-
-    exit_code = 75  # EX_TEMPFAIL: the same command may succeed
 
 
 def gather(strategy: tf.distribute.Strategy, value) -> list:

@@ -35,6 +35,16 @@ _CHANNEL = (
 )
 
 
+class WorkerError(UserError):
+    """An error of another worker, which ends this one too."""
+
+
+class LostWorkerError(WorkerError):
+    """Another worker has not come, was killed, or its machine cannot be reached."""
+
+    exit_code = 75  # EX_TEMPFAIL: the same command may succeed later
+
+
 @dataclasses.dataclass(frozen=True)
 class Worker:
     """One process of a cluster.
@@ -183,7 +193,8 @@ def connect(
         timeout: Seconds to wait for the others.
 
     Raises:
-        UserError: One does not come; names it.
+        LostWorkerError: One does not come; names it.
+        UserError: This one cannot take part.
     """
     if cluster.rank == 0:  # TensorFlow's chief would wait for an hour
         _wait_for(cluster.workers[1:], timeout)
@@ -199,14 +210,14 @@ def connect(
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
     except tf.errors.OpError as error:
-        raise UserError(_not_connected(cluster, error, timeout)) from error
+        raise _not_connected(cluster, error, timeout) from error
 
 
 def _wait_for(workers, timeout: float):
     deadline = time.monotonic() + timeout
     missing = [str(x) for x in workers if not _answers(x, deadline - time.monotonic())]
     if missing:
-        raise UserError(_did_not_come(missing, timeout))
+        raise _did_not_come(missing, timeout)
 
 
 def _answers(worker: Worker, seconds: float) -> bool:
@@ -220,23 +231,25 @@ def _answers(worker: Worker, seconds: float) -> bool:
     return f"{worker.task}/".encode() in found
 
 
-def _did_not_come(names, timeout: float) -> str:
-    return (
+def _did_not_come(names, timeout: float) -> LostWorkerError:
+    return LostWorkerError(
         f"{', '.join(map(str, names))} did not come within {timeout:g} s "
         "(runtime.worker_timeout). Look at its output; check that all workers have the "
         "same list of addresses and that these can be reached."
     )
 
 
-def _not_connected(cluster: Cluster, error, timeout: float) -> str:
+def _not_connected(cluster: Cluster, error, timeout: float) -> UserError:
     if "Could not start gRPC server" in str(error):
-        return (
+        return UserError(
             f"{cluster.this} cannot listen at its address: the port is in use, or the "
             "host is another machine. Choose another port for all workers."
         )
     if cluster.rank and isinstance(error, tf.errors.DeadlineExceededError):
         return _did_not_come([cluster.chief], timeout)
-    return f"{cluster.this} cannot connect to the others: {files.reason(error)}"
+    return UserError(
+        f"{cluster.this} cannot connect to the others: {files.reason(error)}"
+    )
 
 
 def _configure_coordination(cluster: Cluster, timeout: float):
