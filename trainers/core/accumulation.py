@@ -48,7 +48,13 @@ def accumulate(strategy, compute, num_parts: int, args=()):
     if num_parts == 1:
         return sums
     start = _after(tf.constant(1), sums, strategy)
-    return tf.while_loop(lambda index, _: index < num_parts, body, (start, sums))[1]
+    sums = tf.while_loop(lambda index, _: index < num_parts, body, (start, sums))[1]
+    # A loop's outputs have no device, and only values that have one can be reduced.
+    return strategy.run(_identity, args=(sums,))
+
+
+def _identity(values):
+    return tf.nest.map_structure(tf.identity, values)
 
 
 def _after(index, sums, strategy):
