@@ -29,6 +29,7 @@ TRAINING = (
     "trainer.gradient_accumulation_steps=2",
     f"{SGD}.global_clipnorm=0.5",
     f"{SGD}.weight_decay=0.01",
+    "trainer.optimizer_config.ema.average_decay=0.9",
     "runtime.synchronize_batch_norm=true",
 )
 REPLICAS = ("runtime.num_cpu_devices=2", "runtime.distribution_strategy=mirrored")
@@ -40,9 +41,10 @@ def run(num_workers, *arguments, **options):
     return workers
 
 
-def weights(folder):
-    prefix = checkpoint_files.find(folder)
-    return {k: v for k, v in checkpoint_files.read(prefix) if k.startswith("model/")}
+def state(folder):
+    """Weights, moving statistics, momenta and averages."""
+    found = checkpoint_files.read(checkpoint_files.find(folder))
+    return {k: v for k, v in found if k.startswith(("model/", "optimizer/"))}
 
 
 def assert_close(one, other, tolerance=1e-5):
@@ -76,7 +78,7 @@ def test_workers_train_as_replicas_of_one_process(runs, workers):
     """The same batches, and the same weights after 20 steps."""
     one, several = runs[1, 2], runs[workers, 1]
     check_examples(one.seen(), several)
-    assert_close(weights(one.folder), weights(several.folder))
+    assert_close(state(one.folder), state(several.folder))
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -139,7 +141,7 @@ def test_a_training_goes_on_with_another_number_of_workers(runs, config, tmp_pat
     assert min(three.seen(0)) == step
     last = run(1, config, folder, *TRAINING, *REPLICAS)
     check_examples(expected.seen(), two, three, last)
-    assert_close(weights(expected.folder), weights(folder))
+    assert_close(state(expected.folder), state(folder))
 
 
 def test_workers_that_do_not_come_are_named(config, tmp_path):

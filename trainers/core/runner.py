@@ -253,6 +253,11 @@ class Runner:
     def _restore_or_initialize(self) -> Saver:
         saved_step = None
         if prefix := self._from_chief(self._find_newest):
+            if not files.exists(f"{prefix}.index"):
+                raise UserError(
+                    f"{prefix} is not on the disk of this worker: --model_dir must be "
+                    "a folder that all workers share."
+                )
             checkpoints.restore_training(*self._state(), prefix)
             self._weights.restore(prefix)
             if self._chief:
