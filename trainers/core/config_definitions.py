@@ -400,10 +400,13 @@ class RuntimeConfig(hyperparams.Config):
         mixed_precision_dtype: `float32`, `bfloat16` or `float16`.
         loss_scale: Initial loss scale of float16, positive.
         synchronize_batch_norm: Statistics over the batches of all replicas.
+        enable_xla: XLA compiles the steps of training and evaluation, each for every
+            shape of its batches, on one device. On TPUs it always does. Dropout draws
+            other masks.
         run_eagerly: No graphs, for debugging.
         deterministic: The same run twice gives the same bits, also if it was
             interrupted in between. None: True on CPUs, where it costs nothing
-            measurable, and False on GPUs.
+            measurable, and False on GPUs and TPUs.
         seed: Of the initial weights and, unless they have their own, of the data.
     """
 
@@ -419,6 +422,7 @@ class RuntimeConfig(hyperparams.Config):
     mixed_precision_dtype: str = "float32"
     loss_scale: float = 2.0**15
     synchronize_batch_norm: bool = False
+    enable_xla: bool = False
     run_eagerly: bool = False
     deterministic: bool | None = None
     seed: int = 0
@@ -449,6 +453,21 @@ class RuntimeConfig(hyperparams.Config):
             raise UserError(
                 "runtime.distribution_strategy is 'tpu', but runtime.tpu is not set: "
                 "give the TPU's name or address, or `local` on a TPU VM."
+            )
+        if self.enable_xla and self.run_eagerly:
+            raise UserError(
+                "runtime.enable_xla compiles graphs, and runtime.run_eagerly makes "
+                "none: set one of the two to false."
+            )
+
+    def check_xla(self, num_replicas: int):
+        """Raises `UserError` for steps that XLA cannot compile."""
+        is_tpu = self.distribution_strategy == "tpu"
+        if self.enable_xla and num_replicas > 1 and not is_tpu:
+            raise UserError(
+                "runtime.enable_xla compiles the steps of one device, but there are "
+                f"{num_replicas} replicas, which TensorFlow cannot compile together: "
+                "set it to false, or use one device."
             )
 
 

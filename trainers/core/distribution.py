@@ -42,7 +42,8 @@ def configure(runtime):
     keras.utils.set_random_seed(runtime.seed)
     deterministic = runtime.deterministic
     if deterministic is None:
-        deterministic = not tf.config.list_physical_devices("GPU")
+        is_tpu = runtime.distribution_strategy == "tpu"
+        deterministic = not (is_tpu or tf.config.list_physical_devices("GPU"))
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     tf.config.run_functions_eagerly(runtime.run_eagerly)

@@ -61,6 +61,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         self.on_results = None
         self.on_eval_step = None
         self.stop = None
+        config.runtime.check_xla(self._strategy.num_replicas_in_sync)
         if optimizer:
             config.check_batch(self._strategy.num_replicas_in_sync)
         self._trained = model
@@ -69,8 +70,12 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         self._has_peers = cluster.of(self._strategy) is not None
         self._train_iterator = None
         self._inference_model = None
-        self._train_step = tf.function(self._distributed_train_step)
-        self._eval_step = tf.function(self._distributed_eval_step)
+        self._train_step = self._compiled(self._distributed_train_step)
+        self._eval_step = self._compiled(self._distributed_eval_step)
+
+    def _compiled(self, step):
+        # None leaves TPUs, whose steps are always compiled, to their strategy.
+        return tf.function(step, jit_compile=self._config.runtime.enable_xla or None)
 
     # === Training ===
 

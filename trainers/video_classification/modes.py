@@ -219,6 +219,7 @@ def _check_training(task, experiment):
     trainer, runtime = experiment.trainer, experiment.runtime
     strategy = distribution.build_local_strategy(runtime)
     trainer.check_training(task)
+    runtime.check_xla(strategy.num_replicas_in_sync)
     experiment.check_batch(strategy.num_replicas_in_sync)
     batch_size = experiment.task.train_data.global_batch_size
     optimization.build_optimizer(
