@@ -1,4 +1,4 @@
-"""Workers that are killed, stopped, paused or out of disk at random moments."""
+"""Workers that are killed, stopped, paused or out of disk; and in smaller parts."""
 
 import random
 import signal
@@ -26,6 +26,18 @@ def whole(config, tmp_path_factory):
     """An uninterrupted training of one process with two replicas."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     return run(1, config, folder, *TRAINING, *REPLICAS)
+
+
+def test_accumulated_gradients_are_the_same_for_any_number_of_workers(config, tmp_path):
+    """With frozen batch normalisation: its statistics are of a part of the batch."""
+    options = (
+        *TRAINING,
+        "trainer.gradient_accumulation_steps=2",
+        "task.freeze_batch_norm=true",
+    )
+    one = run(1, config, tmp_path / "one", *options, *REPLICAS)
+    three = run(3, config, tmp_path / "three", *options)
+    assert_close(state(one.folder), state(three.folder))
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -26,7 +26,6 @@ TRAINING = (
     "trainer.train_steps=20",
     "trainer.validation_interval=20",
     "trainer.checkpoint_interval=10",
-    "trainer.gradient_accumulation_steps=2",
     f"{SGD}.global_clipnorm=0.5",
     f"{SGD}.weight_decay=0.01",
     "trainer.optimizer_config.ema.average_decay=0.9",

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -18,8 +17,6 @@ from trainers.core.errors import Interrupted, UserError
 
 _ERROR_KEY = "error_of_a_worker"
 _LEAVING_SECONDS = 2  # in which the others get to know the error
-# TensorFlow's messages about collective operations and their workers.
-_FROM_ELSEWHERE = re.compile(r"Collective|/job:\w+/(?:replica:0/)?task:\d+")
 _MAX_NAMED = 3
 
 
@@ -137,10 +134,15 @@ def ending_together(strategy: tf.distribute.Strategy) -> Iterator[None]:
             gather(strategy, None)
         raise
     except BaseException as error:
-        if isinstance(error, tf.errors.OpError) and _FROM_ELSEWHERE.search(str(error)):
+        if isinstance(error, tf.errors.OpError) and _is_elsewhere(found, str(error)):
             raise _error_elsewhere(found, error) from None
         _report(f"{found.this}: {_describe(error)}", WorkerError)
         raise
+
+
+def _is_elsewhere(found: Cluster, message: str) -> bool:
+    """Whether TensorFlow says that another worker failed, not this one."""
+    return "Collective ops is aborted" in message or bool(found.others_in(message))
 
 
 def _error_elsewhere(found: Cluster, error: tf.errors.OpError) -> WorkerError:

@@ -117,3 +117,18 @@ def test_differences_between_workers_are_named(found):
         "  worker 1 (b:2): lacks x; has besides u, v, w and 1 more",
         "  worker 2 (c:3): has the same in another order",
     ]
+
+
+@pytest.mark.parametrize(
+    ("message", "names"),
+    [
+        ("OOM on /job:worker/replica:0/task:1/device:GPU:0", []),  # of this worker
+        ("remote target /job:worker/replica:0/task:0 while calling", ["a:1"]),
+        ("Error reported from /job:worker/task:2: stopped", ["c:3"]),
+    ],
+)
+def test_other_workers_are_told_from_this_one(found, message, names):
+    three = found(tf_config({"worker": ["a:1", "b:2", "c:3"]}))
+    assert [x.address for x in three.others_in(message)] == names
+    assert agreement._is_elsewhere(three, message) == bool(names)
+    assert agreement._is_elsewhere(three, "Collective ops is aborted by: Unavailable")
