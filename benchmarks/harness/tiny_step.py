@@ -77,11 +77,11 @@ def _trainer(config):
 def _graph(trainer):
     """The function that TensorFlow runs in a step, without its Python wrapper."""
     batch = next(trainer._train_inputs())
-    step = trainer._train_step.get_concrete_function(batch)
+    step = trainer._train_step.get_concrete_function(batch, None)
 
     def loop():
         for _ in range(STEPS_PER_LOOP):
-            step(batch)
+            step(batch, None)
 
     return loop
 

@@ -85,14 +85,14 @@ def _digest(lines: Sequence[str]) -> str:
 
 def _differences(found: Cluster, name: str, lines: Sequence[Sequence[str]]) -> str:
     chief = lines[0]
-    told = [
+    lines_of_workers = [
         f"  {worker}: {_difference(chief, own)}"
         for worker, own in zip(found.workers, lines, strict=True)
         if own != chief
     ]
     return "\n".join(
         [f"The workers must have the same {name}, but these differ from {found.chief}:"]
-        + told
+        + lines_of_workers
     )
 
 
@@ -101,8 +101,8 @@ def _difference(expected: Sequence[str], found: Sequence[str]) -> str:
         ("lacks", set(expected).difference(found)),
         ("has besides", set(found).difference(expected)),
     )
-    told = [f"{kind} {_some(sorted(lines))}" for kind, lines in kinds if lines]
-    return "; ".join(told) or "has the same in another order"
+    parts = [f"{kind} {_some(sorted(lines))}" for kind, lines in kinds if lines]
+    return "; ".join(parts) or "has the same in another order"
 
 
 def _some(lines: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ _EXAMPLE = (
     '{"cluster": {"worker": ["host0:port", "host1:port"]}, '
     '"task": {"type": "worker", "index": 0}}'
 )
-_HEARTBEAT_SECONDS = 30  # without a sign of life, a worker is lost
+_HEARTBEAT_SECONDS = 30  # without a heartbeat, a worker is lost
 # A worker in TensorFlow's messages.
 _TASK = re.compile(r"/job:(\w+)/(?:replica:0/)?task:(\d+)")
 _CHANNEL = (
@@ -40,7 +40,7 @@ class WorkerError(UserError):
 
 
 class LostWorkerError(WorkerError):
-    """Another worker has not come, was killed, or its machine cannot be reached."""
+    """Another worker did not join, was killed, or its machine cannot be reached."""
 
     exit_code = 75  # EX_TEMPFAIL: the same command may succeed later
 

@@ -242,7 +242,7 @@ def _write_warmup(task, extra):
     except ImportError:
         logging.info(
             "No warm-up requests written: they need `pip install "
-            "'keras_nonlocal[serving]'`. The first request after loading will be slow."
+            "-e '.[serving]'`. The first request after loading will be slow."
         )
         return
     clip, data = task.task_config.clip, task.task_config.validation_data

@@ -289,7 +289,8 @@ def test_the_command_reads_a_config_and_fails_without_any_video(tmp_path):
     (tmp_path / "list.txt").write_text("v.mp4 0 1\n")  # the format of mmaction2
     (tmp_path / "a.yaml").write_text(
         "experiment: charades\n"
-        f"task: {{validation_data: {{input_path: {tmp_path / 'list.txt'}}}}}\n"
+        "task: {validation_data: {video_root: '', "
+        f"input_path: {tmp_path / 'list.txt'}}}}}\n"
     )
     done = run(
         "-m",

@@ -48,7 +48,7 @@ def load_tfio() -> Callable[[bytes], tf.Tensor]:
         raise DataError(
             f"`decoder: tfio` does not work here: {_first_line(error)}. It needs "
             f"TensorFlow 2.16 or 2.17 (this is {tf.__version__}), tensorflow-io "
-            "0.37.1 (`pip install keras_nonlocal[tfio]` in an environment of its own) "
+            "0.37.1 (`pip install -e .[tfio]` in an environment of its own) "
             "and FFmpeg 4 libraries (libavformat.so.58, libavcodec.so.58, "
             "libavutil.so.56, libswscale.so.5) on LD_LIBRARY_PATH. `decoder: pyav` "
             "needs none of this."

@@ -34,7 +34,7 @@ def for_each(elements: Sequence, function: Callable, options: Sequence[str]) -> 
     except ImportError as error:
         raise UserError(
             f"Apache Beam cannot be imported ({error}). Install it: "
-            "pip install 'keras_nonlocal[beam]'."
+            "pip install -e '.[beam]' (in the checkout)."
         ) from error
     flags = [f"--{option}" for option in (f"runner={_LOCAL_RUNNER}", *options)]
     try:
