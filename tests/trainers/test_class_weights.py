@@ -42,6 +42,8 @@ def test_weights_are_given_by_name_or_in_label_order():
     [
         ({"swin": 2}, "class_weights: there is no class 'swin'.*'swim'"),
         ([1, 2], "has 2 weights, but there are 3 classes"),
+        ([0, 0.0, 0], "class_weights are all 0: .* at least one class"),
+        (dict.fromkeys(NAMES, 0), "class_weights are all 0"),
     ],
 )
 def test_weights_that_do_not_fit_the_classes_are_refused(setting, message):

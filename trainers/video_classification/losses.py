@@ -25,7 +25,8 @@ def class_weights(
         num_videos: n_k, in label order.
 
     Raises:
-        UserError: An unknown class, or another number of weights than of classes.
+        UserError: An unknown class, another number of weights than of classes, or
+            weights that are all 0.
 
     Example:
     >>> class_weights("balanced", ["run", "sit"], [30, 10])
@@ -47,6 +48,11 @@ def class_weights(
         raise UserError(
             f"{key} has {len(setting)} weights, but there are {len(class_names)} "
             "classes: give one for each, or name the classes: {run: 2.0}."
+        )
+    if not any(setting):
+        raise UserError(
+            f"{key} are all 0: the loss would be 0, and nothing would be learned. Give "
+            "at least one class a positive weight."
         )
     return np.array(setting, np.float32)
 

@@ -245,7 +245,7 @@ def test_labels_of_several_classes_are_mixed(batches, tmp_path, clips):
 
 
 def test_probabilities_of_mixing(batches):
-    never = MixupAndCutmixConfig(mixup_alpha=0.8, cutmix_alpha=1.0, prob=0.0)
+    never = MixupAndCutmixConfig(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1e-12)
     plain, same = batches(2, {}), batches(2, {"mixup_and_cutmix": never})
     for a, b in zip(plain, same, strict=True):
         np.testing.assert_array_equal(a["clip"], b["clip"])
@@ -323,6 +323,14 @@ def test_test_data_are_not_augmented(data_config, name):
         ),
         (dict(mixup_and_cutmix=MixupAndCutmixConfig(mixup_alpha=-1.0)), "mixup_alpha"),
         (dict(mixup_and_cutmix=MixupAndCutmixConfig(prob=2.0)), "at most 1. Rec.*2.0"),
+        (
+            dict(mixup_and_cutmix=MixupAndCutmixConfig(mixup_alpha=1.0, prob=0.0)),
+            "prob` is 0, so no clip would be mixed",
+        ),
+        (
+            dict(mixup_and_cutmix=MixupAndCutmixConfig(prob=0.5)),
+            "prob` has no effect while mixup_alpha and .* are 0.*or set prob=1.0",
+        ),
     ],
 )
 def test_wrong_settings_are_named(data_config, settings, message):

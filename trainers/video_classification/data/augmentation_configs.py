@@ -127,10 +127,28 @@ class MixupAndCutmixConfig(hyperparams.Config):
         return self.mixup_alpha > 0 or self.cutmix_alpha > 0
 
     def check(self):
-        """Raises `UserError` for numbers out of their range."""
+        """Raises `UserError` for numbers out of their range, or without effect."""
         alphas = dict.fromkeys(("mixup_alpha", "cutmix_alpha"), (0, math.inf))
         probabilities = dict.fromkeys(("prob", "switch_prob"), (0, 1))
         _check_ranges(self, "mixup_and_cutmix", alphas | probabilities)
+        self._check_effect()
+
+    def _check_effect(self):
+        if self.is_on and not self.prob:
+            raise UserError(
+                "`mixup_and_cutmix.prob` is 0, so no clip would be mixed: set it above "
+                "0, or set mixup_alpha and cutmix_alpha to 0 to mix none."
+            )
+        unused = [x for x in ("prob", "switch_prob") if getattr(self, x) != _OFF[x]]
+        if unused and not self.is_on:
+            raise UserError(
+                f"`mixup_and_cutmix.{unused[0]}` has no effect while mixup_alpha and "
+                "cutmix_alpha are 0: set one of them, such as mixup_alpha=0.8, or set "
+                f"{unused[0]}={_OFF[unused[0]]}."
+            )
+
+
+_OFF = {x.name: x.default for x in dataclasses.fields(MixupAndCutmixConfig)}
 
 
 def _check_ranges(config, key: str, ranges: dict[str, tuple[float, float]]):
