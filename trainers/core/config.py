@@ -23,6 +23,7 @@ from trainers.core.yaml_io import parse_overrides, read_yaml
 PARAMS_FILE = "params.yaml"
 _FACTORY_KEY = "experiment"
 _CLUSTER_FIELDS = ("worker_hosts", "task_index")
+_YAML_NAMES = {dict: "mapping", type(None): "null"}  # others as in Python
 _FACTORIES = {}  # name -> function, see `register_experiment`
 
 
@@ -146,9 +147,10 @@ def _set_field(config, key, value, hint, where, prefix):
     current = getattr(config, key)
     if value is None and isinstance(current, hyperparams.OneOfConfig):
         return _set_field(current, "type", None, str | None, where, prefix)
-    if isinstance(value, Mapping) and isinstance(current, hyperparams.Config):
-        if type(current) is not hyperparams.Config:
+    if _is_group(current):
+        if isinstance(value, Mapping):
             return override(current, value, where.split(": `")[0], f"{prefix}{key}.")
+        raise UserError(f"{where} {_describe_group(current, f'{prefix}{key}', value)}")
     if not _matches(value, hint):
         raise UserError(
             f"{where} must be {_describe(hint)}. Received: {value!r} "
@@ -159,6 +161,12 @@ def _set_field(config, key, value, hint, where, prefix):
     _check_finite(value, where)
     setattr(config, key, None)  # free-form mappings are replaced, not merged
     setattr(config, key, float(value) if _is_float(value, hint) else value)
+
+
+def _is_group(value) -> bool:
+    """Whether it is a config of its own; free-form mappings are plain `Config`s."""
+    is_config = isinstance(value, hyperparams.Config)
+    return is_config and type(value) is not hyperparams.Config
 
 
 def _setter(config, key: str):
@@ -232,9 +240,27 @@ def _without_float(hint):
 
 
 def _describe(hint) -> str:
-    if isinstance(hint, type) and not typing.get_args(hint):
-        return f"of type {hint.__name__}"
-    return f"of type {str(hint).replace('typing.', '').replace('NoneType', 'None')}"
+    """A type annotation in words of YAML: `of type str | list of float | null`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        kinds = [_describe(arg) for arg in typing.get_args(hint)]
+        return f"of type {' | '.join(kind.removeprefix('of type ') for kind in kinds)}"
+    origin, args = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin in (list, tuple, Sequence):
+        items = f" of {args[0].__name__}" if args else ""
+        return f"of type list{items}"
+    return f"of type {_YAML_NAMES.get(origin) or origin.__name__}"
+
+
+def _describe_group(config, key: str, value) -> str:
+    """What a config within a config is: the fields to set instead, with an example."""
+    hints = config._get_annotations()
+    fields = [name for name in vars(config) if not name.startswith("_")]
+    fits = [x for x in fields if value is not None and _matches(value, hints[x])]
+    example = f"{fits[0]}={value}" if fits else f"{fields[0]}=VALUE"
+    return (
+        f"is a group of settings: {', '.join(fields)}. Set them one by one, such as "
+        f"{key}.{example}. Received: {value!r}."
+    )
 
 
 def to_dict(config) -> dict:

@@ -49,8 +49,18 @@ def test_numbers_of_both_kinds_fit_a_float_field():
         ("trainer.train_steps=1.5", "must be of type int"),
         ("trainer.train_steps=true", "must be of type int. Received: True"),
         ("runtime.deterministic=1", "must be of type bool"),
-        ("runtime.tpu=3", "must be of type str | None"),
-        ("trainer=3", "`trainer` must be of type TrainerConfig"),
+        ("runtime.tpu=3", r"must be of type str \| null. Received: 3"),
+        ("trainer=3", "`trainer` is a group .* such as trainer.train_steps=3"),
+        (
+            "trainer.optimizer_config.ema=0.9",
+            "ema` is a group of settings: average_decay. Set them one by one, such as "
+            "trainer.optimizer_config.ema.average_decay=0.9. Received: 0.9",
+        ),
+        (
+            "trainer.optimizer_config.optimizer=adamw",
+            "such as trainer.optimizer_config.optimizer.type=adamw. Received: 'adamw'",
+        ),
+        ("trainer.precise_batch_norm=true", "precise_batch_norm.num_batches=VALUE"),
         ("trainer.train_steps={a: 1}", "must be of type int"),
         ("trainer.train_steps", "expected a.b.c=value"),
         ("trainer..train_steps=1", "expected a.b.c=value"),
