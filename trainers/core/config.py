@@ -114,7 +114,8 @@ def override(config, values: Mapping, source: str, prefix: str = ""):
     """Sets fields of a config from nested mappings, strictly.
 
     A field that determines others has a method `set_FIELD(value)`, which is called
-    before the other fields are set: those named beside it are kept.
+    before the other fields are set: those named beside it are kept. A config whose
+    fields exclude each other has a method `check_together(values)`.
 
     Args:
         config: `hyperparams.Config` to change.
@@ -127,12 +128,23 @@ def override(config, values: Mapping, source: str, prefix: str = ""):
     """
     hints = config._get_annotations()
     fields = [name for name in vars(config) if not name.startswith("_")]
+    _check_together(config, values, f"{source}: {prefix.removesuffix('.')}")
     for key, value in sorted(values.items(), key=lambda x: not _setter(config, x[0])):
         where = f"{source}: `{prefix}{key}`"
         if key not in fields:
             raise UserError(f"{where} {_unknown_key(config, key, fields)}")
         _set_field(config, key, value, hints.get(key, typing.Any), where, prefix)
     _check_type(config, fields, f"{source}: `{prefix}type`")
+
+
+def _check_together(config, values: Mapping, where: str):
+    """Raises for values that exclude each other, if the config has any such fields."""
+    if not hasattr(config, "check_together"):
+        return
+    try:
+        config.check_together(values)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _unknown_key(config, key: str, fields: Sequence[str]) -> str:
@@ -156,9 +168,9 @@ def _set_field(config, key, value, hint, where, prefix):
             f"{where} must be {_describe(hint)}. Received: {value!r} "
             f"({type(value).__name__})."
         )
+    _check_finite(value, where)
     if setter := _setter(config, key):
         return setter(value)
-    _check_finite(value, where)
     setattr(config, key, None)  # free-form mappings are replaced, not merged
     setattr(config, key, float(value) if _is_float(value, hint) else value)
 

@@ -224,13 +224,43 @@ def test_exactly_one_of_stride_and_rate_acts():
     clip.check()
     assert (clip.temporal_stride, clip.fps) == (None, 12.0)
     assert to_dict(clip)["temporal_stride"] is None
-    load("fps=12", "fps=null", "temporal_stride=4").check()
-    for overrides in (["fps=12", "temporal_stride=4"], ["fps=null"]):
-        with pytest.raises(UserError, match="Exactly one of .*the other null"):
-            load(*overrides).check()
-    for fps in ("0", "-3", ".nan", ".inf"):
-        with pytest.raises(UserError, match="`clip.fps` must be a positive number"):
+    clip = load("fps=12", "temporal_stride=4")
+    clip.check()
+    assert (clip.temporal_stride, clip.fps) == (4, None)
+    clip = load("temporal_stride=4", "fps=12")
+    clip.check()
+    assert (clip.temporal_stride, clip.fps) == (None, 12.0)
+    clip = load("fps=null")
+    clip.check()
+    assert (clip.temporal_stride, clip.fps) == (8, None)
+    with pytest.raises(UserError, match="set one, such as task.clip.temporal_stride=8"):
+        load("temporal_stride=null").check()
+    for fps in ("0", "-3"):
+        with pytest.raises(UserError, match="`fps` must be a positive number"):
             load(f"fps={fps}").check()
+    for fps in (".nan", ".inf"):
+        with pytest.raises(UserError, match="`task.clip.fps` must be a finite number"):
+            load(f"fps={fps}")
+
+
+def test_one_file_that_sets_a_stride_and_a_rate_is_refused(tmp_path):
+    path = tmp_path / "a.yaml"
+
+    def load(stride, fps):
+        clip = f"temporal_stride: {stride}, fps: {fps}"
+        path.write_text(f"experiment: video_classification\ntask: {{clip: {{{clip}}}}}")
+        return load_experiment([str(path)])[1].task.clip
+
+    clip = load("null", "7.5")  # as params.yaml is saved
+    assert (clip.temporal_stride, clip.fps) == (None, 7.5)
+    clip = load("4", "null")
+    assert (clip.temporal_stride, clip.fps) == (4, None)
+    message = "a.yaml: task.clip: .*set task.clip.fps=null or task.clip.temporal_stride"
+    with pytest.raises(UserError, match=message):
+        load("4", "7.5")
+    both = ClipConfig(temporal_stride=4, fps=7.5)
+    with pytest.raises(UserError, match="set task.clip.fps=null or"):
+        both.check()
 
 
 def test_a_video_of_an_unknown_rate_is_broken_by_name(

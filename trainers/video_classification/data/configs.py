@@ -7,7 +7,7 @@ model. `DataConfig` defines where videos are, and how clips are cut from them.
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from official.modeling import hyperparams
@@ -29,7 +29,8 @@ class ClipConfig(hyperparams.Config):
     """One clip, written `num_frames x temporal_stride` (32x2 spans 64 frames).
 
     Its frames are a number of frames apart, or at a rate in time: exactly one of
-    `temporal_stride` and `fps` is set. Setting `fps` sets `temporal_stride` to None.
+    `temporal_stride` and `fps` is set. In files and overrides the one that is named
+    last acts: it sets the other to None. To name both at once is an error.
 
     Attributes:
         num_frames: Number of frames that the network takes.
@@ -51,10 +52,21 @@ class ClipConfig(hyperparams.Config):
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
 
+    def set_temporal_stride(self, stride: int | None):
+        """Sets `temporal_stride`; unless it is None, sets `fps` to None."""
+        self.temporal_stride = stride
+        self.fps = self.fps if stride is None else None
+
     def set_fps(self, fps: float | None):
-        """Sets `fps`, and `temporal_stride` to None."""
+        """Sets `fps`; unless it is None, sets `temporal_stride` to None."""
         self.fps = None if fps is None else float(fps)
-        self.temporal_stride = None
+        self.temporal_stride = self.temporal_stride if fps is None else None
+
+    def check_together(self, values: Mapping):
+        """Raises `UserError` for a stride and a rate in one mapping of a config."""
+        stride, fps = values.get("temporal_stride"), values.get("fps")
+        if stride is not None and fps is not None:
+            _raise_both(stride, fps)
 
     def stride_at(self, frame_rate: float) -> float:
         """Distance between two frames, in frames of a video of `frame_rate`."""
@@ -65,20 +77,27 @@ class ClipConfig(hyperparams.Config):
     def check(self):
         """Raises `UserError` for values that no clip can have."""
         _check_at_least_1("num_frames", self.num_frames)
-        if (self.temporal_stride is None) == (self.fps is None):
+        if self.temporal_stride is None and self.fps is None:
             raise UserError(
-                "Exactly one of `clip.temporal_stride` (distance in frames) and "
-                "`clip.fps` (frames per second) must be set, the other null. Received: "
-                f"temporal_stride={self.temporal_stride}, fps={self.fps}."
+                "neither `temporal_stride` (distance in frames) nor `fps` (frames per "
+                "second) is set: set one, such as task.clip.temporal_stride=8."
             )
+        if self.temporal_stride is not None and self.fps is not None:
+            _raise_both(self.temporal_stride, self.fps)
         if self.temporal_stride is not None:
             _check_at_least_1("temporal_stride", self.temporal_stride)
         if self.fps is not None and not 0 < self.fps < math.inf:
-            raise UserError(
-                f"`clip.fps` must be a positive number. Received: {self.fps}."
-            )
+            raise UserError(f"`fps` must be a positive number. Received: {self.fps}.")
         _check_pixels("mean", self.mean, above=-math.inf)
         _check_pixels("std", self.std, above=0)
+
+
+def _raise_both(stride, fps):
+    raise UserError(
+        f"`temporal_stride` is {stride} (distance in frames) and `fps` is {fps} "
+        "(frames per second), but only one can act: set task.clip.fps=null or "
+        "task.clip.temporal_stride=null."
+    )
 
 
 @dataclasses.dataclass(unsafe_hash=True)
@@ -331,7 +350,7 @@ def _check_pixels(name: str, values: Sequence[float] | None, above: float):
     if not fits or not all(_is_number(v) and above < v < math.inf for v in values):
         positive = "positive " if above == 0 else ""
         raise UserError(
-            f"`clip.{name}` must be three {positive}numbers, for R, G and B on a "
+            f"`{name}` must be three {positive}numbers, for R, G and B on a "
             f"0-255 scale. Received: {values!r}."
         )
 
