@@ -1,6 +1,8 @@
 """Training from a tf.data service whose dispatcher and workers are real processes."""
 
+import pathlib
 import shutil
+import socket
 import time
 
 import numpy as np
@@ -16,13 +18,16 @@ from trainers.video_classification.data import (
     TooManyBrokenVideos,
     load_index,
     make_dataset,
+    service_worker,
 )
+from trainers.video_classification.data import service as client
 from trainers.video_classification.data.augmentation_configs import (
     AugmentationConfig,
     MixupAndCutmixConfig,
     RandAugmentConfig,
 )
 from trainers.video_classification.data.configs import ClipConfig, DataConfig
+from trainers.video_classification.data.samples import SampleReader
 
 CLIP = ClipConfig(num_frames=4, temporal_stride=2)
 TRAIN = "task.train_data"
@@ -94,13 +99,81 @@ def test_evaluation_does_not_use_the_service(videos):
         data.check()
 
 
+# === Paths (the functions of a trainer and a worker, in this process) ===
+
+
+@pytest.fixture
+def folder(whole, tmp_path, monkeypatch):
+    """The working directory: a list file beside a folder of videos."""
+    shutil.copytree(whole / "train", tmp_path / "train")
+    paths = sorted((tmp_path / "train").rglob("*.mp4"))
+    lines = [f"{x.relative_to(tmp_path)},{i % 3}" for i, x in enumerate(paths)]
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def relative(path, root="", **settings):
+    data = data_config(pathlib.Path(), video_root=root, **settings)
+    data.input_path = path
+    return data
+
+
+def reader_of(data):
+    return SampleReader(load_index(data), data, CLIP, 3, FailureLog(0.5))
+
+
+def batch_of_worker(reader, monkeypatch):
+    """The first batch, of a worker that was started in another directory."""
+    context = tf.distribute.InputContext()
+    request = client._request(reader, context, [tf.uint8]).encode()
+    with monkeypatch.context() as patch:
+        patch.chdir("/")
+        report, *values = service_worker.make_batch(request, 0)
+    client._take_over(tf.constant(report), reader)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("path", "root"),
+    [("train", ""), ("./list.csv", ""), ("list.csv", "train/..")],
+)
+def test_a_worker_finds_the_videos_of_a_relative_path(folder, monkeypatch, path, root):
+    reader = reader_of(relative(path, root, enable_tf_data_service=True))
+    values = batch_of_worker(reader, monkeypatch)
+    (expected,) = read(relative(path, root), 1)
+    for value, name in zip(values, sorted(expected), strict=True):
+        np.testing.assert_array_equal(value, expected[name])
+    assert reader.failures.num_read == 3
+    for number in expected["video"]:  # as if this process read them, too
+        reader.failures.attempt(reader.index.videos[number].path)
+    assert reader.failures.num_read == 3
+
+
+@pytest.mark.parametrize("path", ["train", "list.csv"])
+def test_the_first_video_that_differs_is_named(folder, monkeypatch, path):
+    reader = reader_of(relative(path, enable_tf_data_service=True))
+    (folder / "train" / "green" / "1.mp4").unlink()
+    with pytest.raises(DataError) as info:
+        batch_of_worker(reader, monkeypatch)
+    green, label = folder / "train" / "green", 1 if path == "train" else 2
+    assert (
+        f"number 5 is {green}/1.mp4 (label 1) here, and {green}/2.mp4 (label {label}) "
+        "there."
+    ) in str(info.value)
+    assert f"{folder / path}: the data worker on {socket.gethostname()}" in str(
+        info.value
+    )
+
+
 # === Batches ===
 
 
 @pytest.mark.slow
-def test_every_example_comes_once_an_epoch(whole, service):
+def test_every_example_comes_once_an_epoch(whole, service, monkeypatch):
     """In the order, and with the pixels, of a training without the service."""
-    got = read(of_service(whole, service), 3 * 8)
+    monkeypatch.chdir(whole)  # the workers were started elsewhere
+    got = read(of_service(pathlib.Path(), service), 3 * 8)
     for epoch in range(8):
         seen = [batch["video"] for batch in got[3 * epoch : 3 * epoch + 3]]
         assert sorted(np.concatenate(seen)) == list(range(9))
@@ -160,8 +233,9 @@ def test_a_worker_that_sees_other_videos_is_an_error(videos, service, tmp_path):
     with pytest.raises(tf.errors.OpError):
         next(iter(batches))
     assert isinstance(log.error, DataError)
-    assert "has other videos here than on the machine that trains" in str(log.error)
-    assert "(data worker on " in str(log.error)
+    message = str(log.error)
+    assert f"the data worker on {socket.gethostname()} has other videos" in message
+    assert "red/0.mp4 (label 2) here, and " in message
 
 
 # === Training ===

@@ -185,7 +185,7 @@ def test_a_video_that_a_worker_lacks_is_named(config, videos, other_disk, tmp_pa
         workers.wait()
     for i in range(2):
         assert "must have the same training videos" in workers.errors(i)
-        assert "): lacks train/red/1.mp4 (2,)" in workers.errors(i)
+        assert "): lacks train/red/1.mp4 (label 2)" in workers.errors(i)
 
 
 def test_an_error_of_one_worker_ends_all_with_it(config, videos, other_disk, tmp_path):

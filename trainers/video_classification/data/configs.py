@@ -7,12 +7,13 @@ model. `DataConfig` defines where videos are, and how clips are cut from them.
 import copy
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from official.modeling import hyperparams
 
-from trainers.core import config_definitions
+from trainers.core import config_definitions, files
 from trainers.core.errors import UserError, check_key
 from trainers.video_classification.data.augmentation_configs import (
     AugmentationConfig,
@@ -223,6 +224,15 @@ class DataConfig(config_definitions.DataConfig):
         data = copy.deepcopy(self)
         if self.views_in_training == "one":
             data.set_test_protocol("one_view")
+        return data
+
+    def from_any_folder(self) -> "DataConfig":
+        """A copy that means the same in any working directory, of any process."""
+        data = copy.deepcopy(self)
+        for name in ("input_path", "video_root", "frame_cache"):
+            path = getattr(data, name)
+            if path and not files.is_remote(path):
+                setattr(data, name, os.path.abspath(path))
         return data
 
     def describe_views(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -78,14 +79,12 @@ class Index:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Differs for indexes of other videos, labels or classes."""
-        content = [(v.path, v.labels, v.actions) for v in self.videos]
-        text = repr((content, self.class_names))
-        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+        """Differs if `lines` differ."""
+        return hashlib.sha256(json.dumps(self.lines()).encode()).hexdigest()
 
     def lines(self) -> list[str]:
         """The videos and their labels as text, to be compared."""
-        return [f"{v.path} {(*v.labels, *v.actions)}" for v in self.videos]
+        return [f"{v.path} ({_labels(v)})" for v in self.videos]
 
     def named(self, path: str, reason: str) -> str:
         """A reason, with the name of the video if its path is that of a record."""
@@ -95,6 +94,14 @@ class Index:
     @functools.cached_property
     def _record_names(self) -> dict[str, str]:
         return {v.path: v.name for v in self.videos if paths.is_record(v.path)}
+
+
+def _labels(video: Video) -> str:
+    """For example `labels 3, 1; label 1 from 0.5 to 2.0 s`."""
+    numbers = ", ".join(map(str, video.labels)) or "none"
+    parts = [f"label{'s' * (len(video.labels) != 1)} {numbers}"]
+    parts += [f"label {x} from {start} to {end} s" for x, start, end in video.actions]
+    return "; ".join(parts)
 
 
 def load_index(data: DataConfig, class_names: Sequence[str] | None = None) -> Index:
@@ -111,6 +118,8 @@ def load_index(data: DataConfig, class_names: Sequence[str] | None = None) -> In
             folder is empty, or none of the videos exists. The message names the
             file and the line.
     """
+    if data.enable_tf_data_service:  # its workers must find the same paths
+        data = data.from_any_folder()
     path = data.input_path
     if not isinstance(path, str) or not path:
         raise DataError(

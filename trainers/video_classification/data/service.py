@@ -6,16 +6,18 @@ these, and a worker (`service_worker.py`) reads the data by itself.
 
 from __future__ import annotations
 
+import base64
+import itertools
 import json
-import os
 import uuid
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from trainers.core import config, data_service, files
 from trainers.video_classification.data.errors import DataError
-from trainers.video_classification.data.failures import FailureLog
+from trainers.video_classification.data.index import Index
 from trainers.video_classification.data.samples import SampleReader
 
 
@@ -57,7 +59,7 @@ def batches(
         )
         try:
             for report, *values in data_service.in_order(received, start, make):
-                _take_over(report, reader.failures)
+                _take_over(report, reader)
                 yield dict(zip(names, values, strict=True))
         except Exception as error:
             reader.failures.error = error
@@ -69,10 +71,7 @@ def batches(
 
 def _request(reader: SampleReader, context: tf.distribute.InputContext, types) -> str:
     """What a worker must know, as JSON. No two requests are the same."""
-    data = config.to_dict(reader.data)
-    for name in ("input_path", "video_root", "frame_cache"):
-        if data[name] and not files.is_remote(data[name]):
-            data[name] = os.path.abspath(data[name])  # a worker starts anywhere
+    data = config.to_dict(reader.data.from_any_folder())
     request = {
         "id": uuid.uuid4().hex,
         "data": data | {"enable_tf_data_service": False},
@@ -90,13 +89,32 @@ def _request(reader: SampleReader, context: tf.distribute.InputContext, types) -
     return json.dumps(request)
 
 
-def _take_over(report: tf.Tensor | None, failures: FailureLog) -> None:
+def _take_over(report: tf.Tensor | None, reader: SampleReader) -> None:
     """Records what a worker found out while it made a batch."""
     if report is None:  # it was made here
         return
     report = json.loads(report.numpy())
+    if "videos" in report:
+        raise DataError(_difference(reader.index, report))
     if "error" in report:
-        raise DataError(report["error"])
+        raise DataError(f"{report['error']} (data worker on {report['host']})")
     for event, *args in report["events"]:
-        getattr(failures, event)(*args)
-    failures.check()
+        getattr(reader.failures, event)(*args)
+    reader.failures.check()
+
+
+def packed(lines: Sequence[str]) -> str:
+    """The lines of an index, a tenth of their size."""
+    return base64.b64encode(zlib.compress(json.dumps(lines).encode())).decode()
+
+
+def _difference(index: Index, report: dict) -> str:
+    theirs = json.loads(zlib.decompress(base64.b64decode(report["videos"])))
+    pairs = itertools.zip_longest(index.lines(), theirs, fillvalue="absent")
+    number, pair = next((n, x) for n, x in enumerate(pairs) if x[0] != x[1])
+    here, there = map(files.printable, pair)
+    return (
+        f"{index.path}: the data worker on {report['host']} has other videos: "
+        f"number {number + 1} is {here} here, and {there} there. Both must have the "
+        "same files under the same path."
+    )

@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from trainers.core import config
 from trainers.core.errors import UserError
-from trainers.video_classification.data import dataset, load_index
+from trainers.video_classification.data import dataset, load_index, service
 from trainers.video_classification.data.configs import ClipConfig, DataConfig
-from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.failures import FailureLog
+from trainers.video_classification.data.index import Index
 from trainers.video_classification.data.samples import SampleReader
 
 _lock = threading.Lock()
@@ -40,18 +40,25 @@ def make_batch(request: bytes, number: int) -> list:
         batch = read(tf.constant(number, tf.int64))
         values = [batch[name].numpy() for name in sorted(batch)]
         report = {"events": log.take_events()}
+    except _OtherVideos as error:
+        report, values = _failed(request, videos=service.packed(error.index.lines()))
     except UserError as error:
-        report, values = _failed(request, error)
+        report, values = _failed(request, error=str(error))
     except tf.errors.OpError:
         if log.error is None:
             raise
-        report, values = _failed(request, log.error)
+        report, values = _failed(request, error=str(log.error))
     return [json.dumps(report).encode(), *values]
 
 
-def _failed(request: bytes, error: BaseException):
+class _OtherVideos(Exception):
+    def __init__(self, index: Index):
+        self.index = index
+
+
+def _failed(request: bytes, **reason: str):
     values = [np.zeros(0, dtype) for dtype in json.loads(request)["types"]]
-    return {"error": f"{error} (data worker on {socket.gethostname()})"}, values
+    return {"host": socket.gethostname(), **reason}, values
 
 
 @functools.lru_cache(maxsize=8)
@@ -62,9 +69,7 @@ def _pipeline(request: bytes):
     clip = _config(ClipConfig(), wanted["clip"])
     index = load_index(data, wanted["class_names"])
     if index.digest != wanted["digest"]:
-        raise DataError(
-            f"{data.input_path}: has other videos here than on the machine that trains."
-        )
+        raise _OtherVideos(index)
     log = _EventLog(max_fraction=1)  # the trainer counts those of all workers
     log.expect(len(index))
     context = tf.distribute.InputContext(*wanted["pipeline"])
