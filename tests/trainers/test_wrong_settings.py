@@ -144,6 +144,26 @@ def test_dry_run_refuses_it_too(errors_of, override, message):
     assert errors.startswith("error: ") and message in errors
 
 
+MIXED = "task.train_data.mixup_and_cutmix.mixup_alpha=0.8"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([MIXED, "task.train_data.global_batch_size=3"], "Received: 3 of global_batch"),
+        (["task.train_data.global_batch_size=0"], "global_batch_size must be positive"),
+        (["trainer.gradient_accumulation_steps=3"], "choose a multiple of 3"),
+        ([f"{RATE}=null"], "learning_rate.type is not set"),
+    ],
+)
+def test_what_training_refuses_is_found_before_the_network_is_built(
+    errors_of, overrides, message
+):
+    impossible = "task.model.depth=51"  # refused by the network's builder
+    errors = errors_of(*overrides, impossible)
+    assert message in errors and "depth" not in errors
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("ckpt-4", "{folder}/ckpt-4"), ("ckpt-5", "ckpt-5"), ("other/ckpt-4",) * 2],

@@ -487,6 +487,11 @@ class ExperimentConfig(hyperparams.Config):
         """
         parts = self.trainer.gradient_accumulation_steps
         batch = self.task.train_data.global_batch_size
+        if batch < 1:
+            raise UserError(
+                "task.train_data.global_batch_size must be positive. Received: "
+                f"{batch}."
+            )
         multiple = num_replicas * parts
         if batch % multiple:
             in_parts = f" in {parts} parts (trainer.gradient_accumulation_steps)"

@@ -47,8 +47,10 @@ class Runner:
         self._task = task
         self._strategy = strategy
         self._model_dir = os.fspath(model_dir)
+        config.runtime.check_xla(strategy.num_replicas_in_sync)
         if train:
             config.trainer.check_training(task)
+            config.check_batch(strategy.num_replicas_in_sync)
         else:
             config.trainer.check_evaluation()
         self._chief = distribution.is_chief(strategy)
@@ -59,13 +61,17 @@ class Runner:
 
     def _build_trainer(self, train: bool) -> Trainer:
         runtime = self._config.runtime
+        optimizer = self._build_optimizer() if train else None
         model = self._task.build_model()
         distribution.separate_seeds(model)
         if runtime.synchronize_batch_norm:
             distribution.synchronize_batch_norm(model)
-        if not train:
-            return Trainer(self._config, self._task, model)
-        trainer = self._config.trainer
+        if optimizer:
+            optimization.build_for(optimizer, model)
+        return Trainer(self._config, self._task, model, optimizer)
+
+    def _build_optimizer(self):
+        trainer, runtime = self._config.trainer, self._config.runtime
         chosen = trainer.optimizer_config
         batch_size = self._config.task.train_data.global_batch_size
         optimizer = optimization.build_optimizer(
@@ -78,8 +84,7 @@ class Runner:
                 f"task.train_data.global_batch_size is {batch_size}.",
                 file=sys.stderr,
             )
-        optimization.build_for(optimizer, model)
-        return Trainer(self._config, self._task, model, optimizer)
+        return optimizer
 
     def _build_weights(self) -> EvaluationWeights:
         model, optimizer = self.trainer.model, self.trainer.optimizer

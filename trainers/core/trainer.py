@@ -61,9 +61,6 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         self.on_results = None
         self.on_eval_step = None
         self.stop = None
-        config.runtime.check_xla(self._strategy.num_replicas_in_sync)
-        if optimizer:
-            config.check_batch(self._strategy.num_replicas_in_sync)
         self._trained = model
         if optimizer and config.trainer.recompute_activations:
             self._trained = recompute(model, task)

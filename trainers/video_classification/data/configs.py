@@ -342,6 +342,17 @@ class DataConfig(config_definitions.DataConfig):
             options.check()
             if options.is_on and self.is_training is False:
                 raise UserError(f"`{name}` is for training data only: leave it out.")
+        self.check_pairs()
+
+    def check_pairs(self, num_hosts: int = 1):
+        """Raises `UserError` if clips are mixed, but the batch of a host is odd."""
+        local = self.global_batch_size // num_hosts
+        if self.mixup_and_cutmix.is_on and local % 2:
+            raise UserError(
+                "`mixup_and_cutmix` mixes pairs of clips: the batch of each host must "
+                f"be even. Received: {local} of global_batch_size="
+                f"{self.global_batch_size}."
+            )
 
     def check_batch_size(self):
         """Raises `UserError` for batches without clips."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from trainers.core.errors import UserError
 from trainers.video_classification.data import service
 from trainers.video_classification.data.decoding import check_decoder
 from trainers.video_classification.data.failures import FailureLog
@@ -122,11 +121,7 @@ def _batches_of(
     batch = context.get_per_replica_batch_size(global_batch)
     local = global_batch // context.num_input_pipelines
     first = context.input_pipeline_id * local
-    if reader.data.mixup_and_cutmix.is_on and local % 2:
-        raise UserError(
-            "`mixup_and_cutmix` mixes pairs of clips: the batch of each host must be "
-            f"even. Received: {local} of global_batch_size={global_batch}."
-        )
+    reader.data.check_pairs(context.num_input_pipelines)
 
     def sample_number(i):  # i-th sample of this pipeline -> of the whole run
         return i // local * global_batch + first + i % local
