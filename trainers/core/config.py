@@ -17,7 +17,7 @@ from official.modeling import hyperparams
 
 from trainers.core import files, model_garden
 from trainers.core.config_definitions import WarmupConfig
-from trainers.core.errors import UserError, check_key, did_you_mean
+from trainers.core.errors import UserError, check_key, did_you_mean, errors_of
 from trainers.core.yaml_io import parse_overrides, read_yaml
 
 PARAMS_FILE = "params.yaml"
@@ -128,23 +128,15 @@ def override(config, values: Mapping, source: str, prefix: str = ""):
     """
     hints = config._get_annotations()
     fields = [name for name in vars(config) if not name.startswith("_")]
-    _check_together(config, values, f"{source}: {prefix.removesuffix('.')}")
+    if hasattr(config, "check_together"):
+        with errors_of(f"{source}: {prefix.removesuffix('.')}"):
+            config.check_together(values)
     for key, value in sorted(values.items(), key=lambda x: not _setter(config, x[0])):
         where = f"{source}: `{prefix}{key}`"
         if key not in fields:
             raise UserError(f"{where} {_unknown_key(config, key, fields)}")
         _set_field(config, key, value, hints.get(key, typing.Any), where, prefix)
     _check_type(config, fields, f"{source}: `{prefix}type`")
-
-
-def _check_together(config, values: Mapping, where: str):
-    """Raises for values that exclude each other, if the config has any such fields."""
-    if not hasattr(config, "check_together"):
-        return
-    try:
-        config.check_together(values)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
 
 
 def _unknown_key(config, key: str, fields: Sequence[str]) -> str:
@@ -170,7 +162,8 @@ def _set_field(config, key, value, hint, where, prefix):
         )
     _check_finite(value, where)
     if setter := _setter(config, key):
-        return setter(value)
+        with errors_of(f"{where.split(': `')[0]}: {prefix.removesuffix('.')}"):
+            return setter(value)
     setattr(config, key, None)  # free-form mappings are replaced, not merged
     setattr(config, key, float(value) if _is_float(value, hint) else value)
 

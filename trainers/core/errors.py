@@ -1,5 +1,6 @@
 """Errors that a user can correct, with the nearest valid value in the message."""
 
+import contextlib
 import difflib
 import sys
 from collections.abc import Iterable
@@ -30,6 +31,15 @@ class Interrupted(Exception):
 def warn(message):
     """Prints `warning: message` on stderr."""
     print(f"warning: {message}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def errors_of(key: str):
+    """Context: a `UserError` within gets the prefix `key: `."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
 
 
 def check_key(key: str, value, choices: Iterable):

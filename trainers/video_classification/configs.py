@@ -15,7 +15,7 @@ from keras_nonlocal import NonLocal3D
 from keras_nonlocal.convert import SOURCES
 from keras_nonlocal.models import ARCHITECTURES, CONVENTIONS, STAGES
 from trainers.core.config_definitions import TaskConfig
-from trainers.core.errors import UserError, check_key, did_you_mean
+from trainers.core.errors import UserError, check_key, did_you_mean, errors_of
 from trainers.video_classification.data.configs import ClipConfig, DataConfig
 from trainers.video_classification.evaluation import AGGREGATIONS, RANKINGS
 
@@ -248,12 +248,11 @@ class VideoClassificationConfig(TaskConfig):
             UserError: Names the field and its valid values.
         """
         for name in ("clip", "train_data", "validation_data"):
-            try:
+            with errors_of(f"task.{name}"):
                 getattr(self, name).check()
-            except UserError as error:
-                raise UserError(f"task.{name}: {error}") from error
         self._check_data()
-        self.validation_data.check_clip(self.clip)
+        with errors_of("task.validation_data"):
+            self.validation_data.check_clip(self.clip)
         self._check_initialization()
         for part in (self.model, self.losses, self.evaluation, self.export):
             part.check()
@@ -274,8 +273,8 @@ class VideoClassificationConfig(TaskConfig):
         test, crop = self.validation_data, self.train_data.crop_size
         if test.protocol.whole_frame and test.crop_size < crop:
             raise UserError(
-                f"test_protocol `{test.test_protocol}` slides a window of the training "
-                f"crop over whole frames: task.validation_data.crop_size must be at "
+                f"task.validation_data: test_protocol `{test.test_protocol}` slides a "
+                "window of the training crop over whole frames: crop_size must be at "
                 f"least {crop}. Received: {test.crop_size}."
             )
 

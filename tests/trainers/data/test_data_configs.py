@@ -115,3 +115,23 @@ def test_whole_frames_are_as_large_as_the_training_crop():
     config.validation_data.set_test_protocol("paper")
     with pytest.raises(UserError, match="at least 288. Received: 256"):
         config.check()
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (
+            ["validation_data.test_protocol=pysloWfast"],
+            r"--params_override=.*=pysloWfast: task\.validation_data: test_protocol is",
+        ),
+        (
+            ["validation_data.test_protocol=mmaction2", "clip.fps=5"],
+            "^task.validation_data: test_protocol `mmaction2` counts frames",
+        ),
+        (["clip.std=[0,1,1]"], "^task.clip: `std` must be three positive"),
+    ],
+)
+def test_errors_name_the_part_of_the_config(overrides, message):
+    with pytest.raises(UserError, match=message):
+        overrides = [f"task.{override}" for override in overrides]
+        load_experiment([], overrides, "kinetics400")[1].task.check()

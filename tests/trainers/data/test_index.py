@@ -127,10 +127,13 @@ def test_a_bad_line_is_named(index_of, line, message):
         index_of(f"a.mp4 run\n{line}\n", ["a.mp4"], class_names=["dive", "jump", "run"])
 
 
-def test_videos_that_do_not_exist_are_left_out_and_named(index_of, tmp_path, caplog):
+def test_videos_that_do_not_exist_are_left_out_and_named(index_of, tmp_path, capsys):
     index = index_of("a.mp4 0\nb.mp4 1\nc.mp4 0\n", ["a.mp4", "c.mp4"])
     assert [name for name, _ in listed(index, tmp_path)] == ["a.mp4", "c.mp4"]
     assert index.missing == (str(tmp_path / "b.mp4"),)
+    warning = capsys.readouterr().err
+    assert warning.startswith("warning: ") and "1 of the 3 videos listed do" in warning
+    assert warning.endswith(f"are left out: {tmp_path / 'b.mp4'}\n")
     with pytest.raises(DataError, match="none of the 1 videos listed exists"):
         index_of("d.mp4 0\n")
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from absl import logging
 
 from trainers.core import files
+from trainers.core.errors import warn
 from trainers.video_classification.data import index_formats, paths
 from trainers.video_classification.data.decoding import check_decoder
 from trainers.video_classification.data.errors import DataError
@@ -144,7 +144,7 @@ def load_index(data: DataConfig, class_names: Sequence[str] | None = None) -> In
     if not present:
         raise DataError(_nothing_found(path, missing, data))
     if missing:
-        _log_missing(path, missing, len(videos))
+        _warn_of_missing(path, missing, len(videos))
     missing = *listing.missing, *missing
     return Index(present, tuple(names), name, path, missing, listing.unused)
 
@@ -157,11 +157,10 @@ def _class_names(listing, name, data, given) -> tuple[str, ...]:
     if listing.class_names is not None:
         return tuple(listing.class_names)
     if name == "tfrecord":
-        logging.warning(
-            "%s: has no class names, which index.json and the JSON files beside the "
-            "shards list; its classes have numbers for names. %s",
-            data.input_path,
-            HOW_TO_NAME,
+        warn(
+            f"{data.input_path}: has no class names, which index.json and the JSON "
+            "files beside the shards list; its classes have numbers for names. "
+            f"{HOW_TO_NAME}"
         )
     return infer_class_names(label for e in listing.entries for label in e.labels)
 
@@ -201,14 +200,12 @@ def _exists(path: str) -> bool:
     return files.exists(path)
 
 
-def _log_missing(path: str, missing: Sequence[str], total: int) -> None:
-    logging.warning(
-        "%s: %d of the %d videos listed do not exist and are left out: %s%s",
-        path,
-        len(missing),
-        total,
-        ", ".join(map(files.printable, missing[:_MAX_NAMED])),
-        ", ..." if len(missing) > _MAX_NAMED else "",
+def _warn_of_missing(path: str, missing: Sequence[str], total: int) -> None:
+    named = ", ".join(map(files.printable, missing[:_MAX_NAMED]))
+    more = ", ..." if len(missing) > _MAX_NAMED else ""
+    warn(
+        f"{path}: {len(missing)} of the {total} videos listed do not exist and are "
+        f"left out: {named}{more}"
     )
 
 
