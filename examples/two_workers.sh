@@ -4,7 +4,7 @@
 #   examples/two_workers.sh --config my.yaml --mode train_and_eval --model_dir runs/two
 #
 # All arguments go to trainers/video.py. With two GPUs or more, each worker has its own.
-# PYTHON names the interpreter.
+# PYTHON names the interpreter. The exit code is the highest of both.
 set -u
 python=${PYTHON:-python3}
 video=$(cd "$(dirname "$0")/.." && pwd)/trainers/video.py
@@ -28,6 +28,8 @@ done
 code=0
 for worker in "${workers[@]}"; do
     while kill -0 "$worker" 2>/dev/null; do wait "$worker"; done
-    wait "$worker" || code=$?
+    wait "$worker"
+    ended=$?
+    code=$((ended > code ? ended : code))
 done
 exit $code
