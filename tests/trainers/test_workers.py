@@ -132,6 +132,10 @@ def test_a_training_goes_on_with_another_number_of_workers(runs, config, tmp_pat
         two.wait_for_step(3)
         two.kill(1, signal.SIGTERM)
         assert two.wait() == [143, 143]
+    assert "stopped by signal 15 that another worker received" in two.errors(0)
+    assert two.errors(1).endswith("stopped by signal 15\n")
+    for i in range(2):
+        assert f"This is worker {i} (localhost:" in two.errors(i)
     step = checkpoint_files.number(checkpoint_files.find(folder))
     assert f"Saved step {step}." in two.errors(0)
     assert set(two.seen(0)) == set(two.seen(1)) == set(range(step))

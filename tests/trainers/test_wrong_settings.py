@@ -114,6 +114,7 @@ def errors_of(config, tmp_path, capsys):
         ("runtime.seed=-1", "runtime.seed must be from 0"),
         ("runtime.num_gpus=-5", "runtime.num_gpus must be at least -1"),
         ("runtime.num_gpus=99", "runtime.num_gpus is 99, but TensorFlow sees"),
+        ("runtime.distribution_strategy=multi_worker_mirrored", "set TF_CONFIG"),
         ("runtime.num_packs=-1", "runtime.num_packs must be at least 0"),
         ("runtime.loss_scale=0", "runtime.loss_scale must be positive"),
     ],

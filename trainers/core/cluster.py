@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping
 
@@ -107,11 +108,32 @@ def find(runtime) -> Cluster | None:
     if text not in ("", "{}"):
         return _from_tf_config(text)
     if not runtime.worker_hosts:
+        if runtime.task_index >= 0:
+            raise UserError(
+                f"runtime.task_index is {runtime.task_index}, but runtime.worker_hosts "
+                "names no worker: list all of them there, such as host0:12345,"
+                "host1:12345, or leave out both."
+            )
         return None
     hosts = [host.strip() for host in runtime.worker_hosts.split(",")]
     index = 0 if len(hosts) == 1 else runtime.task_index
     where = "runtime.worker_hosts and runtime.task_index"
     return _cluster({"worker": hosts}, "worker", index, where)
+
+
+def check_named(runtime):
+    """Raises a `UserError` if several workers are to train and none is named.
+
+    Each of them would train alone. Other modes also run without the others.
+    """
+    strategy = runtime.distribution_strategy
+    if strategy == "multi_worker_mirrored" and find(runtime) is None:
+        raise UserError(
+            f"runtime.distribution_strategy is {strategy!r}, but no worker is named: "
+            f"set TF_CONFIG, such as {_EXAMPLE}, or runtime.worker_hosts and "
+            "runtime.task_index (runtime.worker_hosts=localhost:12345 for one worker). "
+            "Without other machines, use runtime.distribution_strategy=mirrored."
+        )
 
 
 def _from_tf_config(text: str) -> Cluster:
@@ -196,6 +218,11 @@ def connect(
         LostWorkerError: One does not come; names it.
         UserError: This one cannot take part.
     """
+    print(
+        f"This is {cluster.this} of {len(cluster.workers)} workers; the chief is "
+        f"{cluster.chief}.",
+        file=sys.stderr,
+    )
     if cluster.rank == 0:  # TensorFlow's chief would wait for an hour
         _wait_for(cluster.workers[1:], timeout)
     _configure_coordination(cluster, timeout)

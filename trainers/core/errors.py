@@ -19,12 +19,14 @@ class UserError(ValueError):
 class Interrupted(Exception):
     """A signal asked training to stop; the last step is complete.
 
-    Attributes:
+    Args:
         signum: Number of the signal.
+        elsewhere: Whether another worker received it, not this one.
     """
 
-    def __init__(self, signum: int):
-        super().__init__(f"stopped by signal {signum}")
+    def __init__(self, signum: int, elsewhere: bool = False):
+        where = " that another worker received" if elsewhere else ""
+        super().__init__(f"stopped by signal {signum}{where}")
         self.signum = signum
 
 

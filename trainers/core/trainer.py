@@ -102,7 +102,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             rate = logs["learning_rate"]
             self.on_results(loss=logs["loss"], lr=rate, input_wait=watch.input_wait)
         if signum:
-            raise Interrupted(signum)
+            raise self._interrupted(signum)
         logs["steps_per_second"] = watch.steps_per_second
         logs["input_wait"] = watch.input_wait
         return logs
@@ -127,7 +127,10 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
     def check_stop(self):
         """Raises `Interrupted` after a signal. Several workers wait for a step."""
         if signum := self._signal([]):
-            raise Interrupted(signum)
+            raise self._interrupted(signum)
+
+    def _interrupted(self, signum: int) -> Interrupted:
+        return Interrupted(signum, elsewhere=self.stop.signum is None)
 
     def _read(self, steps, first: int) -> dict:
         """Means over some steps, whose values are read and checked here."""
@@ -211,7 +214,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
             if self.on_eval_step:
                 self.on_eval_step(total)
             if signum := self._signal([counted]):
-                raise Interrupted(signum)
+                raise self._interrupted(signum)
         if state is None:
             raise UserError("There is nothing to evaluate: validation_data is empty.")
         return dict(self._task.reduce_aggregated_logs(state, self.global_step))

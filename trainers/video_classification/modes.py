@@ -12,6 +12,7 @@ from trainers.core import (
     agreement,
     checkpoint_files,
     checkpoints,
+    cluster,
     config,
     distribution,
     files,
@@ -92,6 +93,7 @@ def _check_params(model_dir):
 
 def train(options, name, experiment, evaluate=False):
     """Trains; resumes the run in the model directory, if any."""
+    cluster.check_named(experiment.runtime)
     strategy = distribution.build_strategy(experiment.runtime)
     is_chief = distribution.is_chief(strategy)
     alone = only_one(options.model_dir) if is_chief else contextlib.nullcontext()

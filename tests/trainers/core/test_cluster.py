@@ -74,6 +74,27 @@ def test_a_wrong_number_of_a_worker_is_one_message(found, index):
         found("", worker_hosts="a:1,b:2", task_index=index)
 
 
+def test_the_number_of_a_worker_without_a_list_is_one_message(found):
+    for hosts in (None, ""):
+        with pytest.raises(
+            UserError, match="task_index is 0, but .*worker_hosts"
+        ):
+            found("", worker_hosts=hosts, task_index=0)
+
+
+def test_workers_that_train_must_be_named(monkeypatch):
+    """One worker is named, too; other strategies need none."""
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    several = {"distribution_strategy": "multi_worker_mirrored"}
+    for hosts in (None, ""):
+        with pytest.raises(UserError, match="set TF_CONFIG.* or runtime.worker_hosts"):
+            cluster.check_named(RuntimeConfig(**several, worker_hosts=hosts))
+    cluster.check_named(RuntimeConfig(**several, worker_hosts="localhost:1"))
+    cluster.check_named(RuntimeConfig())
+    monkeypatch.setenv("TF_CONFIG", tf_config())
+    cluster.check_named(RuntimeConfig(**several))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
