@@ -309,14 +309,16 @@ def differences(config, experiment: str, model_dir) -> list[str]:
     """Compares a config with the one saved in `model_dir`.
 
     Returns:
-        Lines `a.b: old -> new`; none if they are equal or nothing is saved.
+        Lines `a.b: old -> new`; none if they are equal or nothing is saved. Where the
+        training runs (`runtime.distribution_strategy`) may differ.
 
     Raises:
         UserError: The saved one is damaged.
     """
     if not files.is_file(files.join(model_dir, PARAMS_FILE)):
         return []
-    return _compare(read_params(model_dir), _saved(config, experiment))
+    changed = _compare(read_params(model_dir), _saved(config, experiment))
+    return [x for x in changed if not x.startswith("runtime.distribution_strategy:")]
 
 
 def read_params(model_dir) -> dict:

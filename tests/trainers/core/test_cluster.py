@@ -76,9 +76,7 @@ def test_a_wrong_number_of_a_worker_is_one_message(found, index):
 
 def test_the_number_of_a_worker_without_a_list_is_one_message(found):
     for hosts in (None, ""):
-        with pytest.raises(
-            UserError, match="task_index is 0, but .*worker_hosts"
-        ):
+        with pytest.raises(UserError, match="task_index is 0, but .*worker_hosts"):
             found("", worker_hosts=hosts, task_index=0)
 
 

@@ -175,6 +175,7 @@ def test_differences_name_what_changed(tmp_path):
     config.save_params(loaded, name, tmp_path)
     assert config.differences(loaded, name, tmp_path) == []
     _, changed = config.load_experiment([], ["trainer.train_steps=99"], "toy")
+    changed.runtime.distribution_strategy = "multi_worker_mirrored"  # other machines
     assert config.differences(changed, name, tmp_path) == [
         "trainer.train_steps: 6 -> 99"
     ]
