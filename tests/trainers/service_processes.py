@@ -41,8 +41,8 @@ class Service:
     def __init__(self, num_workers):
         self.dispatcher = Process("--mode", "dispatcher")
         self.workers = []
-        line = self.dispatcher.wait_until_started()
-        self.address = line.removeprefix("Dispatcher at ")
+        self.line = self.dispatcher.wait_until_started()
+        self.address = self.line.removeprefix("Dispatcher at ").split()[0]
         arguments = "--mode", "worker", "--dispatcher", self.address
         self.workers = [Process(*arguments) for _ in range(num_workers)]
         for worker in self.workers:

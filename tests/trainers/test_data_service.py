@@ -170,6 +170,13 @@ def test_the_first_video_that_differs_is_named(folder, monkeypatch, path):
 
 
 @pytest.mark.slow
+def test_a_dispatcher_prints_its_address_for_other_machines(service):
+    assert service.address.startswith("grpc://localhost:")
+    port = service.address.rpartition(":")[2]
+    assert f"from other machines grpc://{socket.gethostname()}:{port}" in service.line
+
+
+@pytest.mark.slow
 def test_every_example_comes_once_an_epoch(whole, service, monkeypatch):
     """In the order, and with the pixels, of a training without the service."""
     monkeypatch.chdir(whole)  # the workers were started elsewhere

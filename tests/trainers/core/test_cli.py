@@ -160,6 +160,25 @@ def test_mistakes_of_prepare_video_need_no_tensorflow(run_script, arguments, mes
     assert done.returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--mode is required: dispatcher or worker"),
+        (["--mode", "wroker"], "--mode is 'wroker'. Did you mean 'worker'?"),
+        (["--mode", "worker"], "--dispatcher is required"),
+        (
+            ["--mode", "worker", "--dispatcher", "grpc://node1:5050"],
+            "--host is required with --dispatcher grpc://node1:5050: the name or",
+        ),
+    ],
+)
+def test_mistakes_of_data_worker_need_no_tensorflow(run_script, arguments, message):
+    done = run_script("data_worker.py", *arguments)
+    assert done.stderr.startswith(f"error: {message}")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.returncode == 1
+
+
 @pytest.mark.parametrize("script", ["video.py", "prepare_video.py"])
 def test_help_lists_the_flags_of_configs(run_script, script):
     output = run_script(script, "--help").stdout
