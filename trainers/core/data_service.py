@@ -9,6 +9,7 @@ functions of its own under such tokens. So a worker registers one function befor
 other, and a dataset calls the first token.
 """
 
+import contextlib
 import itertools
 import queue
 import threading
@@ -16,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 
+import grpc
 import tensorflow as tf
 
 from trainers.core import files
@@ -42,8 +44,6 @@ def check(address: str, needs_worker: bool = True, seconds: float = 20.0):
     Raises:
         UserError: Nothing answers, something else does, or there is no worker.
     """
-    import grpc  # a requirement of TensorFlow's
-
     with grpc.insecure_channel(_host(address)) as channel:
         get_workers = channel.unary_unary(_GET_WORKERS)
         try:
@@ -236,13 +236,8 @@ def start_dispatcher(port: int, work_dir: str = ""):
     config = service.DispatcherConfig(
         port=port, work_dir=work_dir or None, fault_tolerant_mode=bool(work_dir)
     )
-    try:
+    with _starting("dispatcher", f"--port {port} and --work_dir {work_dir!r}"):
         return service.DispatchServer(config)
-    except (tf.errors.OpError, RuntimeError) as error:
-        raise UserError(
-            f"The dispatcher cannot be started: {files.reason(error)} Check --port "
-            f"{port} and --work_dir {work_dir!r}."
-        ) from error
 
 
 def start_worker(dispatcher: str, port: int = 0, host: str = "localhost"):
@@ -263,10 +258,16 @@ def start_worker(dispatcher: str, port: int = 0, host: str = "localhost"):
         worker_address=f"{host}:%port%",
         port=port,
     )
-    try:
+    with _starting("worker", f"--dispatcher {dispatcher} and --port {port}"):
         return service.WorkerServer(config)
+
+
+@contextlib.contextmanager
+def _starting(what: str, flags: str) -> Iterator[None]:
+    """Turns TensorFlow's errors into one that names the flags to check."""
+    try:
+        yield
     except (tf.errors.OpError, RuntimeError) as error:
         raise UserError(
-            f"The worker cannot be started: {files.reason(error)} Check --dispatcher "
-            f"{dispatcher} and --port {port}."
+            f"The {what} cannot be started: {files.reason(error)} Check {flags}."
         ) from error
