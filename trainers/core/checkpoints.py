@@ -158,7 +158,8 @@ def describe_weights(source: str) -> str:
     has_averages = any(
         x.startswith("average/") for x in checkpoint_files.shapes(prefix)
     )
-    return describe(has_averages, bool(read_statistics(prefix)))
+    statistics = checkpoint_files.statistics_of(prefix)
+    return describe(has_averages, checkpoint_files.exists(statistics))
 
 
 def _restore(variables: Mapping, prefix: str, start: str = ""):

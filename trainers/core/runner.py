@@ -25,6 +25,22 @@ from trainers.core.trainer import NonFiniteError, Trainer
 RESULTS_FILE = "eval_results.json"
 
 
+def check_training(config, task, num_replicas: int):
+    """Raises a `UserError` for settings that cannot train on this many replicas."""
+    config.runtime.check_xla(num_replicas)
+    config.trainer.check_training(task)
+    config.check_batch(num_replicas)
+
+
+def build_optimizer(config):
+    """The optimizer of an `ExperimentConfig`, unbuilt."""
+    trainer = config.trainer
+    batch_size = config.task.train_data.global_batch_size
+    return optimization.build_optimizer(
+        trainer.optimizer_config, config.runtime, batch_size, trainer.train_steps
+    )
+
+
 class Runner:
     """Trains with checkpoints, curves and evaluations; resumes interrupted runs.
 
@@ -47,11 +63,10 @@ class Runner:
         self._task = task
         self._strategy = strategy
         self._model_dir = os.fspath(model_dir)
-        config.runtime.check_xla(strategy.num_replicas_in_sync)
         if train:
-            config.trainer.check_training(task)
-            config.check_batch(strategy.num_replicas_in_sync)
+            check_training(config, task, strategy.num_replicas_in_sync)
         else:
+            config.runtime.check_xla(strategy.num_replicas_in_sync)
             config.trainer.check_evaluation()
         self._chief = distribution.is_chief(strategy)
         with strategy.scope():
@@ -71,12 +86,9 @@ class Runner:
         return Trainer(self._config, self._task, model, optimizer)
 
     def _build_optimizer(self):
-        trainer, runtime = self._config.trainer, self._config.runtime
-        chosen = trainer.optimizer_config
+        chosen = self._config.trainer.optimizer_config
         batch_size = self._config.task.train_data.global_batch_size
-        optimizer = optimization.build_optimizer(
-            chosen, runtime, batch_size, trainer.train_steps
-        )
+        optimizer = build_optimizer(self._config)
         if self._chief and chosen.rate_scale(batch_size) != 1:
             print(
                 f"Learning rates are multiplied by {chosen.rate_scale(batch_size):g}: "

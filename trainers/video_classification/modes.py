@@ -16,11 +16,10 @@ from trainers.core import (
     config,
     distribution,
     files,
-    optimization,
 )
 from trainers.core.errors import UserError, did_you_mean, warn
 from trainers.core.lock import only_one
-from trainers.core.runner import Runner
+from trainers.core.runner import Runner, build_optimizer, check_training
 from trainers.video_classification import experiments  # noqa: F401 (registers)
 from trainers.video_classification.data import (
     CLASS_FILE,
@@ -161,7 +160,9 @@ def dry_run(options, name, experiment):
     """
     changed = config.changed_settings(experiment, name)  # before tasks fill in more
     task = build_task(experiment)
-    _check_training(task, experiment)
+    strategy = distribution.build_local_strategy(experiment.runtime)
+    check_training(experiment, task, strategy.num_replicas_in_sync)
+    build_optimizer(experiment)  # raises its errors
     clip, side = experiment.task.clip, experiment.task.train_data.crop_size
     model = task.build_model((clip.num_frames, side, side, 3))
     print(describe(model), end="\n\n")
@@ -214,19 +215,6 @@ MODES = {
 def _print_report(task):
     for line in task.report():
         print(line, file=sys.stderr)
-
-
-def _check_training(task, experiment):
-    """Raises `UserError` for what training refuses before its first step."""
-    trainer, runtime = experiment.trainer, experiment.runtime
-    strategy = distribution.build_local_strategy(runtime)
-    trainer.check_training(task)
-    runtime.check_xla(strategy.num_replicas_in_sync)
-    experiment.check_batch(strategy.num_replicas_in_sync)
-    batch_size = experiment.task.train_data.global_batch_size
-    optimization.build_optimizer(
-        trainer.optimizer_config, runtime, batch_size, trainer.train_steps
-    )
 
 
 def _print_batch(task, model, data):
