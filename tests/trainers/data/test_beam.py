@@ -33,7 +33,7 @@ def contents(folder):
 
 def test_without_beam_the_error_names_the_extra(index, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    with pytest.raises(UserError, match=r"pip install 'keras_nonlocal\[beam\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[beam\]'"):
         write_shards(index, str(tmp_path / "records"), **SETTINGS, beam_options=[])
 
 

@@ -65,6 +65,7 @@ class Settings:
     deterministic: bool | None = None
     frame_cache: str = ""
     frame_cache_gib: float = 0.0
+    enable_tf_data_service: bool = False
 
     def check(self):
         """Nothing: these values are valid."""
@@ -84,7 +85,7 @@ def test_the_error_names_the_requirements(tmp_path):
         tfio.load_tfio()
     except DataError as error:
         assert "TensorFlow 2.16 or 2.17 (this is " in str(error)
-        assert "keras_nonlocal[tfio]" in str(error)
+        assert "pip install -e .[tfio]" in str(error)
     else:
         pytest.skip("tensorflow-io works here")
     for use in (
