@@ -51,8 +51,9 @@ class DataConfig(config_definitions.DataConfig):
             several, evaluation uses the last.
         max_size: Largest length of the long side of resized images.
         horizontal_flip: Mirror half of the training images.
-        keypoint_flip_pairs: Pairs of keypoint numbers, from 0, that a mirrored object
-            swaps. None: the keypoints named `left_X` and `right_X` in the annotations.
+        keypoint_flip_pairs: Numbers of the keypoints, from 0, that a mirrored object
+            swaps, pair after pair: `[1, 2, 3, 4]` swaps 1 with 2 and 3 with 4. None:
+            those that the annotations name `left_X` and `right_X`.
         max_instances: Objects of a training image; those beyond are left out.
         aspect_ratio_grouping: Batches of training images that are all wider than
             high, or all not: less padding.
@@ -75,7 +76,7 @@ class DataConfig(config_definitions.DataConfig):
     min_size: Sequence[int] = dataclasses.field(default_factory=lambda: [800])
     max_size: int = 1333
     horizontal_flip: bool = True
-    keypoint_flip_pairs: Sequence[Sequence[int]] | None = None
+    keypoint_flip_pairs: Sequence[int] | None = None
     max_instances: int = 100
     aspect_ratio_grouping: bool = False
     skip_empty_images: bool = True
@@ -100,11 +101,20 @@ class DataConfig(config_definitions.DataConfig):
         for name in ("max_instances", "global_batch_size"):
             _check_at_least_1(name, getattr(self, name))
         self.limits.check()
+        self._check_flip_pairs()
         self._check_fractions()
         if self.enable_tf_data_service:
             raise UserError(
                 "`enable_tf_data_service` makes batches of clips; batches of images "
                 "are made by the trainer itself. Leave it out."
+            )
+
+    def _check_flip_pairs(self):
+        numbers = self.keypoint_flip_pairs or ()
+        if len(numbers) % 2 or len(set(numbers)) < len(numbers):
+            raise UserError(
+                "`keypoint_flip_pairs` must be different numbers, pair after pair: "
+                f"[1, 2, 3, 4] swaps 1 with 2 and 3 with 4. Received: {list(numbers)}."
             )
 
     def _check_fractions(self):
