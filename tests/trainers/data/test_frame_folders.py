@@ -430,6 +430,46 @@ def test_lists_name_folders_and_videos(frame_set, clips, listed):
     assert several.videos[0].path == f"{frame_set}/dive/v0/"
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        (
+            "train.csv",
+            "label,youtube_id,time_start,time_end,split\n"
+            "dive,v0,3,13,train\njump,v1,0,10,train\ndive,none,0,10,train\n",
+            ["dive/v0_000003_000013", "jump/v1"],
+        ),
+        ("trainlist01.txt", "dive/v0.avi 1\njump/v1.avi 2\nrun/v9.avi 3\n", None),
+        (
+            "charades.csv",
+            "id,actions\ndive/v0,c001 0 1\njump/v1,\nnone,\n",
+            None,
+        ),
+    ],
+    ids=["kinetics", "ucf101", "charades"],
+)
+def test_frames_replace_videos_of_every_index(
+    frame_set, clips, data_config, name, text, found
+):
+    if found:
+        (frame_set / "dive/v0").rename(frame_set / found[0])
+    (frame_set / "classInd.txt").write_text("1 dive\n2 jump\n3 run\n")
+    (frame_set / name).write_text(text)
+    several = {"is_multilabel": True} if "charades" in name else {}
+    index = load_index(data_config(input_path=str(frame_set / name), **several))
+    assert [os.path.relpath(v.path, frame_set) for v in index.videos] == (
+        found or ["dive/v0", "jump/v1"]
+    )
+    assert all(v.path.endswith("/") for v in index.videos)
+    assert len(index.missing) == 1
+    numbers = all_numbers(clips, index.videos[0].path)
+    assert numbers == {n: n for n in range(20)}
+    clips.write(frame_set / "jump/v1.mp4", 9)  # a file is preferred
+    if name == "charades.csv":
+        index = load_index(data_config(input_path=str(frame_set / name), **several))
+        assert index.videos[1].path == f"{frame_set}/jump/v1.mp4"
+
+
 def test_mmaction2_lists_state_the_number_of_frames(frame_set, clips, listed):
     index = listed("dive/v0 20 1\nnone/v 7 0\ndive/v1 24 0\n")
     assert index.format == "rawframes" and index.missing == (f"{frame_set}/none/v/#7",)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -187,17 +188,30 @@ def _split_missing(videos) -> tuple[tuple[Video, ...], tuple[str, ...]]:
     for video in videos:
         # Looking for every file in a remote store takes hours: only the first is.
         is_skipped = files.is_remote(video.path) and (present or missing)
-        if paths.is_record(video.path) or is_skipped or _exists(video.path):
+        if paths.is_record(video.path) or is_skipped:
             present.append(video)
+        elif path := _find(video.path):
+            present.append(dataclasses.replace(video, path=path))
         else:
             missing.append(video.path)
     return tuple(present), tuple(missing)
 
 
-def _exists(path: str) -> bool:
+def _find(path: str) -> str | None:
+    """The path of a file or of a folder of frames, which may replace the file.
+
+    `a/v1.mp4`, if there is no such file, is the folder of frames `a/v1`; on a remote
+    file system, only a slash at the end of a path makes it a folder.
+    """
     if paths.is_frame_folder(path):
-        return files.is_folder(paths.FrameFolder.parse(path).folder)
-    return files.exists(path)
+        folder = paths.FrameFolder.parse(path).folder
+        return path if files.is_folder(folder) else None
+    folder = os.path.splitext(path)[0] if paths.has_video_suffix(path) else path
+    if folder != path and files.exists(path):
+        return path
+    if not files.is_remote(folder) and files.is_folder(folder):
+        return paths.FrameFolder(folder).path
+    return path if files.exists(path) else None
 
 
 def _warn_of_missing(path: str, missing: Sequence[str], total: int) -> None:

@@ -19,8 +19,9 @@ _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 def read_kinetics(path: str, data) -> Listing:
     """Finds each row's `<id>_<start>_<end>.mp4` (six digits) or `<id>.mp4`.
 
-    Searches `video_root/<label>/` and `video_root`, for any video suffix. Rows of
-    other splits than `data.split` are left out.
+    Searches `video_root/<label>/` and `video_root`, for any video suffix, and for
+    folders of frames with these names and no suffix. Rows of other splits than
+    `data.split` are left out.
     """
     root = root_of(path, data)
     listing = functools.cache(_videos_in)
@@ -50,8 +51,10 @@ def _find(listing, root: str, row: dict, where: str) -> str:
 
 
 def _videos_in(folder: str) -> dict[str, str]:
-    """File name without suffix -> file name."""
+    """Name without suffix -> name, of videos and of what may be folders of frames."""
     if not files.is_folder(folder):
         return {}
-    names = filter(paths.has_video_suffix, files.listdir(folder))
-    return {os.path.splitext(name)[0]: name for name in names}
+    names = files.listdir(folder)
+    folders = {name: name for name in names if "." not in name}
+    videos = filter(paths.has_video_suffix, names)
+    return folders | {os.path.splitext(name)[0]: name for name in videos}

@@ -55,7 +55,7 @@ def _items(path: str):
 def _entry(root: str, where: str, line: str, split: bool) -> Entry:
     if split and (found := split_line(line)):  # a folder of frames
         folder, labels = found
-        return Entry(_path(root, folder), tuple(map(str, labels)), folder, where)
+        return Entry(files.join(root, folder), tuple(map(str, labels)), folder, where)
     video, label = (field.strip("\"' \t") for field in _split_line(where, line))
     if split:
         labels = tuple(filter(None, _SEPARATOR.split(label)))
@@ -67,16 +67,7 @@ def _entry(root: str, where: str, line: str, split: bool) -> Entry:
             f"{where}: has no label; expected `path label`, separated by space, tab "
             f"or comma. Received: {line!r}."
         )
-    return Entry(_path(root, video), labels, video, where)
-
-
-def _path(root: str, video: str) -> str:
-    """The path of a video; that of a folder of frames ends in a slash."""
-    path = files.join(root, video)
-    is_new = paths.is_video_file(path) and not paths.has_video_suffix(path)
-    if is_new and not files.is_remote(path) and files.is_folder(path):
-        return paths.FrameFolder(path).path
-    return path
+    return Entry(files.join(root, video), labels, video, where)
 
 
 def _split_line(where: str, line: str) -> tuple[str, str]:
