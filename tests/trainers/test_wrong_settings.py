@@ -6,6 +6,7 @@ import tensorflow as tf
 import yaml
 
 from trainers.core import cli
+from trainers.core.modes import find_checkpoint
 from trainers.video_classification import modes
 from trainers.video_classification.data import write_video
 
@@ -174,5 +175,5 @@ def test_the_name_of_a_checkpoint_is_looked_up_in_the_model_directory(
 ):
     (tmp_path / "ckpt-4.index").touch()
     options = modes.Options(str(tmp_path), checkpoint=name)
-    found = modes._checkpoint(options, experiment=None)
+    found = find_checkpoint(options, experiment=None)
     assert found == expected.format(folder=tmp_path)

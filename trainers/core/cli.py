@@ -6,12 +6,12 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
 from trainers.core import files, yaml_io
-from trainers.core.errors import Interrupted, UserError
+from trainers.core.errors import Interrupted, UserError, check_key
 
 _OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError")  # the latter is TensorFlow's
 _SAVE_MEMORY = (
@@ -52,6 +52,63 @@ def define_config_flags():
     flags.DEFINE_multi_string(
         "params_override", [], "a.b=c, over all configs; may be given several times."
     )
+
+
+def define_mode_flags(modes: Sequence[str]):
+    """Defines the flags that the scripts of all trainers have, --config etc. too."""
+    define_config_flags()
+    flags.DEFINE_string("mode", None, f"One of: {', '.join(modes)}.")
+    flags.DEFINE_string("model_dir", None, "Folder of checkpoints, curves and results.")
+    flags.DEFINE_string(
+        "checkpoint",
+        "",
+        "best, last, or a path. Default: best if it exists, else last.",
+    )
+    flags.DEFINE_string("export_dir", "", "Default: MODEL_DIR/export.")
+    flags.DEFINE_bool(
+        "print_config", False, "dry_run also prints the whole config, as YAML."
+    )
+    flags.DEFINE_bool("json", False, "predict and check_data print JSON.")
+
+
+def options(paths: Sequence[str]) -> dict:
+    """The values of these flags, and the other arguments: fields of `modes.Options`."""
+    values = flags.FLAGS
+    return {
+        "model_dir": values.model_dir or "",
+        "config_files": tuple(values.config),
+        "overrides": tuple(values.params_override),
+        "experiment": values.experiment,
+        "checkpoint": values.checkpoint,
+        "export_dir": values.export_dir,
+        "paths": tuple(paths),
+        "as_json": values.json,
+        "print_config": values.print_config,
+    }
+
+
+def check_mode_flags(
+    paths: Sequence[str], modes: Sequence[str], without_model_dir, to_predict: str
+):
+    """Raises `UserError` for mistakes that need no config and no network to be seen.
+
+    Args:
+        paths: Arguments that are no flags.
+        modes: Valid values of --mode.
+        without_model_dir: The modes that need no --model_dir.
+        to_predict: What `predict` takes, in words.
+    """
+    mode = flags.FLAGS.mode
+    if not mode:
+        raise UserError("--mode is required; see --help.")
+    check_key("--mode", mode, modes)
+    if not flags.FLAGS.model_dir and mode not in without_model_dir:
+        raise UserError("--model_dir is required; see --help.")
+    if paths and mode != "predict":
+        raise UserError(f"Unexpected arguments: {' '.join(paths)}")
+    if not paths and mode == "predict":
+        raise UserError(f"Nothing to predict: give {to_predict}.")
+    check_config_flags()
 
 
 def check_config_flags():

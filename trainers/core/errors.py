@@ -16,6 +16,10 @@ class UserError(ValueError):
     exit_code = 1
 
 
+class DataError(UserError):
+    """The data, or an index of them, cannot be used."""
+
+
 class Interrupted(Exception):
     """A signal asked training to stop; the last step is complete.
 

@@ -14,13 +14,16 @@ class Task(base_task.Task):
 
     Subclasses define `build_model`, `build_inputs`, `forward`, the evaluation
     (`validation_step`, `aggregate_logs`, `reduce_aggregated_logs`), the
-    `metric_names` of its results, the `best_metric` among them, and the
-    `lower_is_better` ones.
+    `metric_names` of its results, the `best_metric` among them, the
+    `lower_is_better` ones, the `class_names` in label order, and whether batches of
+    validation have what `forward` needs (`evaluates_loss`).
     """
 
+    class_names = ()
     metric_names = ("loss",)
     best_metric = "loss"
     lower_is_better = ("loss", "validation_loss")
+    evaluates_loss = True
 
     @abc.abstractmethod
     def build_inputs(self, params, input_context=None, start_batch=0):
@@ -44,6 +47,18 @@ class Task(base_task.Task):
             `(losses, metrics)`: float32 `(batch,)`, and a dict of `(batch,)`
             values; both are averaged by the examples' `weight`.
         """
+
+    def describe_data(self, is_training: bool) -> dict[str, list[str]]:
+        """What a data set consists of, for comparing workers: lines by name.
+
+        Raises its errors, too: training calls it for both data sets at the start.
+        """
+        return {}
+
+    def describe_model(self) -> str:
+        """The network in words, for `dry_run`."""
+        model = self.build_model()
+        return f"{model.name}: {model.count_params():,} parameters"
 
     def block_ends(self, model) -> Sequence[str]:
         """Layers whose outputs `trainer.recompute_activations` keeps, in order.

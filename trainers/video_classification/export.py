@@ -1,36 +1,24 @@
 """Exports a trained network as a SavedModel that TF Serving can load.
 
-The folder is laid out as TF Serving watches it, one numbered version per
-export, the highest being served:
+Versions are laid out as in `trainers/core/export.py`, with these assets:
 
-    export_dir/1/saved_model.pb, variables/
-    export_dir/1/assets/classes.txt            one class name per line
-    export_dir/1/assets/preprocessing.json     how to cut a clip from a video
-    export_dir/1/assets.extra/export.json      its precision, and how exact it is
-    export_dir/1/assets.extra/                 warm-up requests, if possible
-
-A version appears complete or not at all: it is written under a name that TF
-Serving ignores, compared with the Keras model, and only then renamed. Object stores
-cannot rename folders: there, `saved_model.pb` is the file that is written last.
+    assets/classes.txt            one class name per line
+    assets/preprocessing.json     how to cut a clip from a video
 
 Batch normalisation is folded into the convolutions, which TensorFlow then fuses with
 biases, ReLUs and sums. The precision is that of `task.export`; logits and
 probabilities are always float32.
 """
 
-import os
-import pathlib
-import shutil
 import sys
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
-from trainers.core import files
+from trainers.core import export, files
 from trainers.core.errors import UserError
-from trainers.core.lock import in_turn
+from trainers.core.export import ExportError
 from trainers.video_classification import request_limits, serving
 from trainers.video_classification.data import normalize, resize_and_center_crop
 from trainers.video_classification.scoring import build_scorer, inference_form
@@ -38,13 +26,6 @@ from trainers.video_classification.scoring import build_scorer, inference_form
 # Largest difference of logits from those of the Keras model in float32, relative to
 # the largest logit: rounding errors only.
 _TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
-
-
-_MAX_SECONDS = 24 * 3600  # that an export may take where folders cannot be locked
-
-
-class ExportError(UserError):
-    """The exported network and the Keras model disagree."""
 
 
 def export_saved_model(task, model, export_dir):
@@ -69,19 +50,15 @@ def export_saved_model(task, model, export_dir):
             nothing new is left in `export_dir`.
     """
     _check_num_classes(model, task.class_names)
-    export_dir = os.fspath(export_dir)
-    if files.is_file(export_dir):
-        raise UserError(f"{export_dir} is a file: --export_dir must be a folder.")
-    files.make_folder(export_dir)
     precision = task.task_config.export.precision or model.compute_dtype
     network = inference_form(model, precision)
-    with in_turn(export_dir) as is_alone:
-        _remove_leftovers(export_dir, is_alone)
-        version = files.join(export_dir, str(_next_version(export_dir)))
-        with files.creating_folder(version, last="saved_model.pb") as folder:
-            _write(task, network, folder)
-            differences = _check(task, model, folder, precision)
-            _write_extra(task, folder, precision, differences)
+    with export.next_version(export_dir) as (folder, version):
+        _write(task, network, folder)
+        differences = _check(task, model, folder, precision)
+        config = task.task_config
+        clips = _example_clips(config.clip, config.validation_data)[:1]
+        report = _report(task, precision, differences)
+        export.write_extra(folder, report, {"clips": clips})
     print(
         f"The exported network computes in {precision}; its logits differ by "
         f"{max(differences.values()):.1e} of the largest one from those of the Keras "
@@ -116,35 +93,16 @@ def _check_num_classes(model, class_names):
         )
 
 
-def _remove_leftovers(export_dir, is_alone):
-    """Removes what killed exports left; without a lock, others may be running."""
-    files.remove_parts(export_dir, unused_for=0 if is_alone else _MAX_SECONDS)
-    for name in files.listdir(export_dir):
-        if is_alone and name.startswith(".export-"):  # of former versions
-            files.remove_folder(files.join(export_dir, name))
-
-
-def _next_version(export_dir):
-    names = files.listdir(export_dir)
-    return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
-
-
 def _write(task, model, folder):
     clip, data = task.task_config.clip, task.task_config.validation_data
     constants = task.task_config.export.constants
     module = serving.ServingModule(model, task.task_config, constants)
+    signatures = {"serving_default": module.clips, "jpeg": module.jpeg}
     texts = {
-        "classes.txt": "".join(f"{name}\n" for name in task.class_names),
+        "classes.txt": export.class_text(task.class_names),
         "preprocessing.json": files.to_json(preprocessing(clip, data)) + "\n",
     }
-    sources = pathlib.Path(folder, "sources")  # of the copies in assets
-    sources.mkdir()
-    for name, text in texts.items():
-        (sources / name).write_text(text, encoding="utf-8")
-    module.assets = [tf.saved_model.Asset(str(sources / name)) for name in texts]
-    signatures = {"serving_default": module.clips, "jpeg": module.jpeg}
-    tf.saved_model.save(module, folder, signatures=signatures)
-    shutil.rmtree(sources)
+    export.save(module, signatures, texts, folder)
 
 
 def _example_clips(clip, data):
@@ -220,38 +178,10 @@ def _check_difference(difference, signature, dtype):
         )
 
 
-def _write_extra(task, folder, precision, differences):
-    """Writes the files beside the network: the report and warm-up requests."""
-    extra = pathlib.Path(folder, "assets.extra")
-    extra.mkdir()
-    report = {
+def _report(task, precision, differences):
+    return {
         "precision": precision,
         "constants": task.task_config.export.constants,
         "limits": task.task_config.export.limits,
         "logit_difference": differences,
     }
-    text = files.to_json(report) + "\n"
-    (extra / "export.json").write_text(text, encoding="utf-8")
-    _write_warmup(task, extra)
-
-
-def _write_warmup(task, extra):
-    """Writes requests that TF Serving replays on loading, so that no client waits."""
-    try:
-        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
-    except ImportError:
-        logging.info(
-            "No warm-up requests written: they need `pip install "
-            "-e '.[serving]'`. The first request after loading will be slow."
-        )
-        return
-    clip, data = task.task_config.clip, task.task_config.validation_data
-    request = predict_pb2.PredictRequest()
-    request.model_spec.signature_name = "serving_default"
-    clips = _example_clips(clip, data)[:1]
-    request.inputs["clips"].CopyFrom(tf.make_tensor_proto(clips))
-    log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(request)
-    path = extra / "tf_serving_warmup_requests"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(log.SerializeToString())

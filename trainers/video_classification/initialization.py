@@ -1,7 +1,6 @@
 """Initialises the network of a training from `task.init_checkpoint`."""
 
 import json
-import os
 from collections.abc import Mapping
 
 import keras
@@ -9,18 +8,12 @@ import numpy as np
 
 from keras_nonlocal.convert import CheckpointError, Pixels, Spelling, load_weights
 from keras_nonlocal.layers import BaseNonLocal
-from trainers.core import checkpoint_files, checkpoints, files
+from trainers.core import checkpoints, init_checkpoint
+from trainers.core.classes import describe_changes
 from trainers.core.config import PARAMS_FILE
 from trainers.core.errors import UserError
 from trainers.core.yaml_io import read_yaml
-from trainers.video_classification.data import (
-    CLASS_FILE,
-    describe_changes,
-    read_trained_classes,
-)
 
-# Of files that hold weights, for advice: what they hold is found by content.
-_SUFFIXES = (".keras", ".h5", ".pth", ".pyth", ".pt", ".pkl", ".safetensors")
 _PIXEL_TOLERANCE = 0.05  # of 255: sources round their statistics
 
 
@@ -110,42 +103,17 @@ def _find_content(path: str, model):
     The others are the task's config and the classes in the checkpoint's model
     directory; empty without one.
     """
-    try:
-        is_folder, is_file = files.is_folder(path), files.is_file(path)
-    except files.FileError as error:
-        raise UserError(f"task.init_checkpoint: {error}") from error
-    if is_file and files.is_remote(path):
-        raise UserError(
-            f"task.init_checkpoint is {path}, a file that is not on this machine. "
-            "Of remote checkpoints those of tf.train alone can be read, by their "
-            "path without `.index`, or a model directory: copy the file to this "
-            "machine, and give its path here."
-        )
-    if is_file:
+    prefix = init_checkpoint.find_prefix(path)
+    if prefix is None:
         return path, {}, ()
-    prefix = _find_prefix(path, files.listdir(path) if is_folder else ())
     trained_as = _read_trained_as(prefix, model)
-    return checkpoints.read_model(prefix), trained_as, _read_classes(prefix)
-
-
-def _find_prefix(path: str, names) -> str:
-    """Prefix of a checkpoint; without one, an error names the files there are."""
-    try:
-        return checkpoint_files.find(path)
-    except checkpoint_files.DamagedError as error:
-        raise UserError(f"task.init_checkpoint: {error}") from error
-    except UserError as error:
-        weights = [x for x in sorted(names) if x.endswith(_SUFFIXES)][:3]
-        found = ", ".join(files.join(path, x) for x in weights)
-        raise UserError(
-            f"task.init_checkpoint: {error} A file of weights is named itself "
-            f"({', '.join(_SUFFIXES)})" + (f": here are {found}." if found else ".")
-        ) from error
+    classes = init_checkpoint.read_classes(prefix)
+    return checkpoints.read_model(prefix), trained_as, classes
 
 
 def _read_trained_as(prefix: str, model) -> dict:
     """The task's config in a model directory; an error if it computes otherwise."""
-    path = _find_beside(prefix, PARAMS_FILE)
+    path = init_checkpoint.find_beside(prefix, PARAMS_FILE)
     task = _read_task(path) if path else {}
     theirs, ours = task.get("model") or {}, model.as_dict()
     keys = ["convention", "stride_in_1x1"]
@@ -158,18 +126,6 @@ def _read_trained_as(prefix: str, model) -> dict:
                 f"computes otherwise: set task.model.{key}={theirs[key]!r}."
             )
     return task
-
-
-def _read_classes(prefix: str) -> tuple[str, ...]:
-    path = _find_beside(prefix, CLASS_FILE)
-    return read_trained_classes(path) if path else ()
-
-
-def _find_beside(prefix: str, name: str) -> str | None:
-    """Path of a file in the model directory of a checkpoint, if it is there."""
-    folder = os.path.dirname(prefix)  # that of the best is within it
-    paths = (files.join(x, name) for x in (folder, os.path.dirname(folder)))
-    return next(filter(files.is_file, paths), None)
 
 
 def _read_task(path: str) -> dict:

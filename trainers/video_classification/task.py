@@ -7,6 +7,7 @@ import sys
 import keras
 import tensorflow as tf
 
+from keras_nonlocal import describe
 from keras_nonlocal.models import CONVENTIONS, build
 from trainers.core import agreement, files
 from trainers.core.errors import UserError
@@ -92,6 +93,11 @@ class VideoClassificationTask(Task):
     def best_metric(self) -> str:
         return "mAP" if self.is_multilabel else "top1"
 
+    def describe_data(self, is_training):
+        if is_training:
+            return {"training videos": self.train_index.lines()}
+        return {"validation videos": self.validation_index.lines()}
+
     # === Model ===
 
     def initialize(self, model):
@@ -117,6 +123,11 @@ class VideoClassificationTask(Task):
             self._check_clips(model)
         freeze_layers(model, self.task_config)
         return model
+
+    def describe_model(self):
+        side = self.task_config.train_data.crop_size
+        shape = (self.task_config.clip.num_frames, side, side, 3)
+        return str(describe(self.build_model(shape)))
 
     def _check_clips(self, model):
         """Raises for clips that are too small now, not in the first step."""

@@ -2,15 +2,15 @@ import os
 
 import pytest
 
-from trainers.core.files import FileError
-from trainers.video_classification.data import DataError, load_index
-from trainers.video_classification.data.configs import DataConfig
-from trainers.video_classification.data.labels import (
+from trainers.core.classes import (
     describe_changes,
     read_class_file,
     read_trained_classes,
     write_trained_classes,
 )
+from trainers.core.files import FileError
+from trainers.video_classification.data import DataError, load_index
+from trainers.video_classification.data.configs import DataConfig
 
 
 @pytest.fixture

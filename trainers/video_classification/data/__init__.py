@@ -28,13 +28,6 @@ from trainers.video_classification.data.errors import (
 )
 from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index, Video, load_index
-from trainers.video_classification.data.labels import (
-    CLASS_FILE,
-    are_trained_classes,
-    describe_changes,
-    read_trained_classes,
-    write_trained_classes,
-)
 from trainers.video_classification.data.preprocessing import (
     normalize,
     resize_and_center_crop,
@@ -42,21 +35,16 @@ from trainers.video_classification.data.preprocessing import (
 from trainers.video_classification.data.reading import read_views
 
 __all__ = [
-    "CLASS_FILE",
     "DataError",
     "FailureLog",
     "Index",
     "TooManyBrokenVideos",
     "Video",
     "VideoError",
-    "are_trained_classes",
-    "describe_changes",
     "load_index",
     "make_dataset",
     "normalize",
-    "read_trained_classes",
     "read_views",
     "resize_and_center_crop",
-    "write_trained_classes",
     "write_video",
 ]

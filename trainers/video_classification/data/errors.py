@@ -1,11 +1,7 @@
 """Errors in data that a user can correct."""
 
 from trainers.core import files
-from trainers.core.errors import UserError
-
-
-class DataError(UserError):
-    """The data, or an index of them, cannot be used."""
+from trainers.core.errors import DataError
 
 
 class VideoError(DataError):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainers.core import files
+from trainers.core.classes import read_class_file
 from trainers.core.errors import warn
 from trainers.video_classification.data import index_formats, paths
 from trainers.video_classification.data.decoding import check_decoder
@@ -21,7 +22,6 @@ from trainers.video_classification.data.labels import (
     HOW_TO_NAME,
     LabelTable,
     infer_class_names,
-    read_class_file,
 )
 
 if TYPE_CHECKING:

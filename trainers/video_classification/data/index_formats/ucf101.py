@@ -3,6 +3,7 @@
 import os
 
 from trainers.core import files
+from trainers.core.classes import read_class_file
 from trainers.video_classification.data.errors import DataError
 from trainers.video_classification.data.index_formats.listing import (
     Entry,
@@ -10,7 +11,6 @@ from trainers.video_classification.data.index_formats.listing import (
     numbered_lines,
     root_of,
 )
-from trainers.video_classification.data.labels import read_class_file
 
 
 def read_ucf101(path: str, data) -> Listing:
