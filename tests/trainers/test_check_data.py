@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from trainers.core.errors import UserError
+from trainers.core.failures import FailureLog
 from trainers.video_classification import check_data
 from trainers.video_classification.configs import VideoClassificationConfig
 from trainers.video_classification.data import VideoError, load_index, write_video
-from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.inspection import inspect_video
 from trainers.video_classification.data.tfrecords.shards import write_shards
 from trainers.video_classification.task import VideoClassificationTask

@@ -15,7 +15,7 @@ from trainers.core.errors import UserError
 from trainers.video_classification.data import (
     DataError,
     FailureLog,
-    TooManyBrokenVideos,
+    TooManyBroken,
     load_index,
     make_dataset,
     service_worker,
@@ -226,7 +226,7 @@ def test_too_many_broken_videos_end_the_run(videos, service):
     data, log = of_service(videos, service), FailureLog(0.0)
     with pytest.raises(tf.errors.OpError):
         read(data, 50, failures=log)
-    assert isinstance(log.error, TooManyBrokenVideos)
+    assert isinstance(log.error, TooManyBroken)
     assert "text.mp4" in str(log.error)
 
 

@@ -16,5 +16,7 @@
 - `checkpoints.py`: what is in a checkpoint. `checkpoint_files.py`: its files, found and
   verified. `saver.py`: which are kept. `lock.py`: one training per directory.
 - `files.py`: files on local disks and remote file systems. `curves.py`: event files.
+- `failures.py`: broken files of a data set. `tfrecord_file.py`: records by their
+  offset.
 - `cli.py`, `errors.py`, `progress.py`, `signals.py`: the terminal.
 """

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from trainers.video_classification.data import (
     FailureLog,
-    TooManyBrokenVideos,
+    TooManyBroken,
     load_index,
     make_dataset,
     read_views,
@@ -268,7 +268,7 @@ def test_too_many_broken_videos_stop_the_run(
     failures = FailureLog(0.1)
     with pytest.raises(tf.errors.OpError):
         batches(9, load_index(data), data, clip_config, failures=failures)
-    assert isinstance(failures.error, TooManyBrokenVideos)
+    assert isinstance(failures.error, TooManyBroken)
     assert "v1.mp4: cannot be decoded" in str(failures.error)
     assert "v0.mp4" in str(failures.error)
 
@@ -286,7 +286,7 @@ def test_nothing_but_broken_videos_is_an_error_whatever_the_limit(
     failures = FailureLog(1.0)
     with pytest.raises(tf.errors.OpError):
         batches(2, load_index(data), data, clip_config, failures=failures)
-    assert isinstance(failures.error, TooManyBrokenVideos)
+    assert isinstance(failures.error, TooManyBroken)
 
 
 def test_op_determinism_changes_nothing(data_config, clip_config):

@@ -1,7 +1,7 @@
 import pytest
 from absl import logging
 
-from trainers.video_classification.data import FailureLog, TooManyBrokenVideos
+from trainers.video_classification.data import FailureLog, TooManyBroken
 
 
 def read(log, good=0, broken=0):
@@ -18,7 +18,7 @@ def test_too_many_broken_videos_are_named():
     read(log, good=18, broken=2)
     log.check()
     read(log, good=18, broken=3)
-    with pytest.raises(TooManyBrokenVideos, match="3 of the 21") as raised:
+    with pytest.raises(TooManyBroken, match="3 of the 21") as raised:
         log.check()
     assert "  broken2.mp4: no such file" in str(raised.value)
     assert "max_broken_fraction` allows 0.1" in str(raised.value)
@@ -30,7 +30,7 @@ def test_the_first_few_videos_decide_nothing():
     read(log, good=4, broken=5)
     log.check()
     read(log, good=5, broken=5)
-    with pytest.raises(TooManyBrokenVideos):
+    with pytest.raises(TooManyBroken):
         log.check()
 
 
@@ -40,7 +40,7 @@ def test_one_broken_video_ends_a_run_only_at_limit_zero_or_when_alone():
         log.expect(good + 1)
         read(log, good, broken=1)
         if ends:
-            with pytest.raises(TooManyBrokenVideos):
+            with pytest.raises(TooManyBroken):
                 log.check()
         else:
             log.check()
@@ -48,7 +48,9 @@ def test_one_broken_video_ends_a_run_only_at_limit_zero_or_when_alone():
 
 def test_a_video_counts_and_is_logged_once(monkeypatch):
     lines = []
-    monkeypatch.setattr(logging, "warning", lambda text, *args: lines.append(args))
+    monkeypatch.setattr(
+        logging, "warning", lambda text, *args: lines.append(text % args)
+    )
     log = FailureLog(0.5)
     for _ in range(3):
         read(log, good=1, broken=1)
@@ -57,8 +59,8 @@ def test_a_video_counts_and_is_logged_once(monkeypatch):
     assert log.failures == {"broken0.mp4": "no such file"}
     assert log.damaged == {"good0.mp4": "2 of 8 frames lost"}
     assert lines == [
-        ("broken0.mp4: no such file",),
-        ("good0.mp4: 2 of 8 frames lost",),
+        "Skipped a broken video, broken0.mp4: no such file",
+        "A damaged video, good0.mp4: 2 of 8 frames lost",
     ]
 
 
@@ -66,5 +68,5 @@ def test_a_long_list_is_cut_short():
     log = FailureLog(0.1)
     log.expect(100)
     read(log, broken=25)
-    with pytest.raises(TooManyBrokenVideos, match="and 15 more"):
+    with pytest.raises(TooManyBroken, match="and 15 more"):
         log.check()

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from trainers.core.errors import UserError
+from trainers.core.failures import FailureLog
 from trainers.video_classification.data import (
     VideoError,
     load_index,
@@ -16,7 +17,6 @@ from trainers.video_classification.data import (
     write_video,
 )
 from trainers.video_classification.data.configs import MediaLimits
-from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.inspection import inspect_video
 from trainers.video_classification.data.tfrecords.frame_cache import FrameCache
 from trainers.video_classification.data.tfrecords.shards import write_shards

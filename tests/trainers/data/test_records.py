@@ -16,9 +16,9 @@ from tests.trainers.data.record_files import (
     make_record,
     write_record,
 )
+from trainers.core.tfrecord_file import TFRecordFile
 from trainers.video_classification.data import VideoError, load_index, read_views
 from trainers.video_classification.data.configs import MediaLimits
-from trainers.video_classification.data.tfrecords.framing import TFRecordFile
 from trainers.video_classification.data.tfrecords.records import RecordFrames
 from trainers.video_classification.data.tfrecords.shards import write_shards
 from trainers.video_classification.data.tfrecords.sidecars import list_shard, sidecar
@@ -241,14 +241,14 @@ def test_impossible_parts_are_an_error(tmp_path, num_frames, num_bytes):
 
 def test_the_path_of_a_later_part_is_an_error(parts):
     shard = str(parts / "clips-00000-of-00002.tfrecord")
-    _, (second, _), *_ = TFRecordFile(shard).offsets()
+    _, (second, _), *_ = TFRecordFile(shard, VideoError).offsets()
     with pytest.raises(VideoError, match="is a later part of a video"):
         RecordFrames(f"{shard}#{second}")
 
 
 def test_a_video_without_its_last_parts_is_broken(parts):
     shard = parts / "clips-00000-of-00002.tfrecord"
-    _, (second, length), *_ = TFRecordFile(str(shard)).offsets()
+    _, (second, length), *_ = TFRecordFile(str(shard), VideoError).offsets()
     shard.write_bytes(shard.read_bytes()[: second + length])
     with pytest.raises(VideoError, match="later parts are cut short"):
         RecordFrames(f"{shard}#0")

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tests.trainers.data.record_files import SETTINGS
 from trainers.core import files
+from trainers.core.failures import FailureLog
 from trainers.core.files import FileError
 from trainers.video_classification.data import (
     DataError,
@@ -21,7 +22,6 @@ from trainers.video_classification.data import (
     make_dataset,
     read_views,
 )
-from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.tfrecords.records import PART_BYTES
 from trainers.video_classification.data.tfrecords.shards import write_shards
 

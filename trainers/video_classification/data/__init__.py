@@ -14,19 +14,14 @@
 - `cropping.py`: windows of a frame. `augmentation.py`: RandAugment, mixup and CutMix,
   with their settings in `augmentation_configs.py`. `preprocessing.py`: from uint8 to
   the network's input.
-- `errors.py`, `failures.py`: videos that cannot be decoded. `limits.py`,
-  `watchdog.py`: what reading one may cost. `encoding.py`: writes videos, for demo and
-  tests.
+- `errors.py`: videos that cannot be decoded. `limits.py`, `watchdog.py`: what reading
+  one may cost. `encoding.py`: writes videos, for demo and tests.
 """
 
+from trainers.core.failures import FailureLog, TooManyBroken
 from trainers.video_classification.data.dataset import make_dataset
 from trainers.video_classification.data.encoding import write_video
-from trainers.video_classification.data.errors import (
-    DataError,
-    TooManyBrokenVideos,
-    VideoError,
-)
-from trainers.video_classification.data.failures import FailureLog
+from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.index import Index, Video, load_index
 from trainers.video_classification.data.preprocessing import (
     normalize,
@@ -38,7 +33,7 @@ __all__ = [
     "DataError",
     "FailureLog",
     "Index",
-    "TooManyBrokenVideos",
+    "TooManyBroken",
     "Video",
     "VideoError",
     "load_index",

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from trainers.core.failures import FailureLog
 from trainers.video_classification.data import service
 from trainers.video_classification.data.decoding import check_decoder
-from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index
 from trainers.video_classification.data.samples import SampleReader
 

@@ -16,7 +16,3 @@ class VideoError(DataError):
         super().__init__(f"{files.printable(path)}: {files.printable(reason)}")
         self.path = path
         self.reason = reason
-
-
-class TooManyBrokenVideos(DataError):
-    """A larger fraction of the videos is broken than `max_broken_fraction` allows."""

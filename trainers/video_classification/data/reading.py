@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from trainers.core.failures import log_damage
 from trainers.video_classification.data import cropping, paths, watchdog
 from trainers.video_classification.data.cropping import cut_windows
 from trainers.video_classification.data.decoding import (
@@ -17,7 +18,6 @@ from trainers.video_classification.data.decoding import (
 )
 from trainers.video_classification.data.decoding.frame_folder import FolderFrames
 from trainers.video_classification.data.errors import VideoError
-from trainers.video_classification.data.failures import log_damage
 from trainers.video_classification.data.limits import (
     DEFAULT_LIMITS,
     Limits,

@@ -11,9 +11,9 @@ import tensorflow as tf
 from absl import logging
 
 from trainers.core import files
+from trainers.core.failures import FailureLog
 from trainers.video_classification.data import paths, sampling, watchdog
 from trainers.video_classification.data.errors import DataError, VideoError
-from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index
 from trainers.video_classification.data.labels import clip_labels
 from trainers.video_classification.data.reading import Views, cut_views

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from trainers.core import config
 from trainers.core.errors import UserError
+from trainers.core.failures import FailureLog
 from trainers.video_classification.data import dataset, load_index, service
 from trainers.video_classification.data.configs import ClipConfig, DataConfig
-from trainers.video_classification.data.failures import FailureLog
 from trainers.video_classification.data.index import Index
 from trainers.video_classification.data.samples import SampleReader
 

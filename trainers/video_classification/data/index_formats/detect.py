@@ -23,9 +23,7 @@ def detect(path: str, is_multilabel: bool = False) -> str:
     if path.endswith(".tfrecord"):
         return "tfrecord"
     if not files.exists(path):
-        here = "" if files.is_remote(path) or os.path.isabs(path) else os.getcwd()
-        start = f" Relative paths start from {here}." if here else ""
-        raise DataError(f"{path}: no such file or folder; set `input_path`.{start}")
+        raise DataError(f"{path}: no such file or folder.")
     if files.is_folder(path):
         names = files.listdir(path)
         has_shards = any(n.endswith(".tfrecord") or is_member(n) for n in names)

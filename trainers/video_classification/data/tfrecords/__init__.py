@@ -1,6 +1,5 @@
 """Videos as TFRecords of JPEG frames. In reading order:
 
-- `framing.py`: a TFRecord file: its records, whose checksums are checked.
 - `video_frames.py`: a video file as JPEG frames.
 - `records.py`: the format of a record: makes those of a video, reads their frames.
 - `sidecars.py`: the JSON files beside shards, and the list of a shard's videos.

@@ -29,14 +29,14 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from trainers.core.tfrecord_file import (
+    FRAMING_BYTES,
+    TFRecordFile,
+)
 from trainers.video_classification.data.cropping import ArrayPicture
 from trainers.video_classification.data.errors import VideoError
 from trainers.video_classification.data.images import decode_image, jpeg_size
 from trainers.video_classification.data.limits import DEFAULT_LIMITS, too_much
-from trainers.video_classification.data.tfrecords.framing import (
-    FRAMING_BYTES,
-    TFRecordFile,
-)
 from trainers.video_classification.data.tfrecords.video_frames import JpegVideo
 
 PART_BYTES = 32 << 20  # of the frames in a record; a reader holds two records
@@ -151,7 +151,7 @@ class RecordFrames:
     def __init__(self, path: str, max_pixels: int = DEFAULT_LIMITS.pixels):
         self.path, self._max_pixels = path, max_pixels
         shard, _, offset = path.rpartition("#")
-        self._file = TFRecordFile(shard, int(offset))
+        self._file = TFRecordFile(shard, VideoError, int(offset))
         payload = self._file.payload(int(offset))
         self._first = _Part(path, payload)
         self.context = self._first.context

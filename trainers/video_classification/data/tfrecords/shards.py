@@ -17,11 +17,11 @@ from absl import logging
 
 from trainers.core import files
 from trainers.core.progress import ProgressBar
+from trainers.core.tfrecord_file import FRAMING_BYTES
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.index import Index, Video
 from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
 from trainers.video_classification.data.tfrecords import beam
-from trainers.video_classification.data.tfrecords.framing import FRAMING_BYTES
 from trainers.video_classification.data.tfrecords.records import (
     PART_BYTES,
     make_context,

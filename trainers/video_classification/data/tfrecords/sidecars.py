@@ -17,8 +17,8 @@ from absl import logging
 from google.protobuf.message import DecodeError
 
 from trainers.core import files
+from trainers.core.tfrecord_file import TFRecordFile
 from trainers.video_classification.data.errors import DataError, VideoError
-from trainers.video_classification.data.tfrecords.framing import TFRecordFile
 from trainers.video_classification.data.tfrecords.records import (
     is_later_part,
     read_actions,
@@ -180,7 +180,7 @@ def read_sidecar(shard: str) -> list[ShardRecord] | None:
 
 
 def _scan(shard: str) -> Iterator[ShardRecord]:
-    file = TFRecordFile(shard)
+    file = TFRecordFile(shard, VideoError)
     for offset, length in file.offsets():
         context = _context(file, offset, length)
         if context is not None and not is_later_part(context.feature):

@@ -7,12 +7,11 @@ checksum of the payload.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import crc32c
 
 from trainers.core import files
-from trainers.video_classification.data.errors import VideoError
 
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
@@ -29,20 +28,22 @@ class TFRecordFile:
 
     Args:
         path: Local or remote.
+        error: Raised as `error(path, reason)`; the path is `path#offset`.
+        offset: Of the record to read, for messages.
 
     Raises:
-        VideoError: It cannot be opened; like all errors here, of `path#offset`.
+        error: It cannot be opened.
     """
 
-    def __init__(self, path: str, offset: int = 0):
-        self.path, self._file = path, None
+    def __init__(self, path: str, error: Callable[[str, str], Exception], offset=0):
+        self.path, self._file, self._make_error = path, None, error
         try:
             self._file = files.open_to_read(path)
             with files.errors(path, "cannot be read"):
                 self._file.seek(0, 2)
                 self.num_bytes = self._file.tell()
-        except files.FileError as error:
-            raise VideoError(f"{path}#{offset}", error.reason) from error
+        except files.FileError as found:
+            raise self._error(offset, found.reason) from found
 
     def __del__(self):
         self.close()
@@ -55,7 +56,7 @@ class TFRecordFile:
         """The payload of the record at `offset`.
 
         Raises:
-            VideoError: It is cut short, or a checksum does not match.
+            error: It is cut short, or a checksum does not match.
         """
         length = self.length(offset)
         content = self._read(offset, _HEADER_BYTES, length)
@@ -102,8 +103,8 @@ class TFRecordFile:
             reason = f"the checksum does not match the {what} of the record: damaged"
             raise self._error(offset, f"{reason}, or no TFRecord. {_FIX}")
 
-    def _error(self, offset: int, reason: str) -> VideoError:
-        return VideoError(f"{self.path}#{offset}", reason)
+    def _error(self, offset: int, reason: str) -> Exception:
+        return self._make_error(f"{self.path}#{offset}", reason)
 
 
 def _checksum(content: bytes) -> int:
