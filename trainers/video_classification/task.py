@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_nonlocal import describe
 from keras_nonlocal.models import CONVENTIONS, build
 from trainers.core import agreement, files
-from trainers.core.errors import UserError
+from trainers.core.errors import UserError, errors_of
 from trainers.core.task import Task
 from trainers.video_classification import losses
 from trainers.video_classification.data import (
@@ -71,12 +71,15 @@ class VideoClassificationTask(Task):
     @functools.cached_property
     def train_index(self):
         """Index of the training videos."""
-        return load_index(self.task_config.train_data, self._class_names)
+        with errors_of("task.train_data"):
+            return load_index(self.task_config.train_data, self._class_names)
 
     @functools.cached_property
     def validation_index(self):
         """Index of the test videos, with the label numbers of training."""
-        return load_index(self.task_config.validation_data, self.class_names)
+        class_names = self.class_names
+        with errors_of("task.validation_data"):
+            return load_index(self.task_config.validation_data, class_names)
 
     @property
     def is_multilabel(self) -> bool:

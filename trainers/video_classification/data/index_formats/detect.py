@@ -23,7 +23,9 @@ def detect(path: str, is_multilabel: bool = False) -> str:
     if path.endswith(".tfrecord"):
         return "tfrecord"
     if not files.exists(path):
-        raise DataError(f"{path}: no such file or folder.")
+        here = "" if files.is_remote(path) or os.path.isabs(path) else os.getcwd()
+        start = f" Relative paths start from {here}." if here else ""
+        raise DataError(f"{path}: no such file or folder; set `input_path`.{start}")
     if files.is_folder(path):
         names = files.listdir(path)
         has_shards = any(n.endswith(".tfrecord") or is_member(n) for n in names)
