@@ -61,3 +61,28 @@ class BatchNormalization(keras.layers.BatchNormalization):
             scale = scale * self.gamma
         offset = -scale * self.moving_mean
         return scale, offset + self.beta if self.center else offset
+
+
+@keras.saving.register_keras_serializable(package="keras_nonlocal")
+class FrozenBatchNorm(BatchNormalization):
+    """Batch normalisation by stored statistics, in training too: y = s x + t.
+
+    s = gamma / sqrt(moving_variance + epsilon), t = beta - s moving_mean. None of the
+    four is ever trained or moved, whatever `trainable` is. Detection networks, whose
+    batches are small, are fine-tuned with these; an affine layer is one with
+    `epsilon=0`, mean 0 and variance 1.
+
+    Args: see `BatchNormalization`; `epsilon` may be 0.
+
+    Example:
+    >>> norm = FrozenBatchNorm(epsilon=0.0)
+    >>> norm.build((None, 8, 8, 3))
+    >>> len(norm.trainable_weights), len(norm.non_trainable_weights)
+    (0, 4)
+    """
+
+    def add_weight(self, *args, **kwargs):
+        return super().add_weight(*args, **(kwargs | {"trainable": False}))
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=False)

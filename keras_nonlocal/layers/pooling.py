@@ -5,33 +5,27 @@ from keras import layers, ops
 
 
 def check_fits(name, window, maps, advice):
-    """Raises a `ValueError` if `window` does not fit on `maps`, both (T, H, W)."""
-    for axis, size, extent in zip("THW", maps, window, strict=True):
+    """Raises a `ValueError` if `window` does not fit on `maps`, both (T, H, W).
+
+    Both are (H, W) in networks for images.
+    """
+    inputs, axes = ("clips", "THW") if len(window) == 3 else ("images", "HW")
+    for axis, size, extent in zip(axes, maps, window, strict=True):
         if size is not None and size < extent:
             raise ValueError(
-                f"The clips are too small: {name} has a window of {tuple(window)} and "
-                f"receives maps of (T, H, W) = {tuple(maps)}, too few along {axis}. "
-                f"{advice}"
+                f"The {inputs} are too small: {name} has a window of {tuple(window)} "
+                f"and receives maps of ({', '.join(axes)}) = {tuple(maps)}, too few "
+                f"along {axis}. {advice}"
             )
 
 
-@keras.saving.register_keras_serializable(package="keras_nonlocal")
-class PaddedMaxPooling3D(layers.MaxPooling3D):
-    """Max pooling of `(B, T, H, W, C)` that pads both sides of every axis.
+class _SymmetricallyPadded:
+    """Max pooling that pads both sides of every axis."""
 
-    Keras's `padding="same"` pads one side of an axis of even length. Padded positions
-    are never the maximum.
-
-    Args:
-        pool_size: Window along (T, H, W).
-        strides: Along (T, H, W).
-        pad: Positions added on both sides of (T, H, W).
-    """
-
-    def __init__(self, pool_size, strides, pad=(0, 0, 0), **kwargs):
+    def __init__(self, pool_size, strides, pad=None, **kwargs):
         kwargs["data_format"] = "channels_last"
         super().__init__(pool_size, strides, **kwargs)
-        self.pad = tuple(pad)
+        self.pad = (0,) * len(self.pool_size) if pad is None else tuple(pad)
 
     def call(self, inputs):
         self._check(inputs.shape)
@@ -56,9 +50,31 @@ class PaddedMaxPooling3D(layers.MaxPooling3D):
         return tuple(None if size is None else size + 2 * n for size, n in sizes)
 
     def _check(self, input_shape):
-        advice = "Use larger clips, or for few frames the stem '8x8'."
-        maps = self._padded(input_shape[1:4])
-        check_fits(self.name, self.pool_size, maps, advice)
+        maps = self._padded(input_shape[1:-1])
+        check_fits(self.name, self.pool_size, maps, self._advice)
+
+
+@keras.saving.register_keras_serializable(package="keras_nonlocal")
+class PaddedMaxPooling3D(_SymmetricallyPadded, layers.MaxPooling3D):
+    """Max pooling of `(B, T, H, W, C)` that pads both sides of every axis.
+
+    Keras's `padding="same"` pads one side of an axis of even length. Padded positions
+    are never the maximum.
+
+    Args:
+        pool_size: Window along (T, H, W).
+        strides: Along (T, H, W).
+        pad: Positions added on both sides of (T, H, W).
+    """
+
+    _advice = "Use larger clips, or for few frames the stem '8x8'."
+
+
+@keras.saving.register_keras_serializable(package="keras_nonlocal")
+class PaddedMaxPooling2D(_SymmetricallyPadded, layers.MaxPooling2D):
+    """The same of `(B, H, W, C)`; window, strides and padding are along (H, W)."""
+
+    _advice = "Use larger images."
 
 
 @keras.saving.register_keras_serializable(package="keras_nonlocal")

@@ -1,11 +1,13 @@
-"""Video networks with non-local blocks."""
+"""Networks for video and for images, with non-local blocks."""
 
 from keras_nonlocal.models.architectures import ARCHITECTURES, build
+from keras_nonlocal.models.backbone import BACKBONE_NORMALIZATIONS, resnet_backbone
 from keras_nonlocal.models.batch_norm_folding import fold_batch_norm
 from keras_nonlocal.models.c2d import C2D
 from keras_nonlocal.models.complexity import Macs
 from keras_nonlocal.models.conventions import CONVENTIONS, Convention
 from keras_nonlocal.models.description import Description, describe
+from keras_nonlocal.models.fpn import FPN_NORMALIZATIONS, feature_pyramid
 from keras_nonlocal.models.fully_convolutional import fully_convolutional
 from keras_nonlocal.models.i3d import I3D
 from keras_nonlocal.models.inflation import TEMPORAL_KERNELS
@@ -16,12 +18,14 @@ from keras_nonlocal.models.video_resnet import STEMS
 
 __all__ = [
     "ARCHITECTURES",
+    "BACKBONE_NORMALIZATIONS",
     "C2D",
     "CONVENTIONS",
     "Convention",
     "DEPTHS",
     "Description",
     "EXPANSION",
+    "FPN_NORMALIZATIONS",
     "I3D",
     "Macs",
     "STAGES",
@@ -29,8 +33,10 @@ __all__ = [
     "TEMPORAL_KERNELS",
     "build",
     "describe",
+    "feature_pyramid",
     "fold_batch_norm",
     "fully_convolutional",
     "insert_blocks",
     "place",
+    "resnet_backbone",
 ]

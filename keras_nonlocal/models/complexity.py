@@ -41,8 +41,9 @@ def count_macs(layer):
     return Macs()
 
 
-@count_macs.register
-def _(layer: layers.Conv3D):
+@count_macs.register(layers.Conv2D)
+@count_macs.register(layers.Conv3D)
+def _(layer):
     positions = math.prod(layer.output.shape[1:-1])
     return Macs(convolutions=positions * math.prod(layer.kernel.shape))
 

@@ -1,6 +1,9 @@
-"""The places of non-local blocks: indices of the residual blocks that they follow."""
+"""The places of non-local blocks, as the residual blocks that they follow, and their
+arguments in each stage."""
 
 from collections.abc import Mapping
+
+from keras_nonlocal.validation import invalid_argument
 
 STAGES = ("res2", "res3", "res4", "res5")
 
@@ -116,3 +119,32 @@ def _too_shallow(number, stage, num_blocks):
         "residual blocks is too short for. Use a deeper network, or list the blocks, "
         f"such as non_local={{'{stage}': [0]}}."
     )
+
+
+def stage_options(block, defaults, overrides, owner):
+    """Arguments of non-local blocks by stage.
+
+    Args:
+        block: Class of the blocks, which checks them: in stages without blocks, too.
+        defaults: Dict of arguments.
+        overrides: None, or a dict of arguments above the defaults. Under a stage's name
+            it may hold such a dict for that stage alone.
+        owner: The function or class whose `non_local_options` they are.
+    """
+    overrides = {} if overrides is None else overrides
+    expected = (
+        "a dict without 'name' and 'data_format', which the model sets; under a "
+        "stage's name a dict for that stage"
+    )
+    error = invalid_argument("non_local_options", overrides, expected, owner=owner)
+    if not isinstance(overrides, Mapping):
+        raise error
+    shared = {key: x for key, x in overrides.items() if key not in STAGES}
+    options = {}
+    for stage in STAGES:
+        own = overrides.get(stage, {})
+        if not isinstance(own, Mapping) or {"name", "data_format"} & {*shared, *own}:
+            raise error
+        options[stage] = {**defaults, **shared, **own}
+        block(**options[stage])
+    return options

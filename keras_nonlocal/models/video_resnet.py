@@ -1,14 +1,12 @@
 """The network of C2D and I3D, which differ in their temporal kernels."""
 
-from collections.abc import Mapping
-
 import keras
 from keras import layers
 
 from keras_nonlocal.layers import NonLocal3D, PaddedMaxPooling3D
 from keras_nonlocal.models import resnet
 from keras_nonlocal.models.conventions import CONVENTIONS
-from keras_nonlocal.models.placement import STAGES, place
+from keras_nonlocal.models.placement import STAGES, place, stage_options
 from keras_nonlocal.validation import (
     check_choice,
     check_positive_int,
@@ -48,7 +46,8 @@ def video_resnet(
     rules = CONVENTIONS[convention]
     num_blocks = dict(zip(STAGES, resnet.DEPTHS[depth], strict=True))
     placed = place(non_local, num_blocks)
-    options = _non_local_options(rules, non_local_options, owner)
+    defaults = rules.non_local_options
+    options = stage_options(NonLocal3D, defaults, non_local_options, owner)
 
     # === Functional Model ===
     clips = keras.Input(shape=input_shape, name="clips")
@@ -97,27 +96,6 @@ def _head(x, num_classes, dropout_rate):
     initial = keras.initializers.RandomNormal(stddev=0.01)
     options = {"kernel_initializer": initial, "dtype": dtype}
     return layers.Dense(num_classes, name="pred", **options)(x)
-
-
-def _non_local_options(rules, overrides, owner):
-    """Arguments of `NonLocal3D` by stage: the user's override the convention's."""
-    overrides = {} if overrides is None else overrides
-    expected = (
-        "a dict without 'name' and 'data_format', which the model sets; under a "
-        "stage's name a dict for that stage"
-    )
-    error = invalid_argument("non_local_options", overrides, expected, owner=owner)
-    if not isinstance(overrides, Mapping):
-        raise error
-    shared = {key: x for key, x in overrides.items() if key not in STAGES}
-    options = {}
-    for stage in STAGES:
-        own = overrides.get(stage, {})
-        if not isinstance(own, Mapping) or {"name", "data_format"} & {*shared, *own}:
-            raise error
-        options[stage] = {**rules.non_local_options, **shared, **own}
-        NonLocal3D(**options[stage])  # checked in stages without blocks, too
-    return options
 
 
 def _check(owner, depth, num_classes, input_shape, stem, width, dropout_rate):

@@ -1,43 +1,52 @@
-"""3-D convolution of channels-last maps, in the form that is fastest."""
+"""Convolution of channels-last maps, in the form that is fastest."""
 
 from keras import backend, ops
 
 from keras_nonlocal.ops.backends import backend_kernels
 
 
-def conv3d(x, kernel, strides=(1, 1, 1), training=False):
+def conv(x, kernel, strides, training=False):
     """Convolution that pads k // 2 zeros on both sides of each axis.
 
-    Kernels of 1x1x1 are computed as products of two matrices where that is faster:
-    everywhere but in TensorFlow's inference, which fuses a convolution with the bias,
-    the residual sum and the ReLU that follow it.
+    In video, kernels of 1x1x1 are computed as products of two matrices where that is
+    faster: everywhere but in TensorFlow's inference, which fuses a convolution with
+    the bias, the residual sum and the ReLU that follow it.
 
     Args:
-        x: `(B, T, H, W, C)`.
-        kernel: `(t, h, w, C, filters)`, of odd extents.
-        strides: Along (T, H, W).
+        x: `(B, T, H, W, C)` or `(B, H, W, C)`.
+        kernel: `(t, h, w, C, filters)` or `(h, w, C, filters)`, of odd extents. With
+            C / groups for C the convolution is grouped: the filters are in as many
+            groups as the channels, and each sees its own group of channels.
+        strides: Along (T, H, W) or (H, W).
         training: Whether there will be a backward pass.
 
     Returns:
-        `(B, ceil(T / s_t), ceil(H / s_h), ceil(W / s_w), filters)`.
+        `(B, ceil(T / s_t), ceil(H / s_h), ceil(W / s_w), filters)`; of images without
+        the axis T.
 
     Example:
     >>> x, kernel = np.ones((1, 4, 8, 8, 3)), np.ones((1, 3, 3, 3, 5))
-    >>> tuple(conv3d(x, kernel, strides=(1, 2, 2)).shape)
+    >>> tuple(conv(x, kernel, strides=(1, 2, 2)).shape)
     (1, 4, 4, 4, 5)
     """
     kernels = backend_kernels()
-    fuses = backend.backend() == "tensorflow" and not training
-    if max(kernel.shape[:3]) == 1 and not fuses:
+    if _is_product(kernel, training):
         return _product(x, kernel, strides)
-    if not _same_is_symmetric(x.shape[1:4], kernel.shape[:3], strides, training):
-        pads = ((extent // 2,) * 2 for extent in kernel.shape[:3])
-        x = ops.pad(x, ((0, 0), *pads, (0, 0)))
-        return ops.conv(x, kernel, list(strides), "valid", "channels_last")
-    if kernels and training and kernels.has_few_positions(x):
+    padding, extents = "same", kernel.shape[:-2]
+    if not _same_is_symmetric(x.shape[1:-1], extents, strides, training):
+        pads = ((extent // 2,) * 2 for extent in extents)
+        x, padding = ops.pad(x, ((0, 0), *pads, (0, 0))), "valid"
+    elif kernels and training and kernels.has_few_positions(x):
         kernel = ops.cast(ops.convert_to_tensor(kernel), x.dtype)
         return kernels.conv3d_of_few_positions(x, kernel)
-    return ops.conv(x, kernel, list(strides), "same", "channels_last")
+    if kernels and len(extents) == 2 and kernel.shape[-2] != x.shape[-1]:
+        return kernels.grouped_conv2d(x, kernel, strides, padding)
+    return ops.conv(x, kernel, list(strides), padding, "channels_last")
+
+
+def _is_product(kernel, training):
+    fuses = backend.backend() == "tensorflow" and not training
+    return len(kernel.shape) == 5 and max(kernel.shape[:3]) == 1 and not fuses
 
 
 def _product(x, kernel, strides):
@@ -68,9 +77,9 @@ def _same_is_symmetric(maps, kernel_size, strides, training):
     """Whether padding "same" is k // 2 on both sides, with correct gradients."""
     if max(kernel_size) == 1:
         return True
-    # With "same", TensorFlow's oneDNN kernels give wrong bfloat16 gradients on maps
-    # smaller than the kernel, which maps of unknown size may be.
-    fits = all(
+    # With "same", TensorFlow's oneDNN kernels give wrong bfloat16 gradients on clips
+    # smaller than the kernel, which clips of unknown size may be.
+    fits = len(maps) == 2 or all(
         extent == 1 or (not training if size is None else size >= extent)
         for size, extent in zip(maps, kernel_size, strict=True)
     )

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 def has_few_positions(x):
     """Whether the filter gradient of a convolution is faster as a matrix product."""
-    if x.dtype != tf.bfloat16 or None in x.shape:
+    if x.dtype != tf.bfloat16 or None in x.shape or len(x.shape) != 5:
         return False
     # oneDNN's takes 1.5 to 7 times as long in res4 and res5 of small batches.
     return math.prod(x.shape[:-1]) <= 4 * x.shape[-1]
@@ -46,6 +46,16 @@ def _filter_gradient(x, dy, shape):
     return tf.reshape(gradient, shape)
 
 
+def grouped_conv2d(x, kernel, strides, padding):
+    """Convolution of `(B, H, W, C)` by `(h, w, C / groups, filters)`.
+
+    TensorFlow's own kernel. `keras.ops.conv` compiles grouped convolutions by XLA,
+    which on CPUs takes more than 100 times as long.
+    """
+    kernel = tf.cast(tf.convert_to_tensor(kernel), x.dtype)
+    return tf.nn.conv2d(x, kernel, list(strides), padding.upper())
+
+
 # === Batch normalisation ===
 
 
@@ -78,8 +88,10 @@ def _fused(x, gamma, beta, epsilon, statistics=None):
     gamma = tf.ones(channels) if gamma is None else _in_float32(gamma)
     beta = tf.zeros(channels) if beta is None else _in_float32(beta)
     mean, variance = ([], []) if statistics is None else map(_in_float32, statistics)
+    # Images in inference keep their shape: TensorFlow fuses it with the convolution.
+    is_fusible = len(x.shape) == 4 and statistics is not None
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=tf.reshape(x, _as_images(x)),
+        x=x if is_fusible else tf.reshape(x, _as_images(x)),
         scale=gamma,
         offset=beta,
         mean=mean,
