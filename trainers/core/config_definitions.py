@@ -103,6 +103,8 @@ class SGDConfig(hyperparams.Config):
             by the learning rate of its time (Keras's form).
         global_clipnorm: Largest norm of the whole gradient (before weight
             decay), over all replicas, positive; None never clips.
+        bias_rate_factor: Factor of the learning rate for biases; 2 in Detectron.
+        decay_biases: False leaves biases out of the weight decay.
     """
 
     momentum: float = 0.9
@@ -110,6 +112,8 @@ class SGDConfig(hyperparams.Config):
     weight_decay: float = 1e-4
     momentum_correction: bool = True
     global_clipnorm: float | None = None
+    bias_rate_factor: float = 1.0
+    decay_biases: bool = True
 
 
 @dataclasses.dataclass
@@ -141,6 +145,7 @@ _OPTIMIZER_RANGES = {
     "beta_2": (_is_decay, "in [0, 1)"),
     "epsilon": (lambda value: value > 0, "positive"),
     "weight_decay": (lambda value: value >= 0, "at least 0"),
+    "bias_rate_factor": (lambda value: value > 0, "positive"),
     "global_clipnorm": (
         lambda value: value > 0,
         "positive, or null for no clipping",

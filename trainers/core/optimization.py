@@ -154,13 +154,18 @@ def decayed_variables(model) -> list:
     return [v for v in model.trainable_variables if id(v) not in left_out]
 
 
+def biases(model) -> list:
+    """The biases among the trainable variables; not the offsets of normalisation."""
+    return [v for v in decayed_variables(model) if len(v.shape) < 2]
+
+
 def apply_global_gradients(optimizer, model, gradients, *, config):
     """One update from the sum of all replicas' gradients.
 
     Called in replica context with each replica's own part, which is scaled if the
     optimizer scales the loss. In order: sum over replicas, unscale, clip by the
-    global norm, add the coupled weight decay, update. A loss-scaling optimizer
-    skips an update that is not finite on every replica.
+    global norm, add the coupled weight decay, multiply those of biases, update. A
+    loss-scaling optimizer skips an update that is not finite on every replica.
 
     Args:
         optimizer: From `build_optimizer`, built.
@@ -178,7 +183,8 @@ def apply_global_gradients(optimizer, model, gradients, *, config):
     if config.global_clipnorm:
         gradients, _ = tf.clip_by_global_norm(gradients, config.global_clipnorm, norm)
     if getattr(optimizer, "inner_optimizer", optimizer).weight_decay is None:
-        gradients = _add_decay(gradients, model, config.weight_decay)
+        gradients = _add_decay(gradients, model, config)
+        gradients = _with_bias_rate(gradients, model, config.bias_rate_factor)
     optimizer.apply(_scaled_again(gradients, optimizer))
     return norm
 
@@ -209,11 +215,24 @@ def loss_scale(optimizer) -> tf.Tensor:
     return tf.convert_to_tensor(optimizer.dynamic_scale.value)
 
 
-def _add_decay(gradients, model, weight_decay):
+def _add_decay(gradients, model, config):
     decayed = {id(variable) for variable in decayed_variables(model)}
+    if not config.decay_biases:
+        decayed -= {id(variable) for variable in biases(model)}
     return [
-        gradient + weight_decay * variable.value
+        gradient + config.weight_decay * variable.value
         if id(variable) in decayed
         else gradient
+        for gradient, variable in zip(gradients, model.trainable_variables, strict=True)
+    ]
+
+
+def _with_bias_rate(gradients, model, factor):
+    """The gradients, those of biases times `factor`: as another learning rate."""
+    if factor == 1:
+        return gradients
+    scaled = {id(variable) for variable in biases(model)}
+    return [
+        factor * gradient if id(variable) in scaled else gradient
         for gradient, variable in zip(gradients, model.trainable_variables, strict=True)
     ]

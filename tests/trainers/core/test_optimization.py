@@ -47,13 +47,14 @@ def random_gradients(model, steps=4):
     ]
 
 
-def caffe2_sgd(weight, gradients, decay, *, nesterov, scale_momentum):
+def caffe2_sgd(weight, gradients, decay, *, nesterov, scale_momentum, factor=1):
     """`MomentumSGDUpdate` with the learning rate inside the buffer."""
     weight, buffer = weight.astype(np.float64), 0.0
     for step, (gradient, rate) in enumerate(zip(gradients, RATES, strict=True)):
+        rate *= factor
         gradient = gradient + decay * weight
         if scale_momentum and step:
-            buffer = buffer * rate / RATES[step - 1]
+            buffer = buffer * RATES[step] / RATES[step - 1]
         previous, buffer = buffer, 0.9 * buffer + rate * gradient
         weight -= 1.9 * buffer - 0.9 * previous if nesterov else buffer
     return weight
@@ -76,6 +77,25 @@ def test_sgd_is_caffe2s_with_coupled_decay_off_normalisation(nesterov, correctio
             0.0 if is_norm else 0.1,
             nesterov=nesterov,
             scale_momentum=correction,
+        )
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=0, atol=1e-6)
+
+
+def test_biases_have_twice_the_rate_and_no_decay():
+    config, model = stepwise(), small_model()
+    sgd = config.optimizer.sgd
+    sgd.weight_decay, sgd.bias_rate_factor, sgd.decay_biases = 0.1, 2.0, False
+    before = [v.numpy() for v in model.trainable_variables]
+    gradients = random_gradients(model)
+    apply_all(config, model, gradients)
+    for i, variable in enumerate(model.trainable_variables):
+        expected = caffe2_sgd(
+            before[i],
+            [step[i] for step in gradients],
+            0.1 if variable.path.endswith("kernel") else 0.0,
+            nesterov=True,
+            scale_momentum=True,
+            factor=2 if variable.path.endswith("bias") else 1,
         )
         np.testing.assert_allclose(variable.numpy(), expected, rtol=0, atol=1e-6)
 
