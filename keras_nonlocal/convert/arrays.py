@@ -69,6 +69,8 @@ def torch_to_keras(array, shape):
     """
     if len(shape) == 5 and array.ndim in (4, 5):
         return port_conv(array, shape[0])
+    if len(shape) == 4 and array.ndim == 4:  # transposed convolutions, too
+        return array.transpose(2, 3, 1, 0)
     if len(shape) == 2 and array.ndim >= 2 and set(array.shape[2:]) <= {1}:
         return port_dense(array)
     if len(shape) == 1 and set(array.shape[1:]) == {1}:  # (O, 1, 1, 1)

@@ -28,6 +28,9 @@ _NON_LOCAL = re.compile(
 )
 _CONV1 = 7 * 7 * 3  # numbers in conv1's kernel for each channel and tap in time
 _LAYERS = ("conv1", "pool1", "pool2", "res3_0_branch2a")
+# Layers whose sizes follow from the classes, or from the keypoints.
+_CLASSIFIERS = ("pred", "box_logits", "box_deltas", "mask_logits", "keypoint_deconv")
+_IN_BACKBONE = re.compile(r"(conv1|conv1_bn|res[2-5]_\w+|pred)/")
 
 
 # === Weights ===
@@ -57,6 +60,16 @@ def architecture_of_weights(sizes):
         temporal_kernel=kernel,
         blocks={name: _options(name, parts[name], sizes, width) for name in parts},
     )
+
+
+def is_classifier(path):
+    """Whether a weight is of a layer that other classes replace."""
+    return path.split("/")[0] in _CLASSIFIERS
+
+
+def is_of_image_network(path):
+    """Whether a ResNet for images has such a weight: not FPN and heads of a detector."""
+    return bool(_IN_BACKBONE.match(path))
 
 
 def residual_blocks(paths):

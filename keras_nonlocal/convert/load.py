@@ -15,7 +15,7 @@ from keras_nonlocal.convert.targets import check_paths
 
 
 def load_weights(
-    model, path_or_dict, source="auto", strict=True, skip_classifier=False
+    model, path_or_dict, source="auto", strict=True, skip_classifier=False, epsilon=None
 ):
     """Loads the weights that another project trained.
 
@@ -23,7 +23,8 @@ def load_weights(
     was.
 
     Args:
-        model: A built `C2D` or `I3D`, or a single non-local block.
+        model: A built `C2D`, `I3D`, `MaskRCNN` or `KeypointRCNN`, or a single non-local
+            block.
         path_or_dict: A file, or what it would hold: a dict of arrays by the
             source's names, or a Keras model (of ours, of `keras.applications` or of
             KerasHub).
@@ -31,7 +32,12 @@ def load_weights(
         strict: Whether weights that are missing, unexpected or of another shape, and
             a model that computes otherwise, are errors. Otherwise what fits is
             loaded, and the report has the rest.
-        skip_classifier: Leave the classifier `pred` as it is.
+        skip_classifier: Leave the layers whose sizes follow from the classes as they
+            are: `pred`; of detectors those that give classes, boxes, masks and
+            keypoints.
+        epsilon: Of the batch normalisation that the weights were trained with, which
+            no file shows. None: that of the source. torchvision's first COCO weights
+            (`MaskRCNN_ResNet50_FPN_Weights.COCO_V1`) need 0.0.
 
     Returns:
         `Report`: what became of every weight.
@@ -56,7 +62,7 @@ def load_weights(
     if isinstance(path_or_dict, keras.Model):
         path_or_dict = _content_of(path_or_dict)
     if isinstance(path_or_dict, Mapping):
-        weights = read_content(path_or_dict, source)
+        weights = _read(path_or_dict, source, epsilon)
         return assign(model, weights, strict, skip_classifier)
     if not isinstance(path_or_dict, str | os.PathLike):
         raise TypeError(
@@ -66,7 +72,7 @@ def load_weights(
     path = os.fspath(path_or_dict)
     content = read_checkpoint(path).content
     with located(f"Cannot load {path!r}."):
-        weights = read_content(content, source)
+        weights = _read(content, source, epsilon)
         return assign(model, weights, strict, skip_classifier)
 
 
@@ -81,6 +87,11 @@ def assign(model, weights, strict=True, skip_classifier=False):
     for variable, value in values:
         variable.assign(value)
     return report
+
+
+def _read(content, source, epsilon):
+    weights = read_content(content, source)
+    return weights if epsilon is None else weights.with_epsilon(epsilon)
 
 
 def _content_of(model):

@@ -13,7 +13,12 @@ from keras_nonlocal.convert.differences import (
     differences,
 )
 from keras_nonlocal.convert.errors import Problem
-from keras_nonlocal.convert.inference import architecture_of_model, residual_blocks
+from keras_nonlocal.convert.inference import (
+    architecture_of_model,
+    is_classifier,
+    is_of_image_network,
+    residual_blocks,
+)
 from keras_nonlocal.convert.report import Report
 from keras_nonlocal.convert.targets import find_targets
 
@@ -26,8 +31,7 @@ def match(model, weights, skip_classifier=False):
     targets = find_targets(model)
     if skip_classifier or _leaves_classifier(weights, targets):
         weights = weights.without_classifier()
-    may_skip = skip_classifier or weights.is_image_network
-    new = [x for x in targets if _is_new(x, weights.arrays, may_skip)]
+    new = [x for x in targets if _is_new(x, weights, skip_classifier)]
     wanted = {path: x for path, x in targets.items() if path not in new}
     filled = _fill(weights, wanted)
     values, problems = {}, []
@@ -68,18 +72,24 @@ def match(model, weights, skip_classifier=False):
 
 def _leaves_classifier(weights, targets):
     """No classifier in the model, or that of an image network with other classes."""
-    ours = {path: x for path, x in targets.items() if path.startswith("pred/")}
+    ours = {path: x for path, x in targets.items() if is_classifier(path)}
     if not weights.is_image_network or not ours:
         return not ours
+    if not any(path in weights.arrays for path in ours):  # a detector
+        return True
     fitted = [_fit(x, ours[x], weights) for x in ours if x in weights.arrays]
     return any(getattr(x, "kind", None) in ("shape", "rank") for x in fitted)
 
 
-def _is_new(path, arrays, may_skip):
-    """A block that the file does not have; a classifier that may be left as it is."""
+def _is_new(path, weights, skip_classifier):
+    """A block that the file does not have; a classifier that may be left as it is; of
+    detectors all that a network for images does without."""
+    if weights.is_image_network and not is_of_image_network(path):
+        return True
     layer, _ = path.split("/", 1)
-    may_be_new = layer.endswith("_nonlocal") or (layer == "pred" and may_skip)
-    return may_be_new and not any(x.startswith(f"{layer}/") for x in arrays)
+    may_skip = skip_classifier or weights.is_image_network
+    may_be_new = layer.endswith("_nonlocal") or (is_classifier(path) and may_skip)
+    return may_be_new and not any(x.startswith(f"{layer}/") for x in weights.arrays)
 
 
 def _fill(weights, targets):

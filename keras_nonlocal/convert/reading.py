@@ -12,6 +12,7 @@ from keras_nonlocal.convert.errors import CheckpointError
 from keras_nonlocal.convert.inference import (
     architecture_of_configs,
     architecture_of_weights,
+    is_classifier,
     saved_configs,
 )
 from keras_nonlocal.convert.keras_file import saved_metadata
@@ -55,9 +56,14 @@ class Weights:
         """Numbers of elements by our path."""
         return {path: int(np.size(array)) for path, array in self.arrays.items()}
 
+    def with_epsilon(self, epsilon):
+        """The same, trained with another epsilon than the source's."""
+        source = dataclasses.replace(self.source, epsilon=float(epsilon))
+        return dataclasses.replace(self, source=source)
+
     def without_classifier(self):
         """The same with the classifier among the ignored."""
-        dropped = [path for path in self.arrays if path.startswith("pred/")]
+        dropped = [path for path in self.arrays if is_classifier(path)]
         return dataclasses.replace(
             self,
             arrays={x: y for x, y in self.arrays.items() if x not in dropped},
@@ -163,7 +169,7 @@ def _with_architecture(weights, state, content):
         found = dataclasses.replace(found, model=None, temporal_kernel=None)
     elif source.convention:
         found = _of_project(found, source, source.block_options(state, content))
-    else:
+    elif source.pixels is None:
         found, pixels, names = _of_keras(found, content.get("config"))
     return dataclasses.replace(
         weights,

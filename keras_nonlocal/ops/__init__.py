@@ -1,14 +1,29 @@
-"""Functions on tensors: the non-local operation itself, without weights."""
+"""Functions on tensors, without weights: the non-local operation, and detection's."""
 
+from keras_nonlocal.ops import boxes
+from keras_nonlocal.ops.anchors import pyramid_anchors
+from keras_nonlocal.ops.backends import detection_kernels
+from keras_nonlocal.ops.heatmaps import decode_keypoints
+from keras_nonlocal.ops.masks import paste_masks
 from keras_nonlocal.ops.non_local import attention_scores, non_local
+from keras_nonlocal.ops.non_max_suppression import non_max_suppression
 from keras_nonlocal.ops.pairwise import ALGORITHMS, MODES
 from keras_nonlocal.ops.pooling import KEY_POOL_SIZE, spatial_max_pool
+from keras_nonlocal.ops.roi_align import multilevel_roi_align, roi_align
 
 __all__ = [
     "ALGORITHMS",
     "KEY_POOL_SIZE",
     "MODES",
     "attention_scores",
+    "boxes",
+    "decode_keypoints",
+    "detection_kernels",
+    "multilevel_roi_align",
     "non_local",
+    "non_max_suppression",
+    "paste_masks",
+    "pyramid_anchors",
+    "roi_align",
     "spatial_max_pool",
 ]

@@ -12,6 +12,22 @@ def backend_kernels():
     return tensorflow_kernels
 
 
+def detection_kernels():
+    """A module of what detection takes from TensorFlow.
+
+    Raises a `NotImplementedError` on other backends.
+    """
+    if backend.backend() != "tensorflow":
+        raise NotImplementedError(
+            "Proposals, suppression and detection run on TensorFlow, and the backend "
+            f"of Keras is {backend.backend()!r}: set KERAS_BACKEND=tensorflow. "
+            "Backbone, FPN and heads run on every backend."
+        )
+    from keras_nonlocal.ops import tensorflow_detection
+
+    return tensorflow_detection
+
+
 def refuse_second_order():
     """Raises where a backward pass is itself to be differentiated, on PyTorch.
 

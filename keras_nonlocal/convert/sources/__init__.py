@@ -8,6 +8,7 @@ from keras_nonlocal.convert.sources import (
     own,
     pyslowfast,
     torchvision,
+    torchvision_detection,
     video_nonlocal_net,
 )
 from keras_nonlocal.convert.sources.source import Source
@@ -20,6 +21,7 @@ _ALL = (
     mmaction2.SOURCE,
     gluoncv.SOURCE,
     torchvision.SOURCE,
+    torchvision_detection.SOURCE,
     keras_resnet.KERAS_APPLICATIONS,
     keras_resnet.KERAS_HUB,
     own.SOURCE,
