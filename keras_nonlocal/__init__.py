@@ -9,11 +9,21 @@ from keras_nonlocal.layers import (
     NonLocalBlock,
     estimate,
 )
-from keras_nonlocal.models import C2D, I3D, describe, fold_batch_norm, insert_blocks
+from keras_nonlocal.models import (
+    C2D,
+    I3D,
+    KeypointRCNN,
+    MaskRCNN,
+    describe,
+    fold_batch_norm,
+    insert_blocks,
+)
 
 __all__ = [
     "C2D",
     "I3D",
+    "KeypointRCNN",
+    "MaskRCNN",
     "NonLocal1D",
     "NonLocal2D",
     "NonLocal3D",

@@ -68,7 +68,7 @@ def is_classifier(path):
 
 
 def is_of_image_network(path):
-    """Whether a ResNet for images has such a weight: not FPN and heads of a detector."""
+    """Whether a ResNet for images has such a weight: not a detector's FPN and heads."""
     return bool(_IN_BACKBONE.match(path))
 
 

@@ -12,7 +12,13 @@ from keras_nonlocal.models.fully_convolutional import fully_convolutional
 from keras_nonlocal.models.i3d import I3D
 from keras_nonlocal.models.inflation import TEMPORAL_KERNELS
 from keras_nonlocal.models.insertion import insert_blocks
+from keras_nonlocal.models.keypoint_rcnn import KeypointRCNN
+from keras_nonlocal.models.mask_rcnn import MaskRCNN
 from keras_nonlocal.models.placement import STAGES, place
+from keras_nonlocal.models.rcnn_conventions import (
+    DETECTION_CONVENTIONS,
+    DetectionConvention,
+)
 from keras_nonlocal.models.resnet import DEPTHS, EXPANSION
 from keras_nonlocal.models.video_resnet import STEMS
 
@@ -23,11 +29,15 @@ __all__ = [
     "CONVENTIONS",
     "Convention",
     "DEPTHS",
+    "DETECTION_CONVENTIONS",
     "Description",
+    "DetectionConvention",
     "EXPANSION",
     "FPN_NORMALIZATIONS",
     "I3D",
+    "KeypointRCNN",
     "Macs",
+    "MaskRCNN",
     "STAGES",
     "STEMS",
     "TEMPORAL_KERNELS",

@@ -33,7 +33,9 @@ class Detector(keras.Model):
         """
         image = ops.convert_to_tensor(image)
         size = ops.cast(ops.shape(image)[:2], "float64")
-        scale = ops.minimum(self.min_size / ops.min(size), self.max_size / ops.max(size))
+        scale = ops.minimum(
+            self.min_size / ops.min(size), self.max_size / ops.max(size)
+        )
         size = ops.maximum(ops.cast(ops.floor(scale * size), "int32"), 1)
         image = detection_kernels().resize(image, size)
         if self.rules.color == "BGR":

@@ -10,9 +10,7 @@ from keras_nonlocal.models.backbone import resnet_backbone
 from keras_nonlocal.models.detector import Detector
 from keras_nonlocal.models.fpn import feature_pyramid
 from keras_nonlocal.models.rcnn_conventions import DETECTION_CONVENTIONS
-from keras_nonlocal.ops import (
-    boxes as box_ops,
-)
+from keras_nonlocal.ops import boxes as box_ops
 from keras_nonlocal.ops import (
     detection_kernels,
     multilevel_roi_align,

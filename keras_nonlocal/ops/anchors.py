@@ -45,7 +45,7 @@ def pyramid_anchors(image_shape, grids, sizes, ratios=RATIOS):
     >>> boxes, counts = pyramid_anchors((64, 96), [(2, 3)], [32])
     >>> counts
     [18]
-    >>> boxes[4].tolist()  # the second position, its square
+    >>> keras.ops.convert_to_numpy(boxes[4]).tolist()  # the second position, its square
     [16.0, -16.0, 48.0, 16.0]
     """
     levels, counts = [], []

@@ -27,7 +27,7 @@ def encode(boxes, references, weights=BOX_WEIGHTS):
 
     Example:
     >>> deltas = encode(np.array([2.0, 0, 6, 4]), np.array([0.0, 0, 4, 4]))
-    >>> ops.convert_to_numpy(deltas).tolist()
+    >>> keras.ops.convert_to_numpy(deltas).tolist()
     [5.0, 0.0, 0.0, 0.0]
     """
     (x, y, w, h), (rx, ry, rw, rh) = map(_centers_and_sides, (boxes, references))

@@ -20,13 +20,10 @@ def paste_masks(masks, boxes, size, threshold=0.5):
         `(n, height, width)` bool.
 
     Example:
-    >>> mask = paste_masks(np.ones((1, 28, 28)), np.array([[1, 1, 4, 3]]), (5, 6))[0]
-    >>> print(mask.astype(int))
-    [[0 0 0 0 0 0]
-     [0 1 1 1 1 0]
-     [0 1 1 1 1 0]
-     [0 1 1 1 1 0]
-     [0 0 0 0 0 0]]
+    >>> boxes = np.array([[20.0, 10.0, 50.0, 30.0]])
+    >>> [mask] = paste_masks(np.ones((1, 28, 28)), boxes, (60, 80))
+    >>> mask.any(axis=0).nonzero()[0][[0, -1]].tolist()
+    [19, 50]
     """
     pasted = np.zeros((len(masks), *size), bool)
     padded = np.pad(np.asarray(masks, "float32"), ((0, 0), (1, 1), (1, 1)))

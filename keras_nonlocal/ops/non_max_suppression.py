@@ -29,8 +29,8 @@ def non_max_suppression(boxes, scores, iou_threshold, least_score, count):
     >>> _, scores, _, valid = non_max_suppression(
     ...     boxes[None, :, None], scores[None, :, None], 0.5, 0.0, count=3
     ... )
-    >>> scores.numpy().round(1).tolist(), valid.numpy().tolist()
-    ([[0.9, 0.7, 0.0]], [2])
+    >>> scores.numpy().round(1), valid.numpy()
+    (array([[0.9, 0.7, 0. ]], dtype=float32), array([2], dtype=int32))
     """
     kernels = detection_kernels()
     return kernels.non_max_suppression(boxes, scores, iou_threshold, least_score, count)

@@ -31,7 +31,8 @@ def roi_align(features, boxes, image_indices, output_size, scale, aligned=False)
     Example:
     >>> ramp = np.arange(8.0, dtype="float32")[None, None, :, None].repeat(8, 1)
     >>> box = np.array([[2.0, 2.0, 6.0, 6.0]], "float32")
-    >>> roi_align(ramp, box, np.array([0]), 2, scale=1.0)[0, 0, :, 0].tolist()
+    >>> pooled = roi_align(ramp, box, np.array([0]), 2, scale=1.0)
+    >>> keras.ops.convert_to_numpy(pooled)[0, 0, :, 0].tolist()
     [3.0, 5.0]
     """
     features = ops.convert_to_tensor(features)

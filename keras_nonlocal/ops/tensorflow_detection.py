@@ -10,7 +10,7 @@ def compiled(function, *inputs):
 
 
 def take_rows(x, index):
-    """`(..., N, D...)` and `(..., n)` to `(..., n, D...)`: rows of each leading index."""
+    """`(..., N, D...)` and indices `(..., n)` to `(..., n, D...)`."""
     return tf.gather(x, index, batch_dims=len(index.shape) - 1)
 
 
