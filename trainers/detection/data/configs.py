@@ -98,8 +98,7 @@ class DataConfig(config_definitions.DataConfig):
                 f"`max_size` ({self.max_size}) must be at least as large as every "
                 f"`min_size`. Received: {list(self.min_size)}."
             )
-        for name in ("max_instances", "global_batch_size"):
-            _check_at_least_1(name, getattr(self, name))
+        _check_at_least_1("max_instances", self.max_instances)
         self.limits.check()
         self._check_flip_pairs()
         self._check_fractions()
@@ -108,6 +107,10 @@ class DataConfig(config_definitions.DataConfig):
                 "`enable_tf_data_service` makes batches of clips; batches of images "
                 "are made by the trainer itself. Leave it out."
             )
+
+    def check_batch_size(self):
+        """Raises `UserError` for batches without images."""
+        _check_at_least_1("global_batch_size", self.global_batch_size)
 
     def _check_flip_pairs(self):
         numbers = self.keypoint_flip_pairs or ()
