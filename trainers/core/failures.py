@@ -22,6 +22,14 @@ def _line(path: str, reason: str) -> str:
     return f"{files.printable(path)}: {files.printable(reason)}"
 
 
+def _listed(title: str, reasons: dict[str, str]) -> list[str]:
+    """Lines with the title, the files and the reasons; none without files."""
+    if not reasons:
+        return []
+    lines = (f"  {path}: {why}" for path, why in reasons.items())
+    return [title, *map(files.printable, lines)]
+
+
 def log_damage(path: str, reason: str, kind: str = "video") -> None:
     """Logs that a file is used although parts of it are damaged."""
     logging.warning("A damaged %s, %s", kind, _line(path, reason))
@@ -110,6 +118,13 @@ class FailureLog:
                 f"None of the {len(paths)} {self.kind}s could be decoded.\n"
                 + self._named()
             )
+
+    def report(self) -> list[str]:
+        """The files that are broken or damaged, as lines for the end of a run."""
+        title = f"Left out {len(self.failures)} of {self.num_read} {self.kind}s that "
+        lines = _listed(f"{title}could not be decoded:", self.failures)
+        title = f"Used {len(self.damaged)} {self.kind}s of which some frames are "
+        return lines + _listed(f"{title}damaged:", self.damaged)
 
     def _message(self, broken: int, tried: int) -> str:
         return (

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_nonlocal import describe
 from keras_nonlocal.models import CONVENTIONS, build
-from trainers.core import agreement, files
+from trainers.core import agreement
 from trainers.core.errors import UserError, errors_of
 from trainers.core.task import Task
 from trainers.video_classification import losses
@@ -178,13 +178,7 @@ class VideoClassificationTask(Task):
                 raise log.error
 
     def report(self) -> list[str]:
-        lines = []
-        for log in self._failures.values():
-            title = f"Left out {len(log.failures)} of {log.num_read} videos that could "
-            lines += _listed(f"{title}not be decoded:", log.failures)
-            title = f"Used {len(log.damaged)} videos of which some frames are damaged:"
-            lines += _listed(title, log.damaged)
-        return lines
+        return [line for log in self._failures.values() for line in log.report()]
 
     # === Steps ===
 
@@ -280,11 +274,3 @@ def _set_normalization(params):
     clip, convention = params.clip, CONVENTIONS[params.model.convention]
     clip.mean = convention.mean if clip.mean is None else clip.mean
     clip.std = convention.std if clip.std is None else clip.std
-
-
-def _listed(title: str, reasons: dict[str, str]) -> list[str]:
-    """Lines with the title, the videos and the reasons; none without videos."""
-    if not reasons:
-        return []
-    lines = (f"  {path}: {why}" for path, why in reasons.items())
-    return [title, *map(files.printable, lines)]

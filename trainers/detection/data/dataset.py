@@ -40,6 +40,7 @@ def make_dataset(
 
     Training, with M the number of objects in the image that has most, at least 1:
 
+    - `sample`: int64 (B,): numbers of the samples in the run.
     - `boxes`: float32 (B, M, 4): x1, y1, x2, y2 in pixels of `images`; 0 for padding.
     - `classes`: int32 (B, M): labels; 0 for padding.
     - `is_crowd`: bool (B, M).

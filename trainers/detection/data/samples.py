@@ -97,6 +97,7 @@ class SampleReader:
             "boxes": boxes,
             "classes": classes,
             "is_crowd": is_crowd,
+            "sample": tf.cast(number, tf.int64),
             "weight": tf.constant(1.0),
         }
         if self.target == "masks":
