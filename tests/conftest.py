@@ -1,7 +1,9 @@
 """Settings every test runs under; read before Keras is imported."""
 
+import gc
 import os
 import pathlib
+import random
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -13,14 +15,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _same_seed_in_every_module():
+    keras.utils.set_random_seed(1)
+
+
 @pytest.fixture(autouse=True)
 def _same_seed_every_time():
-    keras.utils.set_random_seed(1)
+    """Keras draws the seeds of layers from Python's.
+
+    Not `set_random_seed` again: TensorFlow drops its kernels with every new seed, and
+    the tests would take a third longer.
+    """
+    random.seed(1)
+    np.random.seed(1)
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +46,11 @@ def _same_settings_of_the_process_afterwards():
         from tensorflow.python.framework import config  # the public API only enables
 
         config.disable_op_determinism()
+
+
+def pytest_collection_finish():
+    """What was imported stays: each garbage collection would look through it again."""
+    gc.freeze()
 
 
 # === The checkout stays as it is ===

@@ -1,5 +1,7 @@
 """Every contraction order gives the block's numbers, gradients included."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -45,8 +47,18 @@ def test_equals_the_equations(mode, order, options):
         assert_close(layer(x, training=training), expected, TOLERANCE)
 
 
-@pytest.mark.parametrize("options", OPTIONS[:3], ids=str)
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("options", "training"),
+    [
+        ({}, True),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in itertools.product(OPTIONS[:3], [True, False])
+            if case != ({}, True)
+        ),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize(("mode", "order"), ORDERS, ids=str)
 def test_gradients_equal_the_plain_order(mode, order, training, options):
     layer = random_block(mode=mode, **options)

@@ -26,7 +26,7 @@ def check(compiled_gradients, mode, arrays, rtol=RTOL):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="graphs of TensorFlow")
-@pytest.mark.parametrize("batch", [1, None])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), None])
 @pytest.mark.parametrize(("mode", "algorithm"), [*FORMS, ("concatenation", "auto")])
 def test_graphs_of_unknown_size(mode, algorithm, batch):
     import tensorflow as tf
@@ -48,7 +48,14 @@ def test_graphs_of_unknown_size(mode, algorithm, batch):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="XLA under TensorFlow")
-@pytest.mark.parametrize(("mode", "algorithm"), FORMS)
+@pytest.mark.parametrize(
+    ("mode", "algorithm"),
+    [
+        # The mode `gaussian` is computed as `embedded_gaussian` is.
+        pytest.param(*form, marks=[pytest.mark.slow] * (form[0] == "gaussian"))
+        for form in FORMS
+    ],
+)
 def test_xla_from_tensorflow(mode, algorithm):
     import tensorflow as tf
 

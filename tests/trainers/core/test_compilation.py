@@ -34,7 +34,10 @@ def train_and_evaluate(*overrides):
     return logs, results, {v.path: v.numpy() for v in variables}
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(x, marks=[pytest.mark.slow] * (x != "adamw")) for x in RUNS],
+)
 def test_compiled_steps_give_the_same_numbers(name):
     """Weights, statistics, momentum, loss scale; clipping, decay, a skipped step."""
     plain = train_and_evaluate(*RUNS[name])

@@ -72,6 +72,7 @@ runner.train(evaluate=True)
 """
 
 
+@pytest.mark.slow
 def test_one_worker_trains_as_one_device(tmp_path):
     """To the same weights and results, in files of the same names."""
     with socket.socket() as probe:

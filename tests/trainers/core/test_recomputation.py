@@ -65,8 +65,17 @@ def assert_same(one, other, tolerance):
         np.testing.assert_allclose(b, a, rtol=tolerance, atol=1e-7, err_msg=path)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize(
+    ("dtype", "trainable"),
+    [
+        ("float32", True),
+        ("mixed_float16", False),
+        pytest.param("float32", False, marks=pytest.mark.slow),
+        pytest.param("mixed_float16", True, marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", True, marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", False, marks=pytest.mark.slow),
+    ],
+)
 def test_values_gradients_and_updates_are_those_of_the_model(dtype, trainable):
     """The same masks, statistics moved once, the regularizer counted once."""
     plain, other = build(dtype, trainable), build(dtype, trainable)
@@ -97,6 +106,7 @@ def test_sizes_may_be_dynamic():
     assert_same(expected, found, 1e-5)
 
 
+@pytest.mark.slow
 def test_a_non_local_i3d_gives_the_same():
     def network():
         keras.utils.set_random_seed(0)

@@ -1,5 +1,6 @@
 """Two replicas against one on the same full batches, each in its own process."""
 
+import functools
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ from tests.trainers.core import toy_task
 from tests.trainers.workers import free_ports
 
 ROOT = pathlib.Path(__file__).parents[3]
+FIRST = ("sync", "overflow", "precise", "masks")  # without the marker `slow`
 SGD = "trainer.optimizer_config.optimizer.sgd"
 EMA = "trainer.optimizer_config.ema.average_decay=0.75"
 PRECISE = "trainer.precise_batch_norm.num_batches=2"
@@ -81,8 +83,17 @@ def finish(processes):
 def results(tmp_path_factory):
     """Run name + number of replicas -> saved values."""
     out = tmp_path_factory.mktemp("replicas")
-    finish([start(out, n, RUNS) for n in ("1", "2")])
-    return lambda name: np.load(out / f"{name}.npz")
+
+    @functools.cache
+    def train(*names):
+        finish([start(out, n, names) for n in ("1", "2")])
+
+    def load(name):
+        first = name[:-1] in FIRST
+        train(*(run for run in RUNS if (run in FIRST) == first))
+        return np.load(out / f"{name}.npz")
+
+    return load
 
 
 def weights(values, replica=0):
@@ -93,7 +104,14 @@ def weights(values, replica=0):
     }
 
 
-@pytest.mark.parametrize("name", ["sync", "clip", "overflow"])
+def tiers(*names):
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in FIRST))
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize("name", tiers("sync", "clip", "overflow"))
 def test_two_replicas_train_as_one_on_the_full_batch(results, name):
     """Weights, statistics, momentum, loss scale, after three steps."""
     one, two = weights(results(f"{name}1")), weights(results(f"{name}2"))
@@ -108,7 +126,7 @@ def test_two_replicas_train_as_one_on_the_full_batch(results, name):
 ALL = [name for name in RUNS if name != "masks"]
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", tiers(*ALL))
 def test_both_replicas_hold_the_same_variables(results, name):
     """Without synchronised batches too: the moving statistics are averaged."""
     values = results(f"{name}2")
@@ -118,6 +136,7 @@ def test_both_replicas_hold_the_same_variables(results, name):
         np.testing.assert_array_equal(first[path], value, err_msg=path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize(
     ("name", "plain", "tolerance"),
@@ -140,6 +159,7 @@ def test_parts_and_recomputation_train_as_the_plain_step(
         )
 
 
+@pytest.mark.slow
 def test_unsynchronised_statistics_are_the_mean_of_the_replicas(results):
     """The mean of moving means is that of the full batch; momenta aside."""
     one, two = weights(results("unsync1")), weights(results("unsync2"))
@@ -151,6 +171,7 @@ def test_unsynchronised_statistics_are_the_mean_of_the_replicas(results):
     assert np.abs(difference).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_clipping_had_an_effect(results):
     clipped, free = weights(results("clip2")), weights(results("sync2"))
     assert np.abs(clipped["conv/kernel"] - free["conv/kernel"]).max() > 1e-3
@@ -194,7 +215,7 @@ def test_the_first_replica_draws_as_a_single_one_does(results):
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-@pytest.mark.parametrize("name", ["precise", "precise_sync"])
+@pytest.mark.parametrize("name", tiers("precise", "precise_sync"))
 def test_precise_statistics_are_those_of_the_batches_of_all_replicas(
     results, name, replicas
 ):

@@ -52,18 +52,22 @@ def latest(folder):
 
 
 DROPOUT = "task.dropout_rate=0.5"
+PARTS = [
+    "trainer.gradient_accumulation_steps=2",
+    "trainer.recompute_activations=true",
+]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        [],
-        [
-            "trainer.gradient_accumulation_steps=2",
-            "trainer.recompute_activations=true",
-        ],
-    ],
-)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """`(folder, state, metrics)` of a run from start to end, with evaluations."""
+    folder = tmp_path_factory.mktemp("whole")
+    made = make(folder)
+    metrics = made.train(evaluate=True)
+    return folder, state(made), metrics
+
+
+@pytest.mark.parametrize("options", [[], pytest.param(PARTS, marks=pytest.mark.slow)])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, options):
     """To the bit: weights, statistics, momentum, dropout seeds, data position."""
     whole = make(tmp_path / "whole", DROPOUT, *options)
@@ -75,12 +79,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, options):
     assert int(parts.trainer.global_step) == 6
 
 
-def test_dropout_and_data_affect_the_comparison(tmp_path):
+def test_dropout_and_data_affect_the_comparison(whole, tmp_path):
     """The comparison above could see a difference."""
-    plain, dropped = make(tmp_path / "a"), make(tmp_path / "b", DROPOUT)
-    plain.train()
+    dropped = make(tmp_path, DROPOUT)
     dropped.train()
-    difference = state(plain)["conv/kernel"] - state(dropped)["conv/kernel"]
+    difference = whole[1]["conv/kernel"] - state(dropped)["conv/kernel"]
     assert np.abs(difference).max() > 1e-4
 
 
@@ -111,10 +114,10 @@ def test_checkpoints_curves_and_results_are_written(tmp_path):
     assert {step for step, _ in validation} == {3, 6}
 
 
-def test_evaluation_restores_and_gives_the_same_again(tmp_path):
-    trained = make(tmp_path).train(evaluate=True)
+def test_evaluation_restores_and_gives_the_same_again(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
     tester = make(tmp_path, train=False)
-    assert tester.evaluate(str(tmp_path)) == trained
+    assert tester.evaluate(str(tmp_path)) == whole[2]
     limited = make(tmp_path, "trainer.validation_steps=1", train=False)
     assert limited.evaluate(str(tmp_path))["num_examples"] == 4
 
@@ -177,10 +180,8 @@ def test_results_are_read_at_the_end_of_a_loop(tmp_path):
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_finishes_the_step_saves_and_can_resume(
-    tmp_path, signum, monkeypatch, capfd
+    whole, tmp_path, signum, monkeypatch, capfd
 ):
-    whole = make(tmp_path / "whole")
-    whole.train()
     stopped = make(tmp_path / "stopped")
     handler = signal.getsignal(signum)
 
@@ -199,25 +200,23 @@ def test_a_signal_finishes_the_step_saves_and_can_resume(
     monkeypatch.undo()
     resumed = make(tmp_path / "stopped")
     resumed.train()
-    assert_same(state(whole), state(resumed))
+    assert_same(whole[1], state(resumed))
 
 
 @pytest.mark.parametrize("error", [Interrupted(15), MemoryError()])
-def test_an_interrupted_evaluation_is_repeated(tmp_path, error):
-    whole = make(tmp_path / "whole")
-    metrics = whole.train(evaluate=True)
-    cut = make(tmp_path / "cut")
+def test_an_interrupted_evaluation_is_repeated(whole, tmp_path, error):
+    cut = make(tmp_path)
     cut.trainer.evaluate = lambda steps: (_ for _ in ()).throw(error)
     with pytest.raises(type(error)):
         cut.train(evaluate=True)
-    assert latest(tmp_path / "cut").endswith("ckpt-3")
-    resumed = make(tmp_path / "cut")
-    assert resumed.train(evaluate=True) == metrics
-    assert {step for step, _ in scalars(tmp_path / "cut" / "validation")} == {3, 6}
-    assert_same(state(whole), state(resumed))
+    assert latest(tmp_path).endswith("ckpt-3")
+    resumed = make(tmp_path)
+    assert resumed.train(evaluate=True) == whole[2]
+    assert {step for step, _ in scalars(tmp_path / "validation")} == {3, 6}
+    assert_same(whole[1], state(resumed))
     one, other = (
-        json.loads((tmp_path / name / "best" / "info.json").read_text())
-        for name in ("whole", "cut")
+        json.loads((folder / "best" / "info.json").read_text())
+        for folder in (whole[0], tmp_path)
     )
     assert one == other
 
@@ -252,15 +251,15 @@ def test_results_of_mode_eval_are_not_used_by_training(tmp_path):
     assert calls == [1]
 
 
-def test_a_finished_run_trains_no_further(tmp_path):
-    make(tmp_path).train()
+def test_a_finished_run_trains_no_further(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
     again = make(tmp_path)
     again.trainer.train = None  # not to be called
     assert again.train() == {}
 
 
-def test_another_optimizer_does_not_resume_silently(tmp_path):
-    make(tmp_path).train()
+def test_another_optimizer_does_not_resume_silently(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
     other = make(tmp_path, "trainer.optimizer_config.optimizer.sgd.momentum=0.0")
     with pytest.raises(UserError, match="momentum: not in the model"):
         other.train()
@@ -280,8 +279,8 @@ def test_the_best_is_the_one_with_the_lowest_loss(tmp_path):
     assert latest(tmp_path / "best").endswith("best-3")
 
 
-def test_evaluating_no_batches_is_refused(tmp_path):
-    make(tmp_path).train()
+def test_evaluating_no_batches_is_refused(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
     with pytest.raises(UserError, match="trainer.validation_steps .* Received: 0"):
         make(tmp_path, "trainer.validation_steps=0", train=False).evaluate(
             str(tmp_path)

@@ -5,9 +5,12 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_one_block_and_of_one_part():
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     environment |= {"MALLOC_MMAP_THRESHOLD_": "131072"}  # what is freed is given back

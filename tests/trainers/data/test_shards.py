@@ -268,6 +268,7 @@ def run(*args, cwd=ROOT):
     )
 
 
+@pytest.mark.slow
 def test_the_command_works_from_anywhere(tmp_path, video_folder):
     script = ROOT / "trainers" / "prepare_video.py"
     done = run(
