@@ -267,13 +267,13 @@ def normalized(pixels: tf.Tensor, convention: DetectionConvention) -> tf.Tensor:
 
 
 def _resize_nearest(masks: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Masks (n, height, width) in another size, as torch.nn.functional.interpolate."""
-    for axis in (1, 2):
-        length, new = tf.shape(masks)[axis], size[axis - 1]
-        ratio = tf.cast(length, tf.float32) / tf.cast(new, tf.float32)
-        places = tf.cast(tf.cast(tf.range(new), tf.float32) * ratio, tf.int32)
-        masks = tf.gather(masks, tf.minimum(places, length - 1), axis=axis)
-    return masks
+    """Masks (n, height, width) in another size: pixel i is that at floor(i / scale).
+
+    So does torch.nn.functional.interpolate, by which torchvision resizes them.
+    """
+    resize = tf.raw_ops.ResizeNearestNeighbor
+    scaled = resize(images=masks[..., None], size=size, half_pixel_centers=False)
+    return scaled[..., 0]
 
 
 def _flip_pairs(index: Index, data: DataConfig) -> Sequence[int]:
