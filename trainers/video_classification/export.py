@@ -24,7 +24,7 @@ from trainers.video_classification.data import normalize, resize_and_center_crop
 from trainers.video_classification.scoring import build_scorer, inference_form
 
 # Largest difference of logits from those of the Keras model in float32, relative to
-# the largest logit: rounding errors only.
+# the largest logit, or absolute if all are below 1: rounding errors only.
 _TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
 
@@ -40,7 +40,7 @@ def export_saved_model(task, model, export_dir):
     Returns:
         The folder of the new version. Its `assets.extra/export.json` has, for each
         signature, the largest difference of logits from those of `model` in float32,
-        relative to the largest logit.
+        relative to the largest logit, or absolute if all are below 1.
 
     Raises:
         UserError: The model has another number of classes than the task; its
@@ -61,8 +61,8 @@ def export_saved_model(task, model, export_dir):
         export.write_extra(folder, report, {"clips": clips})
     print(
         f"The exported network computes in {precision}; its logits differ by "
-        f"{max(differences.values()):.1e} of the largest one from those of the Keras "
-        "model in float32.",
+        f"{max(differences.values()):.1e} (of the largest one, if it is above 1) from "
+        "those of the Keras model in float32.",
         file=sys.stderr,
     )
     return version
@@ -160,8 +160,13 @@ def _in_float32(model):
 
 
 def _difference(logits, expected):
+    """Largest difference, relative to the largest logit if that is above 1.
+
+    Logits near 0 are sums of larger terms that cancel, but whose rounding errors
+    remain; and probabilities depend on absolute differences.
+    """
     logits, expected = np.float32(logits), np.float32(expected)
-    return float(np.abs(logits - expected).max() / np.abs(expected).max())
+    return float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1.0))
 
 
 def _check_difference(difference, signature, dtype):
@@ -170,7 +175,7 @@ def _check_difference(difference, signature, dtype):
     if not difference <= tolerance:
         raise ExportError(
             f"Signature `{signature}` of the exported network disagrees with the "
-            f"Keras model: relative difference of logits {difference:.1e}, expected "
+            f"Keras model: difference of logits {difference:.1e}, expected "
             f"at most {tolerance:.0e} in {dtype}. Nothing was exported. If the "
             "difference is nan, the weights are not finite: export an earlier "
             "checkpoint. If the precision is too low for this network, set "
