@@ -128,10 +128,11 @@ def mirror(objects: Objects, width: int, flip_pairs: Sequence[int]) -> Objects:
     """
     boxes, points = objects.boxes.copy(), objects.keypoints.copy()
     boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-    order = np.arange(points.shape[1])
-    left, right = flip_pairs[::2], flip_pairs[1::2]
-    order[[*left, *right]] = [*right, *left]
-    points = points[:, order]
+    if points.size:
+        order = np.arange(points.shape[1])
+        left, right = flip_pairs[::2], flip_pairs[1::2]
+        order[[*left, *right]] = [*right, *left]
+        points = points[:, order]
     points[..., 0] = np.where(points[..., 2] > 0, width - points[..., 0], 0)
     return objects._replace(
         boxes=boxes, keypoints=points, masks=objects.masks[:, :, ::-1]

@@ -196,6 +196,7 @@ class SampleReader:
         )
 
     def _guarded(self, function):
+        @tf.autograph.experimental.do_not_convert
         def call(number):
             try:
                 return function(int(number))
