@@ -32,6 +32,19 @@ def clip_sizes(text):
     return sizes
 
 
+def image_sizes(text):
+    """An argparse type: `(height, width)`.
+
+    Example:
+    >>> image_sizes("800x1333")
+    (800, 1333)
+    """
+    sizes = _sizes(text)
+    if len(sizes) != 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 800x1333")
+    return sizes
+
+
 def map_sizes(text):
     """An argparse type: the sizes of a map, channels last.
 

@@ -1,6 +1,6 @@
 """Networks for video and for images, with non-local blocks."""
 
-from keras_nonlocal.models.architectures import ARCHITECTURES, build
+from keras_nonlocal.models.architectures import ARCHITECTURES, DETECTORS, build
 from keras_nonlocal.models.backbone import BACKBONE_NORMALIZATIONS, resnet_backbone
 from keras_nonlocal.models.batch_norm_folding import fold_batch_norm
 from keras_nonlocal.models.c2d import C2D
@@ -30,6 +30,7 @@ __all__ = [
     "Convention",
     "DEPTHS",
     "DETECTION_CONVENTIONS",
+    "DETECTORS",
     "Description",
     "DetectionConvention",
     "EXPANSION",

@@ -2,9 +2,12 @@
 
 from keras_nonlocal.models.c2d import C2D
 from keras_nonlocal.models.i3d import I3D
+from keras_nonlocal.models.keypoint_rcnn import KeypointRCNN
+from keras_nonlocal.models.mask_rcnn import MaskRCNN
 from keras_nonlocal.validation import check_choice
 
 ARCHITECTURES = {"c2d": C2D, "i3d": I3D}
+DETECTORS = {"mask_rcnn": MaskRCNN, "keypoint_rcnn": KeypointRCNN}
 
 
 def build(architecture, /, **options):

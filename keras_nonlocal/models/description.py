@@ -3,19 +3,22 @@
 import dataclasses
 import math
 
+import keras
 from keras import layers
 
-from keras_nonlocal.layers import BaseNonLocal
+from keras_nonlocal.layers import BaseNonLocal, FrozenBatchNorm
 from keras_nonlocal.models.complexity import Macs, count_macs
+from keras_nonlocal.models.detector import MULTIPLE
+from keras_nonlocal.models.rcnn import RCNN
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A stage of the network: `conv1`, `pool1`, `res2`...
+    """A stage of the network: `conv1`, `pool1`, `res2`... or a detector's head.
 
     Attributes:
         name: What its layers' names start with.
-        output_shape: `(T, H, W, C)` or `(C,)`.
+        output_shape: `(T, H, W, C)`, `(H, W, C)` or `(C,)`; of heads for one region.
         non_local_blocks: Names of its non-local blocks.
         params: Number of trained parameters.
         macs: `Macs`.
@@ -32,12 +35,12 @@ class Part:
 class Description:
     """A network's parts, from input to output, and their sums; `str()` is a table.
 
-    Multiply-adds are for one clip. Parameters are those that are trained: all weights
-    but the moving statistics of batch normalisation.
+    Multiply-adds are for one clip or image. Parameters are those that are trained: all
+    weights but the moving statistics of batch normalisation, and frozen ones.
 
     Attributes:
         name: The model's name.
-        input_shape: `(T, H, W, C)`.
+        input_shape: `(T, H, W, C)` or `(H, W, C)`.
         parts: Tuple of `Part`.
     """
 
@@ -57,7 +60,7 @@ class Description:
 
     @property
     def gmacs(self):
-        """Multiply-adds for one clip, in 10^9."""
+        """Multiply-adds for one clip or image, in 10^9."""
         return self.macs.total / 1e9
 
     @property
@@ -69,48 +72,88 @@ class Description:
         return "\n".join(_table(self))
 
 
-def describe(model):
-    """Describes a built C2D or I3D.
+def describe(model, input_shape=None):
+    """Describes a C2D, an I3D, a Mask R-CNN or a Keypoint R-CNN.
+
+    A detector's box head is counted for 1000 proposals, its other head for as many
+    boxes as it may detect (100).
 
     Args:
-        model: Functional `keras.Model` with a static input shape.
+        model: Functional `keras.Model`, or a detector.
+        input_shape: What to count for: `(T, H, W, C)` of a video network, (height,
+            width) of a detector's resized images, which are padded to multiples of 32.
+            None: the model's own; of a detector, an image of 4:3.
 
     Returns:
         `Description`.
 
     Raises:
-        ValueError: The input shape is not static.
+        ValueError: There is no static input shape.
 
     Example:
     >>> description = describe(C2D(101, non_local=5))
     >>> f"{description.params / 1e6:.2f}M {description.gmacs:.2f}G"
     '50.68M 42.27G'
     """
-    if None in model.input_shape[1:]:
+    if isinstance(model, RCNN):
+        shape, networks = _of_detector(model, input_shape)
+    else:
+        shape = tuple(input_shape or model.input_shape[1:])
+        networks = [(model, [(1, *shape)])]
+    if None in shape:
         raise ValueError(
             f"describe needs sizes to count with, and the input of model "
             f"{model.name!r} is {model.input_shape}. Build it with a static "
-            "`input_shape`."
+            "`input_shape`, or give one to describe."
         )
     groups = {}
-    for layer in model.layers:
-        if not isinstance(layer, (layers.InputLayer, layers.Dropout)):
-            groups.setdefault(layer.name.split("_")[0], []).append(layer)
+    for network, shapes in networks:
+        for layer, calls in _calls(network, shapes):
+            if not isinstance(layer, layers.Dropout):
+                groups.setdefault(layer.name.split("_")[0], []).append((layer, calls))
     parts = tuple(_part(name, group) for name, group in groups.items())
-    return Description(model.name, tuple(model.input_shape[1:]), parts)
+    return Description(model.name, shape, parts)
+
+
+def _of_detector(model, image_shape):
+    """The input of one image and the networks, with the shapes of what they take."""
+    if image_shape is None:
+        image_shape = model.min_size, min(model.max_size, model.min_size * 4 // 3)
+    height, width = (-(-side // MULTIPLE) * MULTIPLE for side in image_shape)
+    return (height, width, 3), model.networks((height, width))
+
+
+def _calls(network, shapes):
+    """Every layer, and the (input shape, output shape) of each call of the network."""
+    found = [{id(x): shape for x in network.inputs} for shape in shapes]
+    for layer in network.layers:
+        if not isinstance(layer, layers.InputLayer):
+            yield layer, [_call(layer, known) for known in found]
+
+
+def _call(layer, known):
+    """One of them; adds the output to the `known` shapes of tensors."""
+    shape = keras.tree.map_structure(lambda x: known[id(x)], layer.input)
+    known[id(layer.output)] = tuple(layer.compute_output_shape(shape))
+    return shape, known[id(layer.output)]
 
 
 def _part(name, group):
+    *_, (_, [(_, output_shape), *_]) = group
+    macs = (count_macs(layer, *call) for layer, calls in group for call in calls)
+    own = [layer for layer, _ in group]
     return Part(
         name=name,
-        output_shape=tuple(group[-1].output.shape[1:]),
-        non_local_blocks=tuple(x.name for x in group if isinstance(x, BaseNonLocal)),
-        params=sum(_count_params(layer) for layer in group),
-        macs=sum((count_macs(layer) for layer in group), Macs()),
+        output_shape=output_shape[1:],
+        non_local_blocks=tuple(x.name for x in own if isinstance(x, BaseNonLocal)),
+        params=sum(map(_count_params, own)),
+        macs=sum(macs, Macs()),
     )
 
 
 def _count_params(layer):
+    if isinstance(layer, FrozenBatchNorm):
+        return 0
     weights = (w for w in layer.weights if not w.name.startswith("moving_"))
     return sum(math.prod(w.shape) for w in weights)
 

@@ -7,7 +7,7 @@ from keras import ops
 from keras_nonlocal.models import heads
 from keras_nonlocal.models.detector import to_image_boxes
 from keras_nonlocal.models.placement import STAGES
-from keras_nonlocal.models.rcnn import RCNN
+from keras_nonlocal.models.rcnn import RCNN, of_regions
 from keras_nonlocal.ops import decode_keypoints
 from keras_nonlocal.validation import check_positive_int
 
@@ -79,6 +79,11 @@ class KeypointRCNN(RCNN):
         for name in ("num_keypoints", "head_non_local"):
             config[name] = getattr(self, name)
         return config
+
+    def networks(self, image_shape):
+        """As of `RCNN`, with the keypoint head."""
+        head = of_regions(self.keypoint_head, self.max_detections)
+        return [*super().networks(image_shape), head]
 
     def predict_keypoints(self, features, boxes, training=False):
         """A heatmap of each keypoint for boxes `(B, n, 4)`.

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_nonlocal.models import heads
 from keras_nonlocal.models.detector import to_image_boxes
-from keras_nonlocal.models.rcnn import RCNN
+from keras_nonlocal.models.rcnn import RCNN, of_regions
 from keras_nonlocal.ops import detection_kernels, paste_masks
 
 
@@ -76,6 +76,11 @@ class MaskRCNN(RCNN):
         channels, norm = 4 * self.width, self.rules.head_normalization
         with self.policy_of_networks():
             self.mask_head = heads.mask_head(channels, num_classes, norm)
+
+    def networks(self, image_shape):
+        """As of `RCNN`, with the mask head."""
+        head = of_regions(self.mask_head, self.max_detections)
+        return [*super().networks(image_shape), head]
 
     def predict_masks(self, features, boxes, training=False):
         """A mask of each class for boxes `(B, n, 4)`: `(B, n, 28, 28, C)` logits."""

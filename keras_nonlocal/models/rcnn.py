@@ -121,6 +121,24 @@ class RCNN(Detector):
 
     # === Networks ===
 
+    def networks(self, image_shape):
+        """The functional models that the detector consists of, and what they take.
+
+        Args:
+            image_shape: (height, width) of one padded image.
+
+        Returns:
+            A list of `(model, shapes)`: the shape of each input that the model is
+            called with, regions along the first axis.
+        """
+        maps = [[-(-side // 2**level) for side in image_shape] for level in LEVELS]
+        channels = self.rpn_head.input_shape[-1]
+        return [
+            (self.backbone, [(1, *image_shape, 3)]),
+            (self.rpn_head, [(1, *sides, channels) for sides in maps]),
+            of_regions(self.box_head, PROPOSALS[False]),
+        ]
+
     def extract_features(self, images, training=False):
         """`(B, H, W, 3)`, normalised, to the maps P2 to P6 of strides 4 to 64."""
         return self.backbone(images, training=training)
@@ -279,6 +297,11 @@ class RCNN(Detector):
             if not 0 <= getattr(self, name) <= 1:
                 expected, value = "a number from 0 to 1", getattr(self, name)
                 raise invalid_argument(name, value, expected, owner=owner)
+
+
+def of_regions(head, count):
+    """A head, and the shape of the regions that it takes for one image."""
+    return head, [(count, *head.input_shape[1:])]
 
 
 def _best_of_level(logits, deltas, anchors, sizes, count):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from keras_nonlocal import C2D, I3D, describe
+from keras_nonlocal import C2D, I3D, KeypointRCNN, MaskRCNN, describe
 
 main = runpy.run_module("keras_nonlocal.describe")["main"]  # as the command is run
 
@@ -164,6 +164,78 @@ def test_dynamic_input_is_an_error():
         describe(C2D(14, input_shape=(None, 32, 32, 3), width=4))
 
 
+def test_sizes_may_be_given_for_a_network_of_any_size():
+    network = C2D(14, 5, (None, None, None, 3), width=4)
+    expected = describe(C2D(14, 5, (4, 48, 64, 3), width=4))
+    assert describe(network, (4, 48, 64, 3)).parts == expected.parts
+
+
+# === Detection ===
+
+
+@functools.cache
+def count_detector(network, **options):
+    return describe(network(**options), (800, 1333))
+
+
+@pytest.mark.parametrize(
+    "network, options, params",
+    [
+        (MaskRCNN, {}, 44_401_393),
+        (KeypointRCNN, {}, 59_137_258),
+        pytest.param(
+            *(MaskRCNN, {"normalization": "batch"}, 44_454_513), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            *(MaskRCNN, {"convention": "torchvision_v2"}, 46_359_409),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_parameters_are_those_of_torchvision(network, options, params):
+    assert count_detector(network, **options).params == params
+
+
+def test_one_block_adds_less_than_5_percent():
+    """Sec. 6 of the paper: "<5% additional computation to the baseline model"."""
+    plain, extended = (count_detector(MaskRCNN, non_local=x) for x in (None, 1))
+    assert extended.params - plain.params == 2_101_760
+    assert extended.non_local_blocks == ("res4_4_nonlocal",)
+    # theta, W_z of 50 x 84 queries, phi, g of 25 x 42 keys; and all their pairs.
+    embeddings = 2 * (50 * 84 + 25 * 42) * 1024 * 512
+    pairwise = 2 * (50 * 84) * (25 * 42) * 512
+    assert extended.macs.embeddings == embeddings
+    assert extended.macs.pairwise == pairwise
+    assert extended.macs.total - plain.macs.total == embeddings + pairwise
+    assert 1.03 < extended.gmacs / plain.gmacs < 1.05
+
+
+def test_blocks_of_the_keypoint_head():
+    small = {"width": 8, "depth": 14}
+    plain, extended = (
+        describe(KeypointRCNN(head_non_local=x, **small)) for x in (False, True)
+    )
+    assert len(extended.non_local_blocks) == 4
+    channels, positions = 64, 14 * 14
+    block = 4 * channels * channels // 2 + 3 * channels // 2 + channels + 2 * channels
+    assert extended.params - plain.params == 4 * block
+    embeddings = 2 * (positions + positions // 4) * channels * channels // 2
+    assert extended.macs.embeddings == 4 * 100 * embeddings
+
+
+def test_heads_are_counted_for_every_level_and_region():
+    description = describe(MaskRCNN(14, 3, width=8, min_size=64, max_size=96))
+    assert description.input_shape == (64, 96, 3)  # 64 x 85, padded
+    parts = {part.name: part for part in description.parts}
+    positions = 16 * 24 + 8 * 12 + 4 * 6 + 2 * 3 + 1 * 2  # of P2 to P6
+    assert parts["rpn"].macs.total == positions * (9 * 32 * 32 + 32 * 15)
+    hidden = 49 * 32 * 128 + 128 * 128 + 128 * 3 * 5
+    assert parts["box"].macs.total == parts["box"].macs.classifier == 1000 * hidden
+    mask = 14 * 14 * (4 * 9 * 32 * 32 + 4 * 32 * 32) + 28 * 28 * 32 * 3
+    assert parts["mask"].macs.total == 100 * mask
+    assert parts["fpn"].output_shape[-1] == 32
+
+
 # === Command line ===
 
 SMALL = ["--depth", "26", "--width", "4", "--input", "8x64x64", "--num-classes", "5"]
@@ -225,6 +297,10 @@ def test_table_shows_stages_and_places(capsys):
             "mod",
         ),
         (["r3d"], "invalid choice: 'r3d'"),
+        (["c2d", "--groups", "2"], "unrecognized arguments: --groups 2"),
+        (["mask_rcnn", "--input", "8x64x64"], "'8x64x64' is not like 800x1333"),
+        (["mask_rcnn", "--depth", "34"], "depth"),
+        (["mask_rcnn", "--convention", "pyslowfast"], "invalid choice: 'pyslowfast'"),
     ],
 )
 def test_bad_arguments_print_an_error(arguments, message, capsys):
@@ -257,3 +333,38 @@ def test_a_temporal_kernel_is_noted_and_passed_over_for_c2d(capsys):
     output = capsys.readouterr()
     assert output.out == plain
     assert "c2d has no temporal kernels" in output.err
+
+
+DETECTOR = ["--depth", "14", "--width", "8", "--num-classes", "3", "--input", "60x90"]
+
+
+def test_json_of_a_detector(capsys):
+    assert main(["mask_rcnn", *DETECTOR, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    blocks = ["--non-local", '{"res4": [0]}', "--head-non-local", "--mode", "gaussian"]
+    assert main(["keypoint_rcnn", *DETECTOR, *blocks, "--json"]) == 0
+    extended = json.loads(capsys.readouterr().out)
+    assert plain["name"] == "mask_rcnn" and plain["non_local_blocks"] == 0
+    assert plain["input_shape"] == extended["input_shape"] == [64, 96, 3]
+    assert extended["non_local_blocks"] == 5
+    assert sum(part["params"] for part in extended["parts"]) == extended["params"]
+    for described in (plain, extended):
+        total = sum(described["gmacs_by_kind"].values())
+        assert total == pytest.approx(described["gmacs"]) and total > 0
+
+
+def test_head_blocks_are_noted_and_passed_over_for_masks(capsys):
+    assert main(["mask_rcnn", *DETECTOR, "--head-non-local"]) == 0
+    printed = capsys.readouterr()
+    assert "mask_rcnn has no blocks in its heads" in printed.err
+    assert printed.out.startswith("mask_rcnn, input 64 x 96 x 3")
+
+
+@pytest.mark.slow
+def test_command_for_the_largest_network_of_table_5(capsys):
+    arguments = ["--depth", "152", "--groups", "32", "--group-width", "8"]
+    assert main(["mask_rcnn", *arguments, "--non-local", "1", "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["non_local_block_names"] == ["res4_34_nonlocal"]
+    heads = 44_401_393 - 23_454_912
+    assert described["params"] == 120_028_352 + heads + 2_101_760
