@@ -34,6 +34,7 @@ def benchmark(monkeypatch):
     return importlib.import_module("input_pipeline")
 
 
+@pytest.mark.slow
 def test_our_clips_are_those_of_the_reference(video):
     done = subprocess.run(
         [sys.executable, SCRIPT, *SMALL, "--clips", str(video)],

@@ -20,6 +20,7 @@ def run(*options):
     )
 
 
+@pytest.mark.slow
 def test_a_step_is_timed_beside_the_map_that_it_does_not_build():
     done = run("--quick", "--modes", "dot_product", "--channels", "8")
     assert done.returncode == 0, done.stderr

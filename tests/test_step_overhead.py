@@ -5,9 +5,12 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = pathlib.Path(__file__).parents[1] / "benchmarks" / "step_overhead.py"
 
 
+@pytest.mark.slow
 def test_a_step_takes_longer_than_its_graph_alone():
     done = subprocess.run(
         [sys.executable, SCRIPT, "--quick"],

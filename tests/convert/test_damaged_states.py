@@ -87,7 +87,13 @@ def fill(model):
         weight.assign(np.full(weight.shape, 0.5))
 
 
-@pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(x, marks=[pytest.mark.slow] * (x != "pyslowfast"))
+        for x in SPELLINGS
+    ],
+)
 def test_a_damaged_dict_is_refused_or_loads(name):
     image = name == "torchvision"
     places = 0 if image else {"res3": [0]}

@@ -96,6 +96,7 @@ def test_the_exported_network_predicts_as_the_trained_one(trained, predicted):
     )
 
 
+@pytest.mark.slow
 def test_a_run_in_which_every_video_is_broken_ends(trained, config):
     for name in ("a", "b"):
         (trained.folder / "broken" / name).mkdir(parents=True)

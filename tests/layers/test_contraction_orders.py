@@ -141,7 +141,14 @@ def test_cost_counts_the_plain_products():
     assert cost.multiply_adds == 2 * (2 * n * c * d + 2 * m * c * d + 2 * n * m * d)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode",
+    [
+        # This mode has all of the kernels.
+        pytest.param(mode, marks=[pytest.mark.slow] * (mode != "concatenation"))
+        for mode in MODES
+    ],
+)
 def test_int8_weights_give_nearly_the_same_numbers(mode):
     inputs = keras.Input((4, 6, 6, 16))
     layer = NonLocal3D(mode=mode, normalization=None)

@@ -67,7 +67,14 @@ def test_reduced_precision_is_close_to_full(dtype, mode):
     assert_close(actual, expected, 0.1 if "bfloat16" in dtype else 0.02)
 
 
-@pytest.mark.parametrize("mode", ["embedded_gaussian", "dot_product", "concatenation"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "embedded_gaussian",
+        pytest.param("dot_product", marks=pytest.mark.slow),
+        pytest.param("concatenation", marks=pytest.mark.slow),
+    ],
+)
 def test_compiled_by_xla_gives_the_same_numbers_and_trains(mode):
     if keras.backend.backend() == "torch":
         pytest.skip("torch has its own compiler; jit_compile there is torch.compile")

@@ -313,6 +313,7 @@ def test_bad_arguments_print_an_error(arguments, message, capsys):
     assert "error: " in printed and message in printed
 
 
+@pytest.mark.slow
 def test_module_runs_without_warnings():
     result = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-m", "keras_nonlocal.describe"]

@@ -8,6 +8,11 @@ from tests.backends import FLOAT, RTOL, gradients, to_numpy
 from tests.ops.test_forms import FORMS, function, operands
 
 BACKEND = keras.backend.backend()
+TIERS = [
+    # The mode `gaussian` is computed as `embedded_gaussian` is.
+    pytest.param(*form, marks=[pytest.mark.slow] * (form[0] == "gaussian"))
+    for form in FORMS
+]
 
 
 def sizes_of(algorithm):
@@ -27,7 +32,10 @@ def check(compiled_gradients, mode, arrays, rtol=RTOL):
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="graphs of TensorFlow")
 @pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), None])
-@pytest.mark.parametrize(("mode", "algorithm"), [*FORMS, ("concatenation", "auto")])
+@pytest.mark.parametrize(
+    ("mode", "algorithm"),
+    [*TIERS, pytest.param("concatenation", "auto", marks=pytest.mark.slow)],
+)
 def test_graphs_of_unknown_size(mode, algorithm, batch):
     import tensorflow as tf
 
@@ -48,14 +56,7 @@ def test_graphs_of_unknown_size(mode, algorithm, batch):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="XLA under TensorFlow")
-@pytest.mark.parametrize(
-    ("mode", "algorithm"),
-    [
-        # The mode `gaussian` is computed as `embedded_gaussian` is.
-        pytest.param(*form, marks=[pytest.mark.slow] * (form[0] == "gaussian"))
-        for form in FORMS
-    ],
-)
+@pytest.mark.parametrize(("mode", "algorithm"), TIERS)
 def test_xla_from_tensorflow(mode, algorithm):
     import tensorflow as tf
 

@@ -23,8 +23,11 @@ def non_local(mode):
     return {"non_local": 5, "non_local_options": {"mode": mode}}
 
 
+# The other modes at this size: test_pyslowfast.py, test_video_nonlocal_net.py.
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", comparing.with_slow(MODES, ("embedded_gaussian", "dot_product"))
+)
 def test_logits_of_non_local_i3d_are_the_same(mode, size):
     network = seeded.read("mmaction2", f"i3d_nl_{mode}_r50")
     comparing.assert_same_logits(build_i3d(size, **non_local(mode)), network, size)
@@ -37,6 +40,7 @@ def test_logits_of_i3d_are_the_same(size):
     comparing.assert_same_logits(build_i3d(size), network, size)
 
 
+@pytest.mark.slow
 def test_logits_of_c2d_are_the_same():
     network = seeded.read("mmaction2", "c2d_r50")
     model = C2D(input_shape=comparing.frames("8x224x224"), convention="mmaction2")

@@ -23,7 +23,8 @@ NETWORKS = {
     ),
 }
 
-SLOW = ("C2D_8x8_R50", "I3D_8x8_R50")  # those with blocks have all of theirs
+# The others have all of their layers and modes.
+SLOW = ("C2D_8x8_R50", "I3D_8x8_R50", "C2D_NLN_8x8_R50", "I3D_NLN_8x8_R50")
 
 
 def build(name, **changes):

@@ -31,8 +31,9 @@ NETWORKS = {
     "i3d_nl5_r50_32x2": (I3D, "32x224x224", {"stem": "32x2", "non_local": 5}),
     "i3d_nl5_r101": (I3D, SIZE, {"depth": 101, "non_local": 5}),
 }
-# Others cover these as well: networks without blocks, and a deeper one.
-SLOW = ("c2d_r50", "i3d_r50", "i3d_nl5_r101")
+# Others cover these as well: networks without blocks, deeper ones, longer clips.
+SLOW = ("c2d_r50", "i3d_r50", "i3d_nl5_r101", "i3d_nl5_r50_32x2")
+SLOW += ("i3d_nl5_r50_dot_product",)
 # Blobs of a released checkpoint, without those of training.
 BLOBS = {"i3d_r50": 267, "i3d_nl5_r50": 327, "i3d_nl5_r101": 582}
 

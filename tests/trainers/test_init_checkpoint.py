@@ -76,6 +76,7 @@ def save(model, path):
 
 
 FILES = ("model.keras", "model.weights.h5", "model_dir")
+SOME = [pytest.param(x, marks=[pytest.mark.slow] * (x.endswith("h5"))) for x in FILES]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -90,7 +91,7 @@ def test_training_starts_from_any_file_of_ours(trained, name, tmp_path, capsys):
     assert re.search(rf"matched +{len(expected)}\n", log) and log.count("\n") < 8
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", SOME)
 def test_other_classes_leave_the_classifier_new(trained, name, tmp_path):
     path = save(trained, tmp_path / name)
     message = "2 classes, but the weights need 3 classes\ntask.init_checkpoint_modules="
@@ -161,7 +162,7 @@ def test_remote_files_are_to_be_copied(trained, tmp_path):
         started("ram://weights/model.keras")
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", SOME)
 def test_added_blocks_leave_the_outputs_as_they_were(trained, name, tmp_path, capsys):
     path = save(trained, tmp_path / name)
     model = started(path, model={"non_local": {"res3": [0], "res4": [0]}})
@@ -212,7 +213,10 @@ def saved_with_pixels(trained, kind, tmp_path):
     return path
 
 
-@pytest.mark.parametrize("kind", ["pyslowfast", "model_dir", "converted"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param("pyslowfast", marks=pytest.mark.slow), "model_dir", "converted"],
+)
 def test_pixels_are_those_that_the_weights_need(trained, kind, tmp_path, capsys):
     path = saved_with_pixels(trained, kind, tmp_path)
     rounded = {"mean": [114.7501] * 3, "std": [57.375] * 3}
@@ -272,6 +276,7 @@ def resnet50(tmp_path_factory):
 KERAS_CLIP = {"mean": [123.68, 116.779, 103.939], "std": [1.0, 1.0, 1.0]}
 
 
+@pytest.mark.slow
 def test_resnets_of_keras_see_rgb(resnet50):
     image_model, path = resnet50
     options = {"depth": 50, "width": 64, "stride_in_1x1": True}
@@ -287,6 +292,7 @@ def test_resnets_of_keras_see_rgb(resnet50):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * theirs.max())
 
 
+@pytest.mark.slow
 def test_resnets_of_keras_need_their_pixels_and_strides(resnet50):
     options = {"depth": 50, "width": 64}
     with pytest.raises(UserError, match="Set task.model.stride_in_1x1=True"):

@@ -69,6 +69,7 @@ def kill_when(condition, process, folder, step=0, delay=0.0):
     return process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_checkpoint_is_written_costs_nothing(tmp_path):
     whole = make(tmp_path / "whole", "task.dropout_rate=0.5")
     whole.train(evaluate=True)

@@ -202,6 +202,7 @@ def test_evaluations_do_not_change_training(tmp_path):
     assert np.abs(difference).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     whole = make(tmp_path / "whole", *BOTH)
     metrics = whole.train(evaluate=True)

@@ -265,13 +265,20 @@ def test_what_is_drawn_follows_the_seed(batches):
     assert (other[0]["clip"] != first[0]["clip"]).any()
 
 
-@pytest.mark.parametrize("start", [1, 4])
+@pytest.mark.parametrize("start", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_a_late_start_gives_the_batches_of_an_uninterrupted_run(batches, start):
     whole = batches(6, ALL_ON)
     assert_same(batches(6 - start, ALL_ON, start_batch=start), whole[start:])
 
 
-@pytest.mark.parametrize(("pipelines", "replicas"), [(1, 2), (1, 4), (2, 2)])
+@pytest.mark.parametrize(
+    ("pipelines", "replicas"),
+    [
+        pytest.param(1, 2, marks=pytest.mark.slow),
+        pytest.param(1, 4, marks=pytest.mark.slow),
+        (2, 2),
+    ],
+)
 def test_the_number_of_replicas_changes_nothing(batches, pipelines, replicas):
     whole = batches(2, ALL_ON)
     parts = [
