@@ -213,6 +213,11 @@ def _coco(pictures, annotations, names) -> dict:
 def _triangles(instances: dict) -> dict:
     """The triangles with their keypoints, as COCO has people in a file of their own."""
     number = SHAPES.index("triangle") + 1
-    category = {"id": number, "name": "triangle", "keypoints": list(KEYPOINTS)}
+    category = {
+        "id": number,
+        "name": "triangle",
+        "keypoints": list(KEYPOINTS),
+        "skeleton": [[1, 2], [2, 3], [3, 1]],
+    }
     kept = [a for a in instances["annotations"] if a["category_id"] == number]
     return {**instances, "annotations": kept, "categories": [category]}
