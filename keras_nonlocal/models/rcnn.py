@@ -5,28 +5,18 @@ import contextlib
 import keras
 from keras import ops
 
-from keras_nonlocal.models import heads
+from keras_nonlocal.models import heads, proposals
 from keras_nonlocal.models.backbone import resnet_backbone
 from keras_nonlocal.models.detector import Detector
 from keras_nonlocal.models.fpn import feature_pyramid
 from keras_nonlocal.models.rcnn_conventions import DETECTION_CONVENTIONS
-from keras_nonlocal.ops import boxes as box_ops
-from keras_nonlocal.ops import (
-    detection_kernels,
-    multilevel_roi_align,
-    non_max_suppression,
-    pyramid_anchors,
-)
+from keras_nonlocal.ops import multilevel_roi_align, pyramid_anchors
 from keras_nonlocal.ops.anchors import RATIOS
 from keras_nonlocal.validation import check_choice, check_positive_int, invalid_argument
 
 LEVELS = range(2, 7)  # of the pyramid; level k has a stride of 2**k pixels
 POOLED = 4  # levels that boxes take features from
 PROPOSALS = {True: 2000, False: 1000}  # by `training`: of each level, and of an image
-PROPOSAL_OVERLAP = 0.7  # of proposals of one level that overlap by more, one stays
-LEAST_PROPOSAL = 1e-3  # side in pixels; smaller ones are dropped
-LEAST_BOX = 1e-2
-LOWEST = -3.4e38  # below every logit
 
 
 class RCNN(Detector):
@@ -200,29 +190,16 @@ class RCNN(Detector):
             after which the rest is zero.
         """
         anchors, counts = self.anchors(image_shape)
-        start, levels, limit = 0, [], PROPOSALS[bool(training)]
-        fillers = 0, float("-inf")  # of boxes and scores
-        for count in counts:
-            own = slice(start, start + count)
-            arrays = logits[:, own], deltas[:, own], anchors[own]
-            levels.append(_best_of_level(*arrays, sizes, ops.minimum(count, limit)))
-            start += count
-        boxes, scores = (
-            ops.stack([_padded(x, limit, filler) for x in level], axis=2)
-            for level, filler in zip(zip(*levels, strict=True), fillers, strict=True)
-        )
-        boxes, _, _, valid = non_max_suppression(
-            boxes, scores, PROPOSAL_OVERLAP, LOWEST, limit
-        )
-        return ops.stop_gradient(boxes), valid
+        levels = proposals.split_levels(logits, deltas, anchors, counts)
+        return proposals.propose(levels, sizes, PROPOSALS[bool(training)])
 
-    def postprocess(self, class_logits, deltas, proposals, num_valid, sizes):
+    def postprocess(self, class_logits, deltas, boxes, num_valid, sizes):
         """The detections in the resized images, without masks and keypoints.
 
         Args:
             class_logits: `(B, n, C)` of `predict_boxes`.
             deltas: `(B, n, C, 4)`.
-            proposals: `(B, n, 4)` of `propose`.
+            boxes: `(B, n, 4)` of `propose`.
             num_valid: `(B,)`.
             sizes: `(B, 2)`: (height, width) of each image without its padding.
 
@@ -231,22 +208,16 @@ class RCNN(Detector):
             `(B, max_detections)` by falling score, and `num_detections` `(B,)`, after
             which the rest is zero.
         """
-        scores = ops.softmax(class_logits)[..., 1:]  # without the background
-        boxes = box_ops.decode(deltas[:, :, 1:], proposals[:, :, None])
-        boxes = box_ops.clip(boxes, sizes)
-        is_valid = ops.arange(ops.shape(proposals)[1]) < num_valid[:, None]
-        is_valid = is_valid[..., None] & box_ops.has_sides(boxes, LEAST_BOX)
-        boxes, scores, classes, valid = non_max_suppression(
+        return proposals.detect(
+            class_logits,
+            deltas,
             boxes,
-            ops.where(is_valid, scores, 0.0),
-            self.nms_threshold,
-            self.score_threshold,
-            self.max_detections,
+            num_valid,
+            sizes,
+            nms_threshold=self.nms_threshold,
+            score_threshold=self.score_threshold,
+            count=self.max_detections,
         )
-        is_valid = ops.arange(self.max_detections) < valid[:, None]
-        labels = ops.where(is_valid, classes + 1, 0)
-        found = {"boxes": boxes, "scores": scores, "labels": labels}
-        return found | {"num_detections": valid}
 
     def call(self, images, sizes=None, training=False):
         """Detects objects in a batch of normalised, padded images.
@@ -279,7 +250,7 @@ class RCNN(Detector):
     def _filled(self, x):
         """`(B, n, ...)` to `(B, max_detections, ...)`, with zeros."""
         shape = (-1, self.max_detections, *x.shape[2:])
-        return ops.reshape(_padded(x, self.max_detections, 0), shape)
+        return ops.reshape(proposals.pad_boxes(x, self.max_detections), shape)
 
     # === Checks ===
 
@@ -302,22 +273,6 @@ class RCNN(Detector):
 def of_regions(head, count):
     """A head, and the shape of the regions that it takes for one image."""
     return head, [(count, *head.input_shape[1:])]
-
-
-def _best_of_level(logits, deltas, anchors, sizes, count):
-    """Boxes and logits of the best anchors of one level, those too small at -inf."""
-    scores, index = ops.top_k(logits, count)
-    anchors = ops.take(anchors, index, axis=0)
-    deltas = detection_kernels().take_rows(deltas, index)
-    boxes = box_ops.clip(box_ops.decode(deltas, anchors, box_ops.RPN_WEIGHTS), sizes)
-    is_valid = box_ops.has_sides(boxes, LEAST_PROPOSAL)
-    return boxes, ops.where(is_valid, scores, float("-inf"))
-
-
-def _padded(x, count, filler):
-    """`(B, n, ...)` to `(B, count, ...)`."""
-    widths = ((0, 0), (0, count - ops.shape(x)[1]), *((0, 0),) * (len(x.shape) - 2))
-    return ops.pad(x, widths, constant_values=filler)
 
 
 def _float32(x, shape):
