@@ -75,9 +75,9 @@ class TFRecordFile:
             raise self._error(offset, f"is cut short. {_FIX}")
         return length
 
-    def head(self, offset: int, count: int) -> bytes:
-        """The first bytes of the payload at `offset`; no checksum is checked."""
-        return self._read(offset, _HEADER_BYTES, count)
+    def piece(self, offset: int, start: int, count: int) -> bytes:
+        """Bytes of the payload of the record at `offset`; no checksum is checked."""
+        return self._read(offset, _HEADER_BYTES + start, count)
 
     def offsets(self) -> Iterator[tuple[int, int]]:
         """(offset, length of the payload) of every record."""

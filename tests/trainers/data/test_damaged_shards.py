@@ -14,13 +14,13 @@ from trainers.video_classification.data import VideoError, load_index, read_view
 from trainers.video_classification.data.tfrecords.shards import write_shards
 
 _SEED = 10
-_JSON = ("clips-00000-of-00001.json", "index.json")
+_NAMES = "clips-00000-of-00001.json", "index.json", "clips-00000-of-00001.frames"
 _SHARD = "clips-00000-of-00001.tfrecord"
 
 
 @pytest.fixture
 def sound(tmp_path, index):
-    """A shard of nine videos, three of them in parts, with its JSON files."""
+    """A shard of nine videos, three of them in parts, with the files beside it."""
     write_shards(
         index,
         str(tmp_path / "sound"),
@@ -137,16 +137,16 @@ FORGERIES = (forge_frame, forge_length)
 
 
 def damage(folder, random, number):
-    """Damages the shard, or a JSON file; returns the name of the damage."""
-    in_json = number % 4 == 3
-    path = folder / (str(random.choice(_JSON)) if in_json else _SHARD)
+    """Damages the shard, or a file beside it; returns the name of the damage."""
+    is_beside = number % 4 == 3
+    path = folder / (str(random.choice(_NAMES)) if is_beside else _SHARD)
     content = bytearray(path.read_bytes())
-    choices = DAMAGES if in_json or number % 4 else FORGERIES
+    choices = DAMAGES if is_beside or number % 4 else FORGERIES
     change = choices[random.integers(len(choices))]
     change(content, random)
     path.write_bytes(content)
-    if not in_json and random.random() < 0.3:
-        (folder / _JSON[0]).unlink()
+    if not is_beside and random.random() < 0.3:
+        (folder / _NAMES[0]).unlink()
     return change.__name__
 
 

@@ -312,7 +312,7 @@ def test_a_broken_record_is_reported_with_the_name_of_its_video(
 ):
     shard = shards / "clips-00000-of-00002.tfrecord"
     content = bytearray(shard.read_bytes())
-    content[1000] ^= 1  # in the first record
+    content[40] ^= 1  # in the first record, not in a frame
     shard.write_bytes(content)
     data = data_config(input_path=str(shards), is_training=False)
     failures = FailureLog(1.0)

@@ -25,6 +25,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
+import crc32c
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
@@ -37,6 +38,10 @@ from trainers.video_classification.data.cropping import ArrayPicture
 from trainers.video_classification.data.errors import VideoError
 from trainers.video_classification.data.images import decode_image, jpeg_size
 from trainers.video_classification.data.limits import DEFAULT_LIMITS, too_much
+from trainers.video_classification.data.tfrecords.frame_tables import (
+    read_table,
+    table_file,
+)
 from trainers.video_classification.data.tfrecords.video_frames import JpegVideo
 
 PART_BYTES = 32 << 20  # of the frames in a record; a reader holds two records
@@ -135,6 +140,9 @@ def _serialize(context: tf.train.Features, frames: Iterable[bytes]) -> bytes:
 class RecordFrames:
     """The frames of a video, whose path is `shard.tfrecord#offset`.
 
+    Only those wanted are read, if the shard has `frame_tables` and they are no more
+    than half of the video. All that is read is checked against a checksum.
+
     Args:
         path: Of its record, or of its first part.
         max_pixels: A video with larger frames is refused; single ones are lost.
@@ -150,20 +158,17 @@ class RecordFrames:
 
     def __init__(self, path: str, max_pixels: int = DEFAULT_LIMITS.pixels):
         self.path, self._max_pixels = path, max_pixels
-        shard, _, offset = path.rpartition("#")
-        self._file = TFRecordFile(shard, VideoError, int(offset))
-        payload = self._file.payload(int(offset))
-        self._first = _Part(path, payload)
+        self._shard, _, offset = path.rpartition("#")
+        self._file = TFRecordFile(self._shard, VideoError, int(offset))
+        self._first = self._open(int(offset))
         self.context = self._first.context
         rate = self.context["image/frame_rate"].float_list.value
         self.frame_rate = rate[0] if rate else 0.0
-        end = int(offset) + FRAMING_BYTES + len(payload)
+        end = self._first.end
         self._offsets, counts = _later_parts(path, self.context, end, self._file)
-        self._starts = np.cumsum([0, len(self._first.frames), *counts]).tolist()
+        self._starts = np.cumsum([0, self._first.num_frames, *counts]).tolist()
         self.num_frames = self._starts[-1]
-        if not self._offsets:
-            self._file.close()
-        if not len(self._first.frames):
+        if not self._first.num_frames:
             raise VideoError(path, "has no frames under `image/encoded`")
         self.times = _read_times(path, self.context, self.num_frames)
         height, width = self._first.size
@@ -172,38 +177,92 @@ class RecordFrames:
             raise too_much(path, found, "pixels", max_pixels)
 
     def pictures(self, wanted: np.ndarray) -> Iterator[tuple[int, ArrayPicture]]:
+        is_whole = 2 * len(wanted) > self.num_frames
+        if is_whole:
+            self._first.read_whole()
         loaded, part = 0, self._first
         for frame in map(int, wanted):
             number = bisect.bisect_right(self._starts, frame) - 1
             if number != loaded:
-                loaded, part = number, self._part(number)
+                loaded, part = number, self._part(number, is_whole)
             image = part.image(frame - self._starts[number], self._max_pixels)
             if image is not None:
                 yield frame, ArrayPicture(image)
 
-    def _part(self, number: int) -> _Part:
+    def _open(self, offset: int, is_whole: bool = False) -> _Part:
+        table = None if is_whole else read_table(self._shard, offset)
+        return _Part(self.path, self._file, offset, table)
+
+    def _part(self, number: int, is_whole: bool) -> _Part:
         if number == 0:
             return self._first
-        part = _Part(self.path, self._file.payload(self._offsets[number - 1]))
+        part = self._open(self._offsets[number - 1], is_whole)
         is_ours = list(part.context[_NUMBER].int64_list.value) == [number]
         num_frames = self._starts[number + 1] - self._starts[number]
         if not is_ours or part.name != self._first.name:
             raise VideoError(self.path, f"part {number} is of another video")
-        if len(part.frames) != num_frames:
+        if part.num_frames != num_frames:
             raise VideoError(self.path, f"part {number} has not {num_frames} frames")
         return part
 
 
 class _Part:
-    """The frames of one record."""
+    """The frames of one record.
 
-    def __init__(self, path: str, payload: bytes):
+    Args:
+        path: Of the video, for errors.
+        file: The shard.
+        offset: Of the record.
+        table: Where its context and its frames are. If it is None, or does not match
+            them, the whole record is read.
+
+    Attributes:
+        context: The features of the record, by name.
+        num_frames: How many it has.
+        end: Of the record in the shard.
+    """
+
+    def __init__(
+        self, path: str, file: TFRecordFile, offset: int, table: np.ndarray | None
+    ):
+        self._path, self._file, self._offset = path, file, offset
+        self._frames = None  # until the whole record is read
+        self.end = offset + FRAMING_BYTES + file.length(offset)
+        self._table = table
+        content = self._piece(0)
+        if content is None:
+            self._table = None
+            self.read_whole()
+        else:
+            self._set_context(tf.train.Features.FromString(content))
+            self.num_frames = len(table) - 1
+
+    def _piece(self, row: int) -> bytes | None:
+        """The bytes of a row of the table; None if they do not match it."""
+        if self._table is None:
+            return None
+        start, num_bytes, checksum = self._table[row].tolist()
+        content = self._file.piece(self._offset, start, num_bytes)
+        return content if crc32c.crc32c(content) == checksum else None
+
+    def read_whole(self) -> None:
+        """Reads the record, unless that is done, and checks its checksum."""
+        if self._frames is not None:
+            return
+        payload = self._file.payload(self._offset)
         try:
             example = tf.train.SequenceExample.FromString(payload)
         except DecodeError as error:
-            raise VideoError(path, "is not a SequenceExample") from error
-        self.context = example.context.feature
-        self.frames = example.feature_lists.feature_list["image/encoded"].feature
+            raise VideoError(self._path, "is not a SequenceExample") from error
+        self._set_context(example.context)
+        self._frames = example.feature_lists.feature_list["image/encoded"].feature
+        if self._table is not None and len(self._frames) != self.num_frames:
+            beside = table_file(self._file.path)
+            raise VideoError(self._path, f"{beside} is of another shard: remove it")
+        self._table, self.num_frames = None, len(self._frames)
+
+    def _set_context(self, context: tf.train.Features) -> None:
+        self.context = context.feature
         self._stated_size = tuple(
             value
             for key in ("image/height", "image/width")
@@ -234,11 +293,15 @@ class _Part:
     @functools.cached_property
     def _has_frames_of_stated_size(self) -> bool:
         """False in records whose frames were scaled after their size was recorded."""
-        sizes = (jpeg_size(self._encoded(n)) for n in range(len(self.frames)))
+        sizes = (jpeg_size(self._encoded(n)) for n in range(self.num_frames))
         return self._stated_size in sizes
 
     def _encoded(self, number: int) -> bytes:
-        return b"".join(self.frames[number].bytes_list.value[:1])
+        piece = self._piece(number + 1)
+        if piece is not None:
+            return piece
+        self.read_whole()
+        return b"".join(self._frames[number].bytes_list.value[:1])
 
 
 def _read_times(path: str, context, num_frames: int) -> np.ndarray | None:

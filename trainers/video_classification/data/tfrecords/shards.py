@@ -22,6 +22,12 @@ from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.index import Index, Video
 from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
 from trainers.video_classification.data.tfrecords import beam
+from trainers.video_classification.data.tfrecords.frame_tables import (
+    make_table,
+    make_tables,
+    table_file,
+    write_tables,
+)
 from trainers.video_classification.data.tfrecords.records import (
     PART_BYTES,
     make_context,
@@ -90,10 +96,10 @@ def write_shards(
     frame_rate: float = 0.0,
     beam_options: Sequence[str] | None = None,
 ) -> WriteSummary:
-    """Writes `clips-*.tfrecord`, a JSON file for each, index.json and report.json.
+    """Writes `clips-*.tfrecord`, with two files beside each, index.json, report.json.
 
     A shard appears under its name when it is complete. Later runs of the same
-    command keep it.
+    command keep it. Beside it are a JSON file (`sidecars`) and its `frame_tables`.
 
     Args:
         index: The videos; not TFRecords.
@@ -126,7 +132,7 @@ def write_shards(
     shards = _plan(index, output_dir, *settings)
     _refuse_other_shards(output_dir, shards)
     files.remove_parts(output_dir)  # of a run that was killed
-    todo = [shard for shard in shards if not _is_done(shard)]
+    todo = [x for x in shards if not (_is_done(x) and files.exists(table_file(x.path)))]
     try:
         if beam_options is None:
             _write_all(todo, shards, workers or len(os.sched_getaffinity(0)))
@@ -251,20 +257,26 @@ def _end_with_parent() -> None:
 
 
 def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
-    """Writes a shard and its JSON file; returns its number of videos."""
-    records, left_out, damaged, offset = [], {}, {}, 0
+    """Writes a shard and the files beside it; returns its number of videos."""
+    if _is_done(shard):  # without tables of its frames
+        write_tables(shard.path, make_tables(shard.path))
+        on_video(len(shard.videos))
+        return len(shard.videos)
+    records, left_out, damaged, tables, offset = [], {}, {}, {}, 0
     with files.replacing(shard.path) as part, tf.io.TFRecordWriter(part) as writer:
         for video in shard.videos:
+            start = offset
             try:
-                num_bytes, num_bad = _write_video(writer, video, shard)
-                if num_bad:
-                    damaged[video.path] = f"{num_bad} bad frames"
-                record = ShardRecord(offset, video.name, video.labels, video.actions)
+                for payload in _records(video, shard, damaged):
+                    writer.write(payload)
+                    tables[offset] = make_table(payload)
+                    offset += FRAMING_BYTES + len(payload)
+                record = ShardRecord(start, video.name, video.labels, video.actions)
                 records.append(record.row())
-                offset += num_bytes
             except VideoError as error:
                 left_out[error.path] = error.reason
             on_video(1)
+    write_tables(shard.path, tables)
     content = {
         "records": records,
         "left_out": left_out,
@@ -277,19 +289,17 @@ def _write_shard(shard: _Shard, on_video=lambda count: None) -> int:
     return len(shard.videos)
 
 
-def _write_video(writer, video: Video, shard: _Shard) -> tuple[int, int]:
-    """Writes the records of a video: (bytes in the shard, number of bad frames)."""
+def _records(video: Video, shard: _Shard, damaged: dict[str, str]) -> Iterator[bytes]:
+    """The records of a video; it is added to those that are damaged, if it is."""
     folder = os.path.dirname(shard.path)
     scratch = None if files.is_remote(folder) else folder
     settings = shard.short_side, shard.quality, shard.part_bytes, scratch, shard.limits
     with encode_video(video.path, *settings, shard.frame_rate) as jpeg:
+        if jpeg.num_bad:
+            damaged[video.path] = f"{jpeg.num_bad} bad frames"
         described = video.labels, shard.class_names, video.name, video.actions
         context = make_context(jpeg, *described)
-        num_bytes = 0
-        for record in make_records(jpeg, context, shard.part_bytes):
-            writer.write(record)
-            num_bytes += FRAMING_BYTES + len(record)
-    return num_bytes, jpeg.num_bad
+        yield from make_records(jpeg, context, shard.part_bytes)
 
 
 def _finish(folder: str, index: Index, shards: list[_Shard]) -> WriteSummary:

@@ -215,13 +215,13 @@ def _shard_record(shard: str, offset: int, context) -> ShardRecord:
 
 def _read_context(file: TFRecordFile, offset: int, length: int) -> tf.train.Features:
     """Reads the context, which protobuf writes first, without the frames."""
-    head = file.head(offset, min(length, 11))
+    head = file.piece(offset, 0, min(length, 11))
     if not head or head[0] != _CONTEXT_TAG:
-        example = file.head(offset, length)
+        example = file.piece(offset, 0, length)
         return tf.train.SequenceExample.FromString(example).context
     size, start = _varint(head, 1)
     return tf.train.Features.FromString(
-        file.head(offset, min(start + size, length))[start:]
+        file.piece(offset, 0, min(start + size, length))[start:]
     )
 
 
