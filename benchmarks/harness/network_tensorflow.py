@@ -126,7 +126,7 @@ def _trainer(case, state):
         task = _task(config, _batches(case))
         model = task.build_model((case.frames, case.side, case.side, 3))
         fill(model, state)
-        distribution.separate_seeds(model)
+        distribution.share_dropout_masks(model)
         chosen = config.trainer.optimizer_config
         optimizer = optimization.build_optimizer(
             chosen, config.runtime, config.task.train_data.global_batch_size

@@ -17,14 +17,14 @@ from trainers.core import checkpoint_files
 pytestmark = pytest.mark.slow
 
 SGD = "trainer.optimizer_config.optimizer.sgd"
-# With batch normalisation over all replicas and dropout off (each replica has its own
-# masks), everything is the same however a batch of 12 is divided. A tenth of the rate
-# of `config`: with that, three workers were 1e-4 off one process after 20 steps.
+# With batch normalisation over all replicas, everything is the same however a batch of
+# 12 is divided, dropout included. A tenth of the rate of `config`: with that, three
+# workers were 1e-4 off one process after 20 steps.
 TRAINING = (
     "trainer.optimizer_config.learning_rate.constant.learning_rate=0.002",
     "task.train_data.global_batch_size=12",
     "task.validation_data.global_batch_size=12",
-    "task.model.dropout_rate=0",
+    "task.model.dropout_rate=0.5",
     "trainer.train_steps=20",
     "trainer.validation_interval=20",
     "trainer.checkpoint_interval=10",

@@ -6,20 +6,23 @@ import tensorflow as tf
 def part_of(inputs, index, num_parts: int):
     """Part number `index` of `num_parts` equal parts of a batch.
 
+    It is every `num_parts`-th example: the parts that replicas with equal shares of a
+    batch compute at a time are together the same examples for any number of replicas.
+
     Example:
     >>> part_of(tf.range(6), tf.constant(1), 3).numpy().tolist()
-    [2, 3]
+    [1, 4]
     """
     if num_parts == 1:
         return inputs
-    return tf.nest.map_structure(lambda x: _split(x, num_parts)[index], inputs)
+    return tf.nest.map_structure(lambda x: _split(x, num_parts)[:, index], inputs)
 
 
 def _split(x, num_parts):
-    """(B, ...) -> (num_parts, B / num_parts, ...); static sizes stay static."""
+    """(B, ...) -> (B / num_parts, num_parts, ...); static sizes stay static."""
     sizes = tf.shape(x)
     batch, *rest = (sizes[i] if n is None else n for i, n in enumerate(x.shape))
-    return tf.reshape(x, (num_parts, batch // num_parts, *rest))
+    return tf.reshape(x, (batch // num_parts, num_parts, *rest))
 
 
 def accumulate(strategy, compute, num_parts: int, args=()):

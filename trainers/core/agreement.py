@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -16,6 +17,7 @@ from trainers.core.cluster import Cluster, LostWorkerError, WorkerError
 from trainers.core.errors import Interrupted, UserError
 
 _ERROR_KEY = "error_of_a_worker"
+_SENDING_SECONDS = 5  # for an answer to the report of an error
 _LEAVING_SECONDS = 2  # in which the others get to know the error
 _MAX_NAMED = 3
 
@@ -153,7 +155,8 @@ def _error_elsewhere(found: Cluster, error: tf.errors.OpError) -> WorkerError:
         return LostWorkerError(text) if kind == "LostWorkerError" else WorkerError(text)
     except (tf.errors.OpError, ValueError):  # nobody could report one
         pass
-    lost = ", ".join(map(str, found.others_in(str(error)))) or "Another worker"
+    workers = found.others_in(str(error)) or cluster.others_without_answer(found)
+    lost = ", ".join(map(str, workers)) or "Another worker"
     text = (
         f"{lost} was lost: killed, or its machine cannot be reached. Look at its "
         "output, and run the same command again on all workers."
@@ -164,11 +167,18 @@ def _error_elsewhere(found: Cluster, error: tf.errors.OpError) -> WorkerError:
 
 def _report(text: str, kind: type[WorkerError]):
     """Ends the other workers with this error, unless one was reported before."""
-    message = json.dumps([kind.__name__, text])
-    with contextlib.suppress(tf.errors.OpError):
-        context.context().set_config_key_value(_ERROR_KEY, message)
-    with contextlib.suppress(tf.errors.OpError):
-        context.context().report_error_to_cluster(tf.errors.ABORTED, text[:1000])
+
+    def send():
+        message = json.dumps([kind.__name__, text])
+        with contextlib.suppress(tf.errors.OpError):
+            context.context().set_config_key_value(_ERROR_KEY, message)
+        with contextlib.suppress(tf.errors.OpError):
+            context.context().report_error_to_cluster(tf.errors.ABORTED, text[:1000])
+
+    # These calls wait for an answer, for ever if the machine of the chief is gone.
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    sender.join(_SENDING_SECONDS)
     time.sleep(_LEAVING_SECONDS)
 
 

@@ -157,35 +157,38 @@ def run(command: Callable[[], int | None]):
     command to report.
     After a signal the exit code is 128 + its number.
     """
-    code = _exit_code(command)
+    try:
+        code = command() or 0
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        # Here, so that the error is kept, and with it the iterators of tf.data in its
+        # frames: see `leave_on_error`.
+        sys.exit(_report(error))
     # tf.data's threads call Python: an iterator that still exists when the
     # interpreter shuts down would block it forever.
     gc.collect()
     sys.exit(code)
 
 
-def _exit_code(command) -> int:
-    try:
-        code = command() or 0
-        sys.stdout.flush()
-        return code
-    except Interrupted as interrupted:
-        print(f"\n{interrupted}", file=sys.stderr)
-        return 128 + interrupted.signum
-    except KeyboardInterrupt:
-        return 130
-    except UserError as error:
-        _print_error(error)
-        return error.exit_code
-    except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
-        _discard_stdout()
-    except Exception as error:
-        if getattr(error, "errno", None) == errno.ENOSPC:  # of files it is a FileError
+def _report(error: BaseException) -> int:
+    """Prints an error, which is being handled; returns the exit code."""
+    match error:
+        case Interrupted():
+            print(f"\n{error}", file=sys.stderr)
+            return 128 + error.signum
+        case KeyboardInterrupt():
+            return 130
+        case UserError():
+            _print_error(error)
+            return error.exit_code
+        case BrokenPipeError():  # the reader of stdout, such as `head`, has ended
+            _discard_stdout()
+        case OSError(errno=errno.ENOSPC):  # of files it is a FileError
             _discard_stdout()
             _print_error(f"stdout cannot be written ({files.reason(error)}).")
-        elif type(error).__name__ in _OUT_OF_MEMORY:
+        case _ if type(error).__name__ in _OUT_OF_MEMORY:
             _print_error(f"the memory ran out ({files.reason(error)}). {_SAVE_MEMORY}")
-        else:
+        case _:
             traceback.print_exc()
             _print_error(
                 f"an unexpected {type(error).__name__}. Please report it, with the "
@@ -207,7 +210,7 @@ def leave_on_error(program: Callable[[], object]):
 
     After an error in the middle of training, tf.data keeps decoding in Python
     threads even after garbage collection: the interpreter waits for them, and they
-    wait for the interpreter. One exit in four hung.
+    wait for the interpreter. One exit in four hung, and others took 20 s.
     """
     try:
         program()

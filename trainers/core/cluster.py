@@ -258,6 +258,12 @@ def _answers(worker: Worker, seconds: float) -> bool:
     return f"{worker.task}/".encode() in found
 
 
+def others_without_answer(cluster: Cluster) -> list[Worker]:
+    """The other workers that do not answer now."""
+    others = [worker for worker in cluster.workers if worker != cluster.this]
+    return [worker for worker in others if not _answers(worker, 1)]
+
+
 def _did_not_come(names, timeout: float) -> LostWorkerError:
     return LostWorkerError(
         f"{', '.join(map(str, names))} did not come within {timeout:g} s "

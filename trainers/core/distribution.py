@@ -155,27 +155,25 @@ def synchronize_batch_norm(model):
             layer.synchronized = True
 
 
-def separate_seeds(model):
-    """Gives each replica its own dropout masks.
+def share_dropout_masks(model):
+    """Makes dropout independent of how a batch is divided among replicas.
 
-    Keras's seed states are mirrored, so all replicas would draw the same numbers.
-    The replica's number is added to each seed that is drawn; the state itself stays
-    the same on all replicas, and can be saved from any.
+    Each replica draws the mask of the batch of all replicas, which hold equal parts of
+    it, and uses its rows. Keras's seed states are mirrored: all draw the same numbers.
     """
     for layer in model._flatten_layers():
-        for generator in getattr(layer, "_seed_generators", ()):
-            generator.next = _of_this_replica(generator.next)
+        if isinstance(layer, keras.layers.Dropout) and layer.rate:
+            layer.call = _with_mask_of_all_replicas(layer, layer.call)
 
 
-def _of_this_replica(draw):
-    def draw_here(*args, **kwargs):
-        seed = draw(*args, **kwargs)
+def _with_mask_of_all_replicas(layer, drop):
+    def call(inputs, training=False):
         replicas = tf.distribute.get_replica_context()
-        if replicas is None or replicas.num_replicas_in_sync == 1:
-            return seed
-        # An odd constant keeps the seeds of replicas far apart; replica 0 draws what
-        # a single replica would.
-        offset = tf.cast(replicas.replica_id_in_sync_group, seed.dtype) * 0x9E3779B1
-        return seed + tf.stack([offset, tf.zeros_like(offset)])
+        if not training or replicas is None or replicas.num_replicas_in_sync == 1:
+            return drop(inputs, training=training)
+        batch, *rest = keras.ops.shape(inputs)
+        of_all = tf.ones((replicas.num_replicas_in_sync * batch, *rest), inputs.dtype)
+        start = replicas.replica_id_in_sync_group * batch
+        return inputs * drop(of_all, training=True)[start : start + batch]
 
-    return draw_here
+    return call

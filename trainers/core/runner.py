@@ -78,7 +78,7 @@ class Runner:
         runtime = self._config.runtime
         optimizer = self._build_optimizer() if train else None
         model = self._task.build_model()
-        distribution.separate_seeds(model)
+        distribution.share_dropout_masks(model)
         if runtime.synchronize_batch_norm:
             distribution.synchronize_batch_norm(model)
         if optimizer:

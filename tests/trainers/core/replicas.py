@@ -26,7 +26,7 @@ def build(experiment):
     task = toy_task.ToyTask(experiment.task)
     keras.utils.set_random_seed(0)
     model = task.build_model()
-    distribution.separate_seeds(model)
+    distribution.share_dropout_masks(model)
     if experiment.runtime.synchronize_batch_norm:
         distribution.synchronize_batch_norm(model)
     optimizer = optimization.build_optimizer(
@@ -66,16 +66,17 @@ def train(experiment, strategy):
 
 
 def masks(strategy):
-    """Dropout masks that each replica draws, in two steps."""
+    """Dropout masks that each replica draws, in two steps, for a batch of two."""
     with strategy.scope():
         dropout = keras.layers.Dropout(0.5, name="dropout")
         inputs = keras.Input((64,))
         model = keras.Model(inputs, dropout(inputs))
-        distribution.separate_seeds(model)
+        distribution.share_dropout_masks(model)
 
     @tf.function
     def draw():
-        return strategy.run(lambda: model(tf.ones((1, 64)), training=True))
+        x = tf.ones((2 // strategy.num_replicas_in_sync, 64))
+        return strategy.run(lambda: model(x, training=True))
 
     draws = [strategy.experimental_local_results(draw()) for _ in range(2)]
     return {

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -19,7 +20,11 @@ SGD = "trainer.optimizer_config.optimizer.sgd"
 EMA = "trainer.optimizer_config.ema.average_decay=0.75"
 PRECISE = "trainer.precise_batch_norm.num_batches=2"
 RUNS = {
-    "sync": ["runtime.synchronize_batch_norm=true", f"{SGD}.weight_decay=0.1"],
+    "sync": [
+        "runtime.synchronize_batch_norm=true",
+        "task.dropout_rate=0.5",
+        f"{SGD}.weight_decay=0.1",
+    ],
     "clip": [
         "runtime.synchronize_batch_norm=true",
         f"{SGD}.global_clipnorm=0.01",
@@ -43,11 +48,13 @@ RUNS = {
     ],
     "sync_parts": [
         "runtime.synchronize_batch_norm=true",
+        "task.dropout_rate=0.5",
         "trainer.gradient_accumulation_steps=2",
         "trainer.recompute_activations=true",
     ],
     "recompute": [
         "runtime.synchronize_batch_norm=true",
+        "task.dropout_rate=0.5",
         f"{SGD}.weight_decay=0.1",
         "trainer.recompute_activations=true",
     ],
@@ -98,7 +105,7 @@ def results(tmp_path_factory):
 
 def weights(values, replica=0):
     return {
-        key.partition("/")[2]: values[key]
+        re.sub(r"generator_\d+", "generator", key.partition("/")[2]): values[key]
         for key in values.files
         if key.startswith(f"{replica}/")
     }
@@ -111,9 +118,9 @@ def tiers(*names):
     ]
 
 
-@pytest.mark.parametrize("name", tiers("sync", "clip", "overflow"))
+@pytest.mark.parametrize("name", tiers("sync", "sync_parts", "clip", "overflow"))
 def test_two_replicas_train_as_one_on_the_full_batch(results, name):
-    """Weights, statistics, momentum, loss scale, after three steps."""
+    """Weights, statistics, momentum, dropout, loss scale, after three steps."""
     one, two = weights(results(f"{name}1")), weights(results(f"{name}2"))
     assert one.keys() == two.keys()
     tolerance = 2e-3 if name == "overflow" else 2e-6  # float16 rounds by itself
@@ -201,17 +208,14 @@ def test_the_loss_reported_is_that_of_the_full_batch(results):
     )
 
 
-def test_each_replica_and_step_has_its_own_dropout_mask(results):
-    masks = results("masks2")
-    distinct = {masks[key].tobytes() for key in masks.files}
-    assert len(masks.files) == len(distinct) == 4
-
-
-def test_the_first_replica_draws_as_a_single_one_does(results):
+def test_replicas_draw_the_dropout_mask_of_one_on_the_full_batch(results):
+    """Another one for each example and in each step."""
     one, two = results("masks1"), results("masks2")
-    for step in range(2):
-        key = f"step{step}/replica0"
-        np.testing.assert_array_equal(two[key], one[key])
+    masks = {i: one[f"step{i}/replica0"] for i in range(2)}
+    for i, mask in masks.items():
+        parts = [two[f"step{i}/replica{replica}"] for replica in range(2)]
+        np.testing.assert_array_equal(np.concatenate(parts), mask)
+    assert len({row.tobytes() for mask in masks.values() for row in mask}) == 4
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
