@@ -80,6 +80,33 @@ def test_slurm_starts_a_worker_on_each_node(tmp_path, monkeypatch, code, is_requ
     assert lines[3:] == ["requeue 7"] * is_requeued
 
 
+@pytest.mark.parametrize(
+    ("code", "seconds", "restarts", "is_requeued"),
+    [
+        (137, "0", "2", True),
+        (137, "0", "3", False),
+        (75, "0", "3", False),
+        (137, "1000", "3", True),
+        (143, "0", "3", True),
+    ],
+)
+def test_slurm_gives_up_jobs_that_are_killed_at_each_start(
+    tmp_path, code, seconds, restarts, is_requeued
+):
+    done = run(
+        tmp_path,
+        ["bash", EXAMPLES / "slurm" / "train.sbatch"],
+        SLURM,
+        SLURM_JOB_NODELIST="node[1-3]",
+        SLURM_JOB_ID="7",
+        SLURM_RESTART_COUNT=restarts,
+        SECONDS=seconds,  # of this job, for bash
+        CODE=str(code),
+    )
+    assert done.returncode == code
+    assert done.stdout.splitlines()[3:] == ["requeue 7"] * is_requeued
+
+
 @pytest.mark.parametrize("index", [0, 3])
 def test_kubernetes_starts_four_workers(tmp_path, monkeypatch, index):
     text = (EXAMPLES / "kubernetes" / "train.yaml").read_text()

@@ -1,5 +1,6 @@
 """Training from a tf.data service whose dispatcher and workers are real processes."""
 
+import json
 import pathlib
 import shutil
 import socket
@@ -164,6 +165,19 @@ def test_the_first_video_that_differs_is_named(folder, monkeypatch, path):
     assert f"{folder / path}: the data worker on {socket.gethostname()}" in str(
         info.value
     )
+
+
+def test_a_worker_reads_a_wrong_index_once(folder):
+    """It is asked for many batches before the trainer has ended."""
+    reader = reader_of(relative("list.csv", enable_tf_data_service=True))
+    request = client._request(reader, tf.distribute.InputContext(), [tf.uint8])
+    lines = (folder / "list.csv").read_text()
+    (folder / "list.csv").write_text("nothing")
+    first, *values = service_worker.make_batch(request.encode(), 0)
+    assert "list.csv" in json.loads(first)["error"]
+    assert [x.size for x in values] == [0]
+    (folder / "list.csv").write_text(lines)
+    assert service_worker.make_batch(request.encode(), 1)[0] == first
 
 
 # === Batches ===

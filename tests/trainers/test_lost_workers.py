@@ -25,7 +25,7 @@ ENDS = {0, 75, 143}  # trained to the end, lost another worker, stopped
 def whole(config, tmp_path_factory):
     """An uninterrupted training of one process with two replicas."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    return run(1, config, folder, *TRAINING, *REPLICAS)
+    return run(1, config, folder, *TRAINING, *REPLICAS, mode="train")
 
 
 def test_accumulated_gradients_are_the_same_for_any_number_of_workers(config, tmp_path):
@@ -44,7 +44,7 @@ def test_a_random_end_of_a_random_worker_loses_nothing(config, whole, tmp_path, 
     for _ in range(chance.choice([1, 1, 2])):
         worker = chance.randrange(2)
         signum = chance.choice([signal.SIGKILL, signal.SIGTERM])
-        with Workers(2, config, tmp_path / "run", *TRAINING) as workers:
+        with Workers(2, config, tmp_path / "run", *TRAINING, mode="train") as workers:
             if chance.random() < 0.8:
                 workers.wait_for_step(chance.randrange(20), index=worker)
             time.sleep(chance.uniform(0, 1))
@@ -53,7 +53,7 @@ def test_a_random_end_of_a_random_worker_loses_nothing(config, whole, tmp_path, 
         assert set(codes) <= ENDS | {-signum}, [workers.errors(i) for i in range(2)]
         assert not any("Traceback" in workers.errors(i) for i in range(2))
         trainings.append(workers)
-    trainings.append(run(2, config, tmp_path / "run", *TRAINING))
+    trainings.append(run(2, config, tmp_path / "run", *TRAINING, mode="train"))
     check_examples(whole.seen(), *trainings)
     assert_close(state(whole.folder), state(tmp_path / "run"))
 

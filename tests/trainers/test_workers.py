@@ -1,12 +1,15 @@
 """Several workers: processes that train, evaluate, save and end as one does."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -159,6 +162,39 @@ def test_workers_that_do_not_come_are_named(config, tmp_path):
         assert_fails(alone, [75], r"worker 1 \(localhost:\d+\) did not come within 8 s")
         assert headless.wait() == [75]
     assert "error: worker 0 (localhost" in headless.errors(1)
+
+
+SERVER = """
+import sys, tensorflow as tf
+cluster = tf.train.ClusterSpec({"worker": sys.argv[1:]})
+server = tf.distribute.Server(cluster, job_name="worker", task_index=1)
+server.join()
+"""
+
+
+def wait_for_server(address):
+    host, port = address.split(":")
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            return socket.create_connection((host, int(port)), 1).close()
+        time.sleep(0.1)
+    raise TimeoutError(address)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_worker_that_only_starts_its_server_is_named(config, tmp_path, is_killed):
+    """As one does that ends, or is paused, before it has joined the others."""
+    short = "runtime.worker_timeout=20"
+    with Workers(2, config, tmp_path / "run", short, absent=[1]) as alone:
+        command = [sys.executable, "-c", SERVER, *alone.addresses]
+        with subprocess.Popen(command) as server:
+            if is_killed:
+                wait_for_server(alone.addresses[0])  # the chief has seen the worker
+                server.kill()
+            message = r"worker 1 \(localhost:\d+\) did not come within 20 s"
+            assert_fails(alone, [75], message)
+            server.kill()
 
 
 def test_the_difference_between_configs_is_named(config, tmp_path):

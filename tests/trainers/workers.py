@@ -16,7 +16,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).parents[2]
-TIMEOUT = 400  # seconds; a run takes 20 on an idle machine
+TIMEOUT = 1500  # seconds; a run takes 20 on an idle machine
 STRATEGY = "runtime.distribution_strategy=multi_worker_mirrored"
 
 

@@ -6,12 +6,15 @@ aborts the collective operations of all.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import re
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent import futures
 
 import grpc
 import tensorflow as tf
@@ -234,10 +237,28 @@ def connect(
         num_accelerators={"GPU": num_gpus} if num_gpus else {},
         rpc_layer="grpc",
     )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+        return _within(timeout, functools.partial(strategy, resolver, options))
+    except TimeoutError:  # one is gone that had answered
+        missing = others_without_answer(cluster) or _others(cluster)
+        raise _did_not_come(missing, timeout) from None
     except tf.errors.OpError as error:
         raise _not_connected(cluster, error, timeout) from error
+
+
+def _within(seconds: float, function: Callable):
+    """What a function returns; after `seconds` it is left alone in its thread."""
+    future = futures.Future()
+
+    def call():
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future.result(seconds)
 
 
 def _wait_for(workers, timeout: float):
@@ -260,8 +281,11 @@ def _answers(worker: Worker, seconds: float) -> bool:
 
 def others_without_answer(cluster: Cluster) -> list[Worker]:
     """The other workers that do not answer now."""
-    others = [worker for worker in cluster.workers if worker != cluster.this]
-    return [worker for worker in others if not _answers(worker, 1)]
+    return [worker for worker in _others(cluster) if not _answers(worker, 1)]
+
+
+def _others(cluster: Cluster) -> list[Worker]:
+    return [worker for worker in cluster.workers if worker != cluster.this]
 
 
 def _did_not_come(names, timeout: float) -> LostWorkerError:
@@ -280,6 +304,8 @@ def _not_connected(cluster: Cluster, error, timeout: float) -> UserError:
         )
     if cluster.rank and isinstance(error, tf.errors.DeadlineExceededError):
         return _did_not_come([cluster.chief], timeout)
+    if lost := others_without_answer(cluster):
+        return _did_not_come(lost, timeout)
     return UserError(
         f"{cluster.this} cannot connect to the others: {files.reason(error)}"
     )

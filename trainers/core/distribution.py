@@ -74,6 +74,8 @@ def build_strategy(runtime) -> tf.distribute.Strategy:
     """
     runtime.check()
     num_gpus = _num_gpus(runtime)
+    if runtime.distribution_strategy == "mirrored":
+        cluster.find(runtime)  # a TF_CONFIG that is wrong would end in a traceback
     if runtime.distribution_strategy == "mirrored" and not num_gpus:
         return _mirrored_cpu(runtime.num_cpu_devices)
     if runtime.distribution_strategy == "multi_worker_mirrored":

@@ -68,6 +68,17 @@ def test_a_wrong_tf_config_is_one_message(found, text, message):
         found(text)
 
 
+@pytest.mark.parametrize("text", ["{", '{"cluster": 3}'])
+@pytest.mark.parametrize("num_devices", [1, 2])
+def test_a_wrong_tf_config_is_one_message_without_workers(
+    monkeypatch, text, num_devices
+):
+    monkeypatch.setenv("TF_CONFIG", text)
+    runtime = RuntimeConfig(num_gpus=0, num_cpu_devices=num_devices)
+    with pytest.raises(UserError, match="TF_CONFIG"):
+        distribution.build_strategy(runtime)
+
+
 @pytest.mark.parametrize("index", [-1, 7])
 def test_a_wrong_number_of_a_worker_is_one_message(found, index):
     with pytest.raises(UserError, match="runtime.task_index: .* worker 0, worker 1"):

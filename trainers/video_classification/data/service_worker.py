@@ -16,7 +16,6 @@ from trainers.core.errors import UserError
 from trainers.core.failures import FailureLog
 from trainers.video_classification.data import dataset, load_index, service
 from trainers.video_classification.data.configs import ClipConfig, DataConfig
-from trainers.video_classification.data.index import Index
 from trainers.video_classification.data.samples import SampleReader
 
 _lock = threading.Lock()
@@ -34,47 +33,51 @@ def make_batch(request: bytes, number: int) -> list:
         error that the user can correct is in the report: there are no values then.
     """
     request = bytes(request)
+    with _lock:  # an index is read once
+        found = _pipeline(request)
+    if isinstance(found, dict):
+        return _refused(request, **found)
+    read, log = found
     try:
-        with _lock:  # an index is read once
-            read, log = _pipeline(request)
         batch = read(tf.constant(number, tf.int64))
-        values = [batch[name].numpy() for name in sorted(batch)]
-        report = {"events": log.take_events()}
-    except _OtherVideos as error:
-        report, values = _failed(request, videos=service.packed(error.index.lines()))
-    except UserError as error:
-        report, values = _failed(request, error=str(error))
     except tf.errors.OpError:
         if log.error is None:
             raise
-        report, values = _failed(request, error=str(log.error))
-    return [json.dumps(report).encode(), *values]
+        return _refused(request, error=str(log.error))
+    values = [batch[name].numpy() for name in sorted(batch)]
+    return [_report(events=log.take_events()), *values]
 
 
-class _OtherVideos(Exception):
-    def __init__(self, index: Index):
-        self.index = index
+def _report(**content) -> bytes:
+    return json.dumps(content).encode()
 
 
-def _failed(request: bytes, **reason: str):
+def _refused(request: bytes, **reason: str) -> list:
     values = [np.zeros(0, dtype) for dtype in json.loads(request)["types"]]
-    return {"host": socket.gethostname(), **reason}, values
+    return [_report(host=socket.gethostname(), **reason), *values]
 
 
 @functools.lru_cache(maxsize=8)
 def _pipeline(request: bytes):
-    """The function that reads batches, and the log of what it finds out."""
+    """The function that reads batches, and the log of what it finds out.
+
+    Where there is none, a dict that says why: it is asked for many more batches before
+    the trainer has ended.
+    """
     wanted = json.loads(request)
-    data = _config(DataConfig(), wanted["data"])
-    clip = _config(ClipConfig(), wanted["clip"])
-    index = load_index(data, wanted["class_names"])
-    if index.digest != wanted["digest"]:
-        raise _OtherVideos(index)
-    log = _EventLog(max_fraction=1)  # the trainer counts those of all workers
-    log.expect(len(index))
-    context = tf.distribute.InputContext(*wanted["pipeline"])
-    reader = SampleReader(index, data, clip, wanted["seed"], log)
-    return dataset.batch_function(reader, context), log
+    try:
+        data = _config(DataConfig(), wanted["data"])
+        clip = _config(ClipConfig(), wanted["clip"])
+        index = load_index(data, wanted["class_names"])
+        if index.digest != wanted["digest"]:
+            return {"videos": service.packed(index.lines())}
+        log = _EventLog(max_fraction=1)  # the trainer counts those of all workers
+        log.expect(len(index))
+        context = tf.distribute.InputContext(*wanted["pipeline"])
+        reader = SampleReader(index, data, clip, wanted["seed"], log)
+        return dataset.batch_function(reader, context), log
+    except UserError as error:
+        return {"error": str(error)}
 
 
 def _config(defaults, values: dict):
