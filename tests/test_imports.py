@@ -26,12 +26,16 @@ DIRECTION = (
 
 
 def find_modules():
-    """Paths by dotted name; a package has the name of its folder."""
+    """Paths by dotted name; a package has the name of its folder.
+
+    A script beside a package of its name, which imports reach, ends in `.py`.
+    """
     modules = {}
     for folder, prefix in FOLDERS.items():
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
             name = prefix + ".".join(parts)
+            name += ".py" if path.with_suffix("").is_dir() else ""
             modules[name.removesuffix("__init__").rstrip(".")] = path
     return modules
 

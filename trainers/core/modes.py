@@ -173,11 +173,13 @@ def _print_batch(task, model, data):
         task.check_inputs()
         raise
     print(f"{kind}_data, one batch:")
+    width = max(8, *(len(key) + 2 for key in batch))
     for key, value in batch.items():
-        print(f"  {key:<8}{value.dtype.name:<9}{tuple(value.shape)}")
+        print(f"  {key:<{width}}{value.dtype.name:<9}{tuple(value.shape)}")
     if data.is_training or task.evaluates_loss:
         losses, _ = task.forward(batch, model, training=False)
-        print(f"  loss    {float(losses.numpy().mean()):.4f} before training")
+        loss = float(losses.numpy().mean())
+        print(f"  {'loss':<{width}}{loss:.4f} before training")
 
 
 def print_report(task):

@@ -200,10 +200,13 @@ class Runner:
         if self._chief:  # printed first: the disk may be full
             metrics_text = self._task.format_metrics(metrics)
             bar.write(f"Step {self.step}, {weights}\n{metrics_text}")
-            self._curves.write(self._config.trainer.validation_summary_subdir, metrics)
+            folder = self._config.trainer.validation_summary_subdir
+            self._curves.write(folder, metrics, self._task.pictures())
             about = {"step": self.step, "in_training": in_training, "weights": weights}
             results = {**about, **metrics}
             files.write_json(files.join(self._model_dir, RESULTS_FILE), results)
+            if not in_training:
+                self._task.write_report(self._model_dir)
         return metrics
 
     def _compute_metrics(self, bar) -> dict:

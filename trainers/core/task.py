@@ -15,8 +15,9 @@ class Task(base_task.Task):
     Subclasses define `build_model`, `build_inputs`, `forward`, the evaluation
     (`validation_step`, `aggregate_logs`, `reduce_aggregated_logs`), the
     `metric_names` of its results, the `best_metric` among them, the
-    `lower_is_better` ones, the `class_names` in label order, and whether batches of
-    validation have what `forward` needs (`evaluates_loss`).
+    `lower_is_better` ones, the `class_names` in label order, whether batches of
+    validation have what `forward` needs (`evaluates_loss`), and whether batches differ
+    in their shapes (`varying_shapes`).
     """
 
     class_names = ()
@@ -24,6 +25,7 @@ class Task(base_task.Task):
     best_metric = "loss"
     lower_is_better = ("loss", "validation_loss")
     evaluates_loss = True
+    varying_shapes = False
 
     @abc.abstractmethod
     def build_inputs(self, params, input_context=None, start_batch=0):
@@ -78,6 +80,13 @@ class Task(base_task.Task):
     def report(self) -> list[str]:
         """Lines to print at the end of a run."""
         return []
+
+    def write_report(self, folder: str):
+        """Writes files on the last evaluation. `--mode eval` calls it on the chief."""
+
+    def pictures(self) -> Mapping:
+        """Images of the last evaluation for TensorBoard: uint8 arrays by name."""
+        return {}
 
     def format_metrics(self, metrics: Mapping) -> str:
         """Formats metrics for the terminal."""

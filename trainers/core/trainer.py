@@ -152,8 +152,14 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
                 self._config.task.train_data,
                 start_batch=int(self.global_step.numpy()),
             )
+            self._trace(self._train_step, dataset)
             self._train_iterator = iter(dataset)
         return self._train_iterator
+
+    def _trace(self, step, dataset):
+        """Makes the graph of a step for all the shapes that a dataset has."""
+        if self._task.varying_shapes and not tf.config.functions_run_eagerly():
+            step.get_concrete_function(dataset.element_spec, self._votes())
 
     def _distributed_train_step(self, inputs, votes):
         rate = tf.convert_to_tensor(self.optimizer.learning_rate)
@@ -204,6 +210,7 @@ class Trainer(orbit.AbstractTrainer, orbit.AbstractEvaluator):
         self._inference_model = self._task.inference_model(
             self.model, self._inference_model
         )
+        self._trace(self._eval_step, dataset)
         state, total = None, self._num_batches(dataset, int(num_steps))
         for done, inputs in enumerate(dataset):
             if done == int(num_steps):

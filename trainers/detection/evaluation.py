@@ -315,6 +315,11 @@ def draw_curves(curves: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
     return picture.getvalue()
 
 
+def metric_names(target: str) -> tuple[str, ...]:
+    """Names of the metrics of `Evaluation.metrics`, in its order."""
+    return tuple(f"{kind}_{name}" for kind in KINDS[target] for name in _SCORES[kind])
+
+
 def format_metrics(metrics: Mapping) -> str:
     """Formats a table: a row for each kind, in percent.
 
