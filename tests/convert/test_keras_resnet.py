@@ -148,6 +148,7 @@ def test_files_of_keras_hold_the_same(resnet50, loaded, suffix, tmp_path, caplog
         np.testing.assert_array_equal(value, loaded[name], name)
 
 
+@pytest.mark.slow
 def test_the_stride_must_be_where_the_weights_had_it(resnet50):
     model = build(stride_in_1x1=False)
     before = weights(model)

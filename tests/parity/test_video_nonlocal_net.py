@@ -33,7 +33,7 @@ NETWORKS = {
 }
 # Others cover these as well: networks without blocks, deeper ones, longer clips.
 SLOW = ("c2d_r50", "i3d_r50", "i3d_nl5_r101", "i3d_nl5_r50_32x2")
-SLOW += ("i3d_nl5_r50_dot_product",)
+SLOW += ("i3d_nl5_r50_dot_product", "c2d_nl5_r50")
 # Blobs of a released checkpoint, without those of training.
 BLOBS = {"i3d_r50": 267, "i3d_nl5_r50": 327, "i3d_nl5_r101": 582}
 
