@@ -17,6 +17,7 @@ from keras_nonlocal.convert.keras_file import model_config
 from keras_nonlocal.layers import (
     BaseNonLocal,
     NonLocal3D,
+    PaddedConv2D,
     PaddedConv3D,
     PaddedMaxPooling3D,
 )
@@ -141,7 +142,7 @@ def architecture_of_model(model, sizes):
 
 def configs_of(model):
     """The configs of those layers of a model that determine its architecture."""
-    ours = (BaseNonLocal, PaddedConv3D, PaddedMaxPooling3D)
+    ours = (BaseNonLocal, PaddedConv2D, PaddedConv3D, PaddedMaxPooling3D)
     return [layer.get_config() for layer in layers_of(model) if isinstance(layer, ours)]
 
 
@@ -168,8 +169,8 @@ def architecture_of_configs(configs):
             if "sub_sample" in config
         }
         if not configs.keys() >= {*_LAYERS}:
-            return Architecture(blocks=blocks)
-        conv1, pool1, pool2, branch2a = (configs[name] for name in _LAYERS)
+            return Architecture(stride_in_1x1=_stride(configs), blocks=blocks)
+        conv1, pool1, pool2 = (configs[name] for name in _LAYERS[:3])
         stems = {stride: name for name, stride in STEMS.items()}
         stem = stems[conv1["strides"][0]]
         model = "i3d" if conv1["kernel_size"][0] > 1 else "c2d"
@@ -177,14 +178,19 @@ def architecture_of_configs(configs):
         names = tuple(x for x in CONVENTIONS if pools(x, model, stem) == found)
         if not names:
             raise ValueError("pools of no convention")
-        stride = branch2a["strides"][1] > 1
         return Architecture(
-            stem=stem, conventions=names, stride_in_1x1=stride, blocks=blocks
+            stem=stem, conventions=names, stride_in_1x1=_stride(configs), blocks=blocks
         )
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"Its config is damaged ({error!r}). Expected that of a C2D or an I3D."
         ) from error
+
+
+def _stride(configs):
+    """Whether the first 1x1 convolution of res3 strides, of a network that has it."""
+    first = configs.get("res3_0_branch2a")
+    return first and first["strides"][-1] > 1
 
 
 def _config_options(config):
