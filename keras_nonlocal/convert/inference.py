@@ -166,11 +166,13 @@ def architecture_of_configs(configs):
         blocks = {
             name.removesuffix("_nonlocal"): _config_options(config)
             for name, config in configs.items()
-            if "sub_sample" in config
+            if "sub_sample" in config and not name.startswith("keypoint_")
         }
         if not configs.keys() >= {*_LAYERS}:
-            return Architecture(stride_in_1x1=_stride(configs), blocks=blocks)
-        conv1, pool1, pool2 = (configs[name] for name in _LAYERS[:3])
+            strides = configs.get(_LAYERS[-1], {}).get("strides")  # of images
+            stride = None if strides is None else strides[-1] > 1
+            return Architecture(stride_in_1x1=stride, blocks=blocks)
+        conv1, pool1, pool2, branch2a = (configs[name] for name in _LAYERS)
         stems = {stride: name for name, stride in STEMS.items()}
         stem = stems[conv1["strides"][0]]
         model = "i3d" if conv1["kernel_size"][0] > 1 else "c2d"
@@ -178,19 +180,14 @@ def architecture_of_configs(configs):
         names = tuple(x for x in CONVENTIONS if pools(x, model, stem) == found)
         if not names:
             raise ValueError("pools of no convention")
+        stride = branch2a["strides"][1] > 1
         return Architecture(
-            stem=stem, conventions=names, stride_in_1x1=_stride(configs), blocks=blocks
+            stem=stem, conventions=names, stride_in_1x1=stride, blocks=blocks
         )
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"Its config is damaged ({error!r}). Expected that of a C2D or an I3D."
         ) from error
-
-
-def _stride(configs):
-    """Whether the first 1x1 convolution of res3 strides, of a network that has it."""
-    first = configs.get("res3_0_branch2a")
-    return first and first["strides"][-1] > 1
 
 
 def _config_options(config):
