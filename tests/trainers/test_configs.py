@@ -16,7 +16,12 @@ from trainers.core.schedules import build_learning_rate
 from trainers.video_classification import experiments  # noqa: F401 (registers)
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
-ALL = sorted(CONFIGS.rglob("*.yaml"))
+# Of video; those of detection have tests of their own.
+ALL = [
+    path
+    for path in sorted(CONFIGS.rglob("*.yaml"))
+    if "trainers/video.py" in path.read_text()
+]
 KINETICS = sorted((CONFIGS / "kinetics400").glob("*.yaml"))
 
 
