@@ -220,16 +220,21 @@ def test_damaged_metadata(path, capsys, tmp_path, metadata):
 @pytest.mark.parametrize(
     "place, value",
     [
-        ("architecture/convention", {}),
-        ("architecture/convention", "x"),
         ("architecture/convention", "paper"),  # not that of the layers
         ("preprocessing/mean", "abc"),
-        ("preprocessing/mean", [1.0, 2.0]),
-        ("preprocessing/std", [1.0, 2.0, 0.0]),
-        ("preprocessing/std", [1.0, 2.0, float("nan")]),
-        ("preprocessing/color", ["RGB"]),
         ("class_names", 5),
-        ("class_names", ["a", 2, "c", "d", "e", "f", "g"]),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("architecture/convention", {}),
+                ("architecture/convention", "x"),
+                ("preprocessing/mean", [1.0, 2.0]),
+                ("preprocessing/std", [1.0, 2.0, 0.0]),
+                ("preprocessing/std", [1.0, 2.0, float("nan")]),
+                ("preprocessing/color", ["RGB"]),
+                ("class_names", ["a", 2, "c", "d", "e", "f", "g"]),
+            )
+        ),
     ],
 )
 def test_values_that_no_metadata_has(described, path, capsys, tmp_path, place, value):

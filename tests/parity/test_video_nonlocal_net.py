@@ -55,10 +55,8 @@ def is_of_training(blob):
     return blob.endswith("_momentum") or blob in ("lr", "model_iter")
 
 
-FLAT = pytest.param(False, id="flat", marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("wrapped", [FLAT, pytest.param(True, id="blobs")])
+@pytest.mark.slow
+@pytest.mark.parametrize("wrapped", [False, True], ids=["flat", "blobs"])
 def test_pickles(tmp_path, wrapped):
     """Files as the scripts that prepare weights write them, and as training does."""
     state = seeded.read("video_nonlocal_net", "c2d_r50").state
