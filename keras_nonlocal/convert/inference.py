@@ -31,6 +31,7 @@ _CONV1 = 7 * 7 * 3  # numbers in conv1's kernel for each channel and tap in time
 _LAYERS = ("conv1", "pool1", "pool2", "res3_0_branch2a")
 # Layers whose sizes follow from the classes, or from the keypoints.
 _CLASSIFIERS = ("pred", "box_logits", "box_deltas", "mask_logits", "keypoint_deconv")
+_NOT_IN_RESNET = ("bfp_", "keypoint_")  # of non-local blocks
 _IN_BACKBONE = re.compile(r"(conv1|conv1_bn|res[2-5]_\w+|pred)/")
 
 
@@ -166,7 +167,7 @@ def architecture_of_configs(configs):
         blocks = {
             name.removesuffix("_nonlocal"): _config_options(config)
             for name, config in configs.items()
-            if "sub_sample" in config and not name.startswith("keypoint_")
+            if "sub_sample" in config and not name.startswith(_NOT_IN_RESNET)
         }
         if not configs.keys() >= {*_LAYERS}:
             strides = configs.get(_LAYERS[-1], {}).get("strides")  # of images

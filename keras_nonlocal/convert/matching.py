@@ -90,7 +90,8 @@ def _is_new(path, weights, skip_classifier):
     """A block that the file does not have; a classifier that may be left as it is; of
     detectors all that a network for images does without."""
     if weights.is_image_network and not is_of_image_network(path):
-        return True
+        part = path.split("_")[0]  # fpn, bfp, rpn, box, mask, keypoint
+        return not any(x.startswith(f"{part}_") for x in weights.arrays)
     layer, _ = path.split("/", 1)
     may_skip = skip_classifier or weights.is_image_network
     may_be_new = layer.endswith("_nonlocal") or (is_classifier(path) and may_skip)
