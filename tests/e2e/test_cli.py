@@ -82,7 +82,6 @@ def test_predict_names_failed_files_and_continues(predicted):
         assert sum(row["score"] for row in predictions) == pytest.approx(1)
 
 
-@pytest.mark.slow
 def test_the_exported_network_predicts_as_the_trained_one(trained, predicted):
     trained("export", "--export_dir", "served").succeeds()
     folder = trained.folder / "served" / "1"
