@@ -1,8 +1,10 @@
 """Detection: images in; boxes, classes, and masks or keypoints out."""
 
+import contextlib
 import functools
 import sys
 
+import numpy as np
 import tensorflow as tf
 
 from keras_nonlocal.models import DETECTION_CONVENTIONS
@@ -11,8 +13,14 @@ from trainers.core.errors import UserError
 from trainers.core.failures import FailureLog
 from trainers.core.task import Task
 from trainers.detection.configs import NETWORKS
-from trainers.detection.data import load_index, make_dataset
+from trainers.detection.data import (
+    ImageError,
+    load_index,
+    make_dataset,
+    read_image,
+)
 from trainers.detection.detections import by_image, detect
+from trainers.detection.drawing import draw_detections
 from trainers.detection.evaluation import (
     Evaluation,
     format_metrics,
@@ -24,6 +32,8 @@ from trainers.detection.initialization import (
     initialize_from_checkpoint,
 )
 from trainers.detection.objective import compute_losses
+
+_NUM_PICTURES = 8  # for TensorBoard
 
 
 class DetectionTask(Task):
@@ -49,6 +59,7 @@ class DetectionTask(Task):
         self._class_names = class_names
         self._seed = seed
         self._evaluation = None  # the last
+        self._shown = {}  # image id -> detections, of the last evaluation
         self._failures = {
             data.is_training: FailureLog(data.max_broken_fraction, "image")
             for data in (params.train_data, params.validation_data)
@@ -174,8 +185,11 @@ class DetectionTask(Task):
     def aggregate_logs(self, state, step_logs):
         if state is None:
             state = Evaluation(self.validation_index, self.task_config.model.target)
+            self._shown = {}
         for image_id, found in by_image(step_logs):
             state.update(image_id, found)
+            if len(self._shown) < _NUM_PICTURES:
+                self._shown[image_id] = found
         return state
 
     def reduce_aggregated_logs(self, aggregated_logs, global_step=None):
@@ -195,6 +209,18 @@ class DetectionTask(Task):
 
     def write_report(self, folder):
         write_report(self._evaluation, folder)
+
+    def pictures(self):
+        images = {image.id: image for image in self.validation_index.images}
+        skeleton = np.reshape(self.task_config.model.skeleton, (-1, 2)).astype(int)
+        limits = self.task_config.validation_data.limits
+        drawn = {}
+        for image_id, found in self._shown.items():
+            with contextlib.suppress(ImageError):  # which those of TFRecords raise
+                pixels = read_image(images[image_id].path, limits)
+                name = f"detections/{image_id}"
+                drawn[name] = draw_detections(pixels, found, self.class_names, skeleton)
+        return drawn
 
 
 def _shares(terms, weights):
