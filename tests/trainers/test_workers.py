@@ -186,9 +186,11 @@ def wait_for_server(address):
 def test_a_worker_that_only_starts_its_server_is_named(config, tmp_path, is_killed):
     """As one does that ends, or is paused, before it has joined the others."""
     short = "runtime.worker_timeout=20"
-    with Workers(2, config, tmp_path / "run", short, absent=[1]) as alone:
+    with Workers(2, config, tmp_path / "run", short, absent=[0, 1]) as alone:
         command = [sys.executable, "-c", SERVER, *alone.addresses]
         with subprocess.Popen(command) as server:
+            wait_for_server(alone.addresses[1])
+            alone.start(0)
             if is_killed:
                 wait_for_server(alone.addresses[0])  # the chief has seen the worker
                 server.kill()

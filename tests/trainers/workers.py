@@ -50,11 +50,12 @@ class Workers:
         self.addresses = [f"localhost:{port}" for port in free_ports(num_workers)]
         self._flags = ["--config", config, "--mode", mode, "--model_dir", folder]
         self._overrides, self._own, self._cwd = overrides, own or {}, cwd or {}
-        self.processes = {
-            i: self._start(i) for i in range(num_workers) if i not in absent
-        }
+        self.processes = {}
+        for i in range(num_workers):
+            if i not in absent:
+                self.start(i)
 
-    def _start(self, index):
+    def start(self, index):
         overrides = [STRATEGY, *self._overrides, *self._own.get(index, ())]
         command = [sys.executable, "-m", "tests.trainers.workers"]
         command += [self.logs / f"seen{index}", *self._flags]
@@ -70,7 +71,7 @@ class Workers:
             open(self.logs / f"out{index}", "w") as out,
             open(self.logs / f"err{index}", "w") as err,
         ):
-            return subprocess.Popen(
+            self.processes[index] = subprocess.Popen(
                 command,
                 env=os.environ | environment,
                 cwd=self._cwd.get(index, ROOT),

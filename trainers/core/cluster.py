@@ -6,15 +6,12 @@ aborts the collective operations of all.
 """
 
 import dataclasses
-import functools
 import json
 import os
 import re
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent import futures
+from collections.abc import Mapping
 
 import grpc
 import tensorflow as tf
@@ -237,28 +234,10 @@ def connect(
         num_accelerators={"GPU": num_gpus} if num_gpus else {},
         rpc_layer="grpc",
     )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy
     try:
-        return _within(timeout, functools.partial(strategy, resolver, options))
-    except TimeoutError:  # one is gone that had answered
-        missing = others_without_answer(cluster) or _others(cluster)
-        raise _did_not_come(missing, timeout) from None
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
     except tf.errors.OpError as error:
         raise _not_connected(cluster, error, timeout) from error
-
-
-def _within(seconds: float, function: Callable):
-    """What a function returns; after `seconds` it is left alone in its thread."""
-    future = futures.Future()
-
-    def call():
-        try:
-            future.set_result(function())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
-    return future.result(seconds)
 
 
 def _wait_for(workers, timeout: float):
@@ -302,10 +281,11 @@ def _not_connected(cluster: Cluster, error, timeout: float) -> UserError:
             f"{cluster.this} cannot listen at its address: the port is in use, or the "
             "host is another machine. Choose another port for all workers."
         )
+    missing = cluster.others_in(str(error)) or others_without_answer(cluster)
     if cluster.rank and isinstance(error, tf.errors.DeadlineExceededError):
         return _did_not_come([cluster.chief], timeout)
-    if lost := others_without_answer(cluster):
-        return _did_not_come(lost, timeout)
+    if missing:  # or gone, after the chief had seen it
+        return _did_not_come(missing, timeout)
     return UserError(
         f"{cluster.this} cannot connect to the others: {files.reason(error)}"
     )
@@ -323,3 +303,5 @@ def _configure_coordination(cluster: Cluster, timeout: float):
         heartbeat_timeout_in_ms=1000 * _HEARTBEAT_SECONDS,
         coordinated_jobs=list(coordination.coordinated_job_list),
     )
+    # Else the chief waits without a limit for a worker that ends before it registers.
+    context.context().coordination_service.cluster_register_with_barrier = True
