@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import pathlib
 import re
 import shlex
 
@@ -10,13 +9,13 @@ import pytest
 
 from keras_nonlocal.models.placement import STAGES, place
 from keras_nonlocal.models.resnet import DEPTHS
+from tests.trainers.recipes import ALL, CONFIGS, of_script
 from trainers.core import config
 from trainers.core.errors import UserError
 from trainers.core.schedules import build_learning_rate
 from trainers.video_classification import experiments  # noqa: F401 (registers)
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
-ALL = sorted(CONFIGS.rglob("*.yaml"))
+EVERY = sorted(CONFIGS.rglob("*.yaml"))
 KINETICS = sorted((CONFIGS / "kinetics400").glob("*.yaml"))
 
 
@@ -115,10 +114,14 @@ def test_what_a_recipe_starts_from_is_another_recipe_or_is_named(path):
         )
 
 
+def test_every_recipe_is_run_by_one_script():
+    assert sorted([*ALL, *of_script("detection.py")]) == EVERY
+
+
 def test_the_index_lists_every_recipe():
     text = (CONFIGS / "README.md").read_text()
     links = re.findall(r"\]\(([\w/]+\.yaml)\)", text)
-    assert set(links) == {f"{named(path)}.yaml" for path in ALL}
+    assert set(links) == {f"{named(path)}.yaml" for path in EVERY}
     assert all(
         f"[`{x.removesuffix('.yaml').split('/')[-1]}`]({x})" in text for x in links
     )
