@@ -219,3 +219,41 @@ def test_files_that_are_no_json_or_absent_are_named(tmp_path):
         read("")
     with pytest.raises(FileError, match="absent.json"):
         read(tmp_path, annotation_file=str(tmp_path / "absent.json"))
+
+
+GARBAGE = (None, True, -1, 0, 2**70, 1.5, float("inf"), "", "x", "\0", [], {}, [[]])
+
+
+def places(value):
+    """(container, key) of every value in a JSON document."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in pairs:
+        yield value, key
+        if isinstance(inner, dict | list):
+            yield from places(inner)
+
+
+@pytest.mark.hostile
+def test_any_wrong_value_is_an_index_or_a_named_error(tmp_path, capsys):
+    rle = {"size": [40, 60], "counts": [100, 50, 2250]}
+    rows = [
+        annotation(1, keypoints=[1, 2, 2, 3, 4, 1]),
+        annotation(2, segmentation=rle),
+    ]
+    content = coco(rows, 2)
+    content["categories"][0] |= {"keypoints": ["a", "b"], "skeleton": [[1, 2]]}
+    write_folder(tmp_path, content)
+    path = tmp_path / "annotations.json"
+    for container, key in list(places(content)):
+        before = container[key]
+        for value in GARBAGE:
+            container[key] = value
+            path.write_text(json.dumps(content))
+            try:
+                index = read(tmp_path)
+                for image in index.images:
+                    for target in ("masks", "keypoints", "boxes"):
+                        read_objects(image, index.labels, target, index.num_keypoints)
+            except (DataError, FileError) as error:
+                assert str(tmp_path) in str(error)
+        container[key] = before

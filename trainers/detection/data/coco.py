@@ -23,6 +23,8 @@ from trainers.core.errors import DataError
 _LISTS = ("images", "annotations", "categories")
 _MAX_NAMED = 5
 _NUMBER = (int, float)
+_NAMES = "a list of names"
+_MAX_SIDE = 2**24  # pixels; more is no image
 
 
 class Category(NamedTuple):
@@ -200,12 +202,14 @@ def _category(entry: Entry) -> Category:
         raise entry.error("name", "a line of text")
     names, skeleton = [], []
     if "keypoints" in entry:
-        names = entry.get("keypoints", list, "a list of names")
+        names = entry.get("keypoints", list, _NAMES)
+        if not all(isinstance(name, str) for name in names):
+            raise entry.error("keypoints", _NAMES)
     if "skeleton" in entry:
         skeleton = entry.get("skeleton", list, "a list of pairs of numbers, from 1")
     for pair in skeleton:
-        valid = range(1, len(names) + 1)
-        if not isinstance(pair, list) or len(pair) != 2 or set(pair) - set(valid):
+        is_pair = isinstance(pair, list) and len(pair) == 2
+        if not is_pair or not all(n in range(1, len(names) + 1) for n in pair):
             raise entry.error("skeleton", f"pairs of numbers from 1 to {len(names)}")
     pairs = tuple((a - 1, b - 1) for a, b in skeleton)
     return Category(entry.get("id", int, ""), name.strip(), tuple(names), pairs)
@@ -250,7 +254,7 @@ def _size(entry: Entry) -> tuple[int, int]:
     for key in ("height", "width"):
         what = "a positive number of pixels"
         side = entry.get(key, int, what)
-        if side < 1:
+        if not 1 <= side <= _MAX_SIDE:
             raise entry.error(key, what)
         sides.append(side)
     return tuple(sides)
