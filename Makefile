@@ -1,5 +1,6 @@
 # Everything runs from a bare clone with python3 (3.11 to 3.13), pip and venv.
 #   make demo    the whole story on generated videos, in a few minutes
+#   make demo-detection  Mask R-CNN and Keypoint R-CNN on generated images
 #   make test    the test suite
 #   make docs    the documentation as a site, in site/
 SHELL := /bin/bash
@@ -36,7 +37,7 @@ PORTABLE = tests/ops tests/layers tests/models tests/convert/test_load.py \
 	tests/parity tests/test_receptive_field.py tests/test_visualize.py
 DEMO_OPTIONS ?=
 
-.PHONY: install demo test test-backends test-beam test-hostile test-recipes test-slow bench docs lint clean
+.PHONY: install demo demo-detection test test-backends test-beam test-hostile test-recipes test-slow bench docs lint clean
 
 install: $(VENV)/.installed
 
@@ -59,6 +60,9 @@ $(VENV)/.installed-backends: $(VENV)/.installed
 
 demo: install
 	$(PYTHON) examples/demo.py $(DEMO_OPTIONS)
+
+demo-detection: install
+	$(PYTHON) examples/demo_detection.py $(DEMO_OPTIONS)
 
 test: install
 	$(PYTEST) $(TESTS)
@@ -102,4 +106,4 @@ lint: install
 	$(VENV)/bin/ruff format --check .
 
 clean:
-	rm -rf $(VENV) demo runs site build dist *.egg-info
+	rm -rf $(VENV) demo demo_detection runs site build dist *.egg-info

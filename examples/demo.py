@@ -93,7 +93,7 @@ class Steps:
         before = self._state.get(title, {})
         print(f"\n== {title}", flush=True)
         if before == {"key": key, "done": True} and output.exists():
-            print(f"Finished before: using {_relative(output)}.")
+            print(f"Finished before: using {relative(output)}.")
             return key
         if before.get("key") != key:
             _remove(output)
@@ -124,7 +124,7 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def _relative(path):
+def relative(path):
     return os.path.relpath(path, ROOT)
 
 
@@ -145,7 +145,7 @@ def demo(output: pathlib.Path, networks, num_seeds: int, configs, video_options=
     steps = Steps(output / "steps.json")
     videos = output / "videos"
     script = ROOT / "examples/demo_videos.py"
-    command = ["examples/demo_videos.py", _relative(videos), *video_options]
+    command = ["examples/demo_videos.py", relative(videos), *video_options]
     key = steps.run("Write videos", command, videos, [script])
     runs = [
         train_and_test(
@@ -183,18 +183,18 @@ class Run:
 
 def train_and_test(steps, run, config, videos, key) -> Run:
     """Trains a network and tests its best checkpoint with several views."""
-    trainer = ["trainers/video.py", "--model_dir", _relative(run.folder)]
+    trainer = ["trainers/video.py", "--model_dir", relative(run.folder)]
     data = {
-        f"task.{split}_data.input_path": _relative(videos / folder)
+        f"task.{split}_data.input_path": relative(videos / folder)
         for split, folder in (("train", "train"), ("validation", "val"))
     }
-    train = [*trainer, "--mode", "train_and_eval", "--config", _relative(config)]
-    train += _overrides({"runtime.seed": run.seed, **data})
+    train = [*trainer, "--mode", "train_and_eval", "--config", relative(config)]
+    train += overrides({"runtime.seed": run.seed, **data})
     name = f"{run.network}, seed {run.seed}"
     key = steps.run(f"Train {name}", train, run.folder, [key, config])
     views = {f"task.validation_data.{name}": n for name, n in TEST_VIEWS.items()}
-    views["task.validation_data.input_path"] = _relative(videos / "test")
-    test = [*trainer, "--mode", "eval", *_overrides(views)]
+    views["task.validation_data.input_path"] = relative(videos / "test")
+    test = [*trainer, "--mode", "eval", *overrides(views)]
     run.key = steps.run(f"Test {name}", test, run.test_file, [key])
     if not run.test_file.exists():
         shutil.copy(run.folder / "eval_results.json", run.test_file)
@@ -205,23 +205,23 @@ def serve(steps, best, output, videos):
     """Exports the best network and predicts with the export, without Keras."""
     export = output / "export"
     command = ["trainers/video.py", "--mode", "export"]
-    command += ["--model_dir", _relative(best.folder)]
-    command += ["--export_dir", _relative(export)]
+    command += ["--model_dir", relative(best.folder)]
+    command += ["--export_dir", relative(export)]
     steps.run(f"Export {best.network}", command, export, [best.key])
     print("\n== Predict held-out videos with the exported network")
     held_out = [sorted((videos / "test" / c).iterdir())[0] for c in _classes(videos)]
     script = "examples/predict_with_saved_model.py"
-    run_command([script, _relative(export), *map(_relative, held_out)])
+    run_command([script, relative(export), *map(relative, held_out)])
 
 
 def draw(steps, output, networks, runs):
     """Training curves and attention, as pictures."""
     script = ROOT / "examples/demo_pictures.py"
     pictures = output / "pictures"
-    command = ["examples/demo_pictures.py", _relative(output), *networks]
+    command = ["examples/demo_pictures.py", relative(output), *networks]
     steps.run("Draw pictures", command, pictures, [script, *(run.key for run in runs)])
     for picture in sorted(pictures.iterdir()):
-        print(_relative(picture))
+        print(relative(picture))
 
 
 def table(runs) -> str:
@@ -239,7 +239,7 @@ def table(runs) -> str:
     )
 
 
-def _overrides(values):
+def overrides(values):
     return [f"--params_override={name}={value}" for name, value in values.items()]
 
 

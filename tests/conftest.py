@@ -22,6 +22,16 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True, scope="module")
+def _cheap_garbage_collection():
+    """What was imported, and what earlier tests left behind, is not searched again.
+
+    It would take up to a second each time, and `cli.run` collects all garbage.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
 def _same_seed_in_every_module():
     keras.utils.set_random_seed(1)
 
@@ -46,11 +56,6 @@ def _same_settings_of_the_process_afterwards():
         from tensorflow.python.framework import config  # the public API only enables
 
         config.disable_op_determinism()
-
-
-def pytest_collection_finish():
-    """What was imported stays: each garbage collection would look through it again."""
-    gc.freeze()
 
 
 # === The checkout stays as it is ===

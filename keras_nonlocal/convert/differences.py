@@ -1,8 +1,11 @@
 """Where two architectures differ, as `Problem`s with their fixes."""
 
+import dataclasses
+
 from keras_nonlocal.convert.architecture import SIMPLE
 from keras_nonlocal.convert.errors import Problem
-from keras_nonlocal.models import CONVENTIONS, STEMS
+from keras_nonlocal.convert.preprocessing import Pixels
+from keras_nonlocal.models import CONVENTIONS, DETECTION_CONVENTIONS, STEMS
 
 # Options of non-local blocks that no weight shows, beside the mode.
 OF_CONVENTION = ("sub_sample", "pool_position", "use_scale")
@@ -47,6 +50,34 @@ def differences(model, weights):
             yield Problem(name, *values, problem.fix)
     for name in filter(weights.blocks.__contains__, model.blocks):
         yield from _block_differences(name, model, weights)
+
+
+def detector_problems(rules, pixels, problems):
+    """The problems of a detector, whose convention mends what it determines.
+
+    Args:
+        rules: `DetectionConvention` of the detector.
+        pixels: `Pixels` that the weights were trained with; None: any.
+        problems: Those of its backbone.
+    """
+    for problem in problems:
+        if problem.kind == "stride_in_1x1":
+            stride = not rules.stride_in_1x1
+            fix = _conventions(lambda other, s=stride: other.stride_in_1x1 == s)
+            problem = dataclasses.replace(problem, fix=fix)
+        yield problem
+    own = _pixels(rules)
+    if pixels and not pixels.is_close(own):
+        fix = _conventions(lambda other: pixels.is_close(_pixels(other)))
+        yield Problem("image pixels", own.describe(), pixels.describe(), fix)
+
+
+def _conventions(fits):
+    return {"convention": [x for x, y in DETECTION_CONVENTIONS.items() if fits(y)]}
+
+
+def _pixels(rules):
+    return Pixels(rules.color, rules.mean, rules.std)
 
 
 def pools(convention, model, stem):

@@ -57,6 +57,7 @@ _WORDS = {
     ),
     "not an identity": "{weight} is new, and does not start as an identity",
     "pixels": "it was trained on {found} pixels (0-255) minus {expected}, as {name}",
+    "image pixels": "the network takes {found}, its weights {expected}",
     "no statistics": (
         "the file has no running statistics: its scales and biases are taken for "
         "those of affine layers, which have none"

@@ -17,6 +17,7 @@ from keras_nonlocal.convert.keras_file import model_config
 from keras_nonlocal.layers import (
     BaseNonLocal,
     NonLocal3D,
+    PaddedConv2D,
     PaddedConv3D,
     PaddedMaxPooling3D,
 )
@@ -30,6 +31,7 @@ _CONV1 = 7 * 7 * 3  # numbers in conv1's kernel for each channel and tap in time
 _LAYERS = ("conv1", "pool1", "pool2", "res3_0_branch2a")
 # Layers whose sizes follow from the classes, or from the keypoints.
 _CLASSIFIERS = ("pred", "box_logits", "box_deltas", "mask_logits", "keypoint_deconv")
+_NOT_IN_RESNET = ("bfp_", "keypoint_")  # of non-local blocks
 _IN_BACKBONE = re.compile(r"(conv1|conv1_bn|res[2-5]_\w+|pred)/")
 
 
@@ -141,7 +143,7 @@ def architecture_of_model(model, sizes):
 
 def configs_of(model):
     """The configs of those layers of a model that determine its architecture."""
-    ours = (BaseNonLocal, PaddedConv3D, PaddedMaxPooling3D)
+    ours = (BaseNonLocal, PaddedConv2D, PaddedConv3D, PaddedMaxPooling3D)
     return [layer.get_config() for layer in layers_of(model) if isinstance(layer, ours)]
 
 
@@ -165,10 +167,12 @@ def architecture_of_configs(configs):
         blocks = {
             name.removesuffix("_nonlocal"): _config_options(config)
             for name, config in configs.items()
-            if "sub_sample" in config
+            if "sub_sample" in config and not name.startswith(_NOT_IN_RESNET)
         }
         if not configs.keys() >= {*_LAYERS}:
-            return Architecture(blocks=blocks)
+            strides = configs.get(_LAYERS[-1], {}).get("strides")  # of images
+            stride = None if strides is None else strides[-1] > 1
+            return Architecture(stride_in_1x1=stride, blocks=blocks)
         conv1, pool1, pool2, branch2a = (configs[name] for name in _LAYERS)
         stems = {stride: name for name, stride in STEMS.items()}
         stem = stems[conv1["strides"][0]]

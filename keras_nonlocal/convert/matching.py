@@ -10,6 +10,7 @@ from keras_nonlocal.convert.arrays import port_bn, to_dtype, to_float32
 from keras_nonlocal.convert.differences import (
     argument_problem,
     argument_problems,
+    detector_problems,
     differences,
 )
 from keras_nonlocal.convert.errors import Problem
@@ -21,6 +22,7 @@ from keras_nonlocal.convert.inference import (
 )
 from keras_nonlocal.convert.report import Report
 from keras_nonlocal.convert.targets import find_targets
+from keras_nonlocal.models import DETECTORS
 
 
 def match(model, weights, skip_classifier=False):
@@ -53,6 +55,9 @@ def match(model, weights, skip_classifier=False):
     loaded = [path for path in values if path not in filled]
     sizes = {path: math.prod(target.shape) for path, target in targets.items()}
     ours = architecture_of_model(model, sizes)
+    of_network = _network_problems(ours, weights, targets, problems)
+    if isinstance(model, tuple(DETECTORS.values())):
+        of_network = detector_problems(model.rules, weights.pixels, of_network)
     report = Report(
         source=weights.source.name,
         matched={path: weights.names[path] for path in loaded},
@@ -60,7 +65,7 @@ def match(model, weights, skip_classifier=False):
         filled=filled,
         new=tuple(new),
         ignored=weights.ignored,
-        problems=(*problems, *_network_problems(ours, weights, targets, problems)),
+        problems=(*problems, *of_network),
         notes=tuple(_notes(weights, filled, new, targets)),
         pixels=weights.pixels,
     )
@@ -85,7 +90,8 @@ def _is_new(path, weights, skip_classifier):
     """A block that the file does not have; a classifier that may be left as it is; of
     detectors all that a network for images does without."""
     if weights.is_image_network and not is_of_image_network(path):
-        return True
+        part = path.split("_")[0]  # fpn, bfp, rpn, box, mask, keypoint
+        return not any(x.startswith(f"{part}_") for x in weights.arrays)
     layer, _ = path.split("/", 1)
     may_skip = skip_classifier or weights.is_image_network
     may_be_new = layer.endswith("_nonlocal") or (is_classifier(path) and may_skip)

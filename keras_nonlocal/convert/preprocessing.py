@@ -45,6 +45,20 @@ class Pixels:
         rules = CONVENTIONS[name]
         return cls("RGB", rules.mean, rules.std)
 
+    def is_close(self, other):
+        """Whether a network for one sees the other as it should, to 2 of 255."""
+        pairs = zip(self.mean + self.std, other.mean + other.std, strict=True)
+        return self.color == other.color and all(abs(a - b) < 2 for a, b in pairs)
+
+    def describe(self):
+        """In words.
+
+        Example:
+        >>> Pixels("BGR", (103.0, 116.0, 124.0), (1, 1, 1)).describe()
+        'BGR (0-255) minus (103.0, 116.0, 124.0), divided by (1, 1, 1)'
+        """
+        return f"{self.color} (0-255) minus {self.mean}, divided by {self.std}"
+
 
 IMAGENET = Pixels("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 

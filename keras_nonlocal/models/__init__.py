@@ -7,7 +7,11 @@ from keras_nonlocal.models.c2d import C2D
 from keras_nonlocal.models.complexity import Macs
 from keras_nonlocal.models.conventions import CONVENTIONS, Convention
 from keras_nonlocal.models.description import Description, describe
-from keras_nonlocal.models.fpn import FPN_NORMALIZATIONS, feature_pyramid
+from keras_nonlocal.models.fpn import (
+    FPN_NORMALIZATIONS,
+    balanced_pyramid,
+    feature_pyramid,
+)
 from keras_nonlocal.models.fully_convolutional import fully_convolutional
 from keras_nonlocal.models.i3d import I3D
 from keras_nonlocal.models.inflation import TEMPORAL_KERNELS
@@ -42,6 +46,7 @@ __all__ = [
     "STAGES",
     "STEMS",
     "TEMPORAL_KERNELS",
+    "balanced_pyramid",
     "build",
     "describe",
     "feature_pyramid",

@@ -1,12 +1,14 @@
-"""Feature pyramid networks, as torchvision builds them."""
+"""Feature pyramids: torchvision's, and the balanced one of Libra R-CNN."""
 
 import keras
 from keras import layers, ops
 
-from keras_nonlocal.layers import BatchNormalization, PaddedConv2D
+from keras_nonlocal.layers import BatchNormalization, NonLocal2D, PaddedConv2D
+from keras_nonlocal.ops.resampling import adaptive_max_pool, nearest
 from keras_nonlocal.validation import check_choice
 
 FPN_NORMALIZATIONS = (None, "batch")
+_BALANCED = 2  # the index of P4, in whose size all levels are averaged
 
 
 def feature_pyramid(maps, channels=256, *, normalization=None):
@@ -44,7 +46,7 @@ def feature_pyramid(maps, channels=256, *, normalization=None):
         x = maps[level - 2]
         x = _convolution(x, channels, 1, f"fpn_lateral{level}", normalization)
         if above is not None:
-            above = NearestUpsampling(name=f"fpn_upsampling{level}")([above, x])
+            above = Resampling("nearest", name=f"fpn_upsampling{level}")([above, x])
             x = layers.Add(name=f"fpn_add{level}")([x, above])
         above = x
         x = _convolution(x, channels, 3, f"fpn_output{level}", normalization)
@@ -65,23 +67,86 @@ def _convolution(x, channels, extent, name, normalization):
     return x if normalization is None else BatchNormalization(name=f"{name}_bn")(x)
 
 
+def balanced_pyramid(maps, non_local_options=None):
+    """Adds to every level the mean of all levels, refined by a non-local block.
+
+    Smaller levels are enlarged to P4's size by repetition and larger ones max-pooled;
+    the refined mean goes back the same ways. The block `bfp_nonlocal` is mmdetection's
+    of Libra R-CNN: as many channels within, no pooling, no scale, no normalisation.
+    New, it is an identity, but the mean of the levels is added all the same: a network
+    that was trained without has other features then.
+
+    Args:
+        maps: Symbolic `[P2, P3, P4, P5, P6]` of `feature_pyramid`.
+        non_local_options: Dict of arguments of `NonLocal2D` above these.
+
+    Returns:
+        Symbolic `[P2, P3, P4, P5, P6]`, of the same shapes.
+
+    Example:
+    >>> from keras_nonlocal.models import resnet_backbone
+    >>> backbone = resnet_backbone(14, (64, 96, 3), width=16)
+    >>> maps = balanced_pyramid(feature_pyramid(backbone.outputs, 32))
+    >>> [tuple(x.shape[1:3]) for x in maps]
+    [(16, 24), (8, 12), (4, 6), (2, 3), (1, 2)]
+
+    Reference: [Pang et al., 2019](https://arxiv.org/abs/1904.02701)
+    """
+    methods = ["max"] * _BALANCED + ["nearest"] * (len(maps) - _BALANCED)
+    middle = maps[_BALANCED]
+    gathered = [
+        x if x is middle else Resampling(method, name=f"bfp_gather{i}")([x, middle])
+        for i, (x, method) in enumerate(zip(maps, methods, strict=True), 2)
+    ]
+    options = {
+        "intermediate_channels": middle.shape[-1],
+        "sub_sample": False,
+        "use_scale": False,
+        "normalization": None,
+        "data_format": "channels_last",
+    }
+    refined = NonLocal2D(**(options | (non_local_options or {})), name="bfp_nonlocal")
+    mean = refined(layers.Average(name="bfp_mean")(gathered))
+    outputs = []
+    for i, (x, method) in enumerate(zip(maps, methods, strict=True), 2):
+        if x is not middle:
+            back = "nearest" if method == "max" else "max"
+            mean_here = Resampling(back, name=f"bfp_scatter{i}")([mean, x])
+        else:
+            mean_here = mean
+        outputs.append(layers.Add(name=f"bfp_add{i}")([x, mean_here]))
+    return outputs
+
+
+_METHODS = {"nearest": nearest, "max": adaptive_max_pool}
+
+
 @keras.saving.register_keras_serializable(package="keras_nonlocal")
-class NearestUpsampling(layers.Layer):
-    """Doubles a map by repetition, to the size of another.
+class Resampling(layers.Layer):
+    """A map in the size of another.
+
+    Args:
+        method: `"nearest"`: by repetition; `"max"`: the maxima in windows that cover
+            the map. Both as in PyTorch, for any sizes.
 
     Call arguments:
-        inputs: `[x, like]`, `(B, H, W, C)` and `(B, H', W', C')`; `H'` is `2 H` or
-            `2 H - 1`, and `W'` accordingly.
+        inputs: `[x, like]`, `(B, H, W, C)` and `(B, H', W', C')`.
 
     Output shape: `(B, H', W', C)`.
     """
 
+    def __init__(self, method, **kwargs):
+        super().__init__(**kwargs)
+        check_choice("method", method, _METHODS, owner="Resampling")
+        self.method = method
+
     def call(self, inputs):
         x, like = inputs
-        _, height, width, _ = ops.shape(like)
-        x = ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
-        return x[:, :height, :width]
+        return _METHODS[self.method](x, *ops.shape(like)[1:3])
 
     def compute_output_shape(self, input_shape):
         (batch, *_, channels), (_, height, width, _) = input_shape
         return (batch, height, width, channels)
+
+    def get_config(self):
+        return super().get_config() | {"method": self.method}

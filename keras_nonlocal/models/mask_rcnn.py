@@ -32,8 +32,10 @@ class MaskRCNN(RCNN):
             `groups`, `group_width`: 32 and 8 are ResNeXt-152-32x8d's.
             `width`: Of conv1; all other widths follow it, also those of pyramid and
             heads. `normalization`: of the backbone, `"frozen"` or `"batch"`; None: as
-            in the convention. `anchor_sizes`: of P2 to P6, in pixels.
-            `score_threshold`, `nms_threshold`, `max_detections`: what `detect` returns.
+            in the convention. `balanced_pyramid`: whether a non-local block refines the
+            mean of all levels, as in Libra R-CNN. `anchor_sizes`: of P2 to P6, in
+            pixels. `score_threshold`, `nms_threshold`, `max_detections`: what `detect`
+            returns.
             `dtype`: policy of the networks; boxes are in float32. `name`.
 
     Call arguments:

@@ -8,7 +8,7 @@ from keras import ops
 from keras_nonlocal.models import heads, proposals
 from keras_nonlocal.models.backbone import resnet_backbone
 from keras_nonlocal.models.detector import Detector
-from keras_nonlocal.models.fpn import feature_pyramid
+from keras_nonlocal.models.fpn import balanced_pyramid, feature_pyramid
 from keras_nonlocal.models.rcnn_conventions import DETECTION_CONVENTIONS
 from keras_nonlocal.ops import multilevel_roi_align, pyramid_anchors
 from keras_nonlocal.ops.anchors import RATIOS
@@ -39,6 +39,7 @@ class RCNN(Detector):
         group_width=64,
         width=64,
         normalization=None,
+        balanced_pyramid=False,
         anchor_sizes=(32, 64, 128, 256, 512),
         score_threshold=0.05,
         nms_threshold=0.5,
@@ -56,6 +57,7 @@ class RCNN(Detector):
         self.num_classes = num_classes
         self.non_local, self.non_local_options = non_local, non_local_options
         self.convention, self.normalization = convention, normalization
+        self.balanced_pyramid = balanced_pyramid
         self.min_size, self.max_size = min_size, max_size
         self.anchor_sizes = tuple(anchor_sizes)
         self.score_threshold = score_threshold
@@ -75,6 +77,7 @@ class RCNN(Detector):
     def get_config(self):
         names = "depth num_classes non_local convention min_size max_size "
         names += "non_local_options groups group_width width normalization "
+        names += "balanced_pyramid "
         names += "anchor_sizes score_threshold nms_threshold max_detections name "
         config = {key: getattr(self, key) for key in f"{names}trainable".split()}
         return config | {"dtype": self.networks_dtype}
@@ -103,6 +106,8 @@ class RCNN(Detector):
         )
         norm = rules.head_normalization
         pyramid = feature_pyramid(backbone.outputs, channels, normalization=norm)
+        if self.balanced_pyramid:
+            pyramid = balanced_pyramid(pyramid)
         self.backbone = keras.Model(backbone.inputs[0], pyramid, name="backbone")
         self.rpn_head = heads.rpn_head(channels, len(RATIOS), rules.rpn_convs)
         self.box_head = heads.box_head(

@@ -125,6 +125,7 @@ def test_images_are_inflated_and_keep_their_pixels(files, path, capsys):
     assert loaded.output_shape == (None, 3) and loaded.get_layer("res4_0_nonlocal")
 
 
+@pytest.mark.slow
 def test_names_that_two_conventions_share_follow_the_one_asked_for(files, path):
     assert run(files["video_nonlocal_net"], path, "--convention", "pyslowfast") == 0
     metadata = read_metadata(path)
@@ -157,6 +158,7 @@ def test_our_own_files_can_be_converted_again(files, path, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_the_stem_that_a_file_was_converted_with_stays(path, tmp_path, capsys):
     own = tmp_path / "own.keras"
     network = build(convention="pyslowfast", stem="32x2")
@@ -200,6 +202,7 @@ def test_conventions_that_build_one_network_are_chosen_from(path, tmp_path, caps
     assert read_metadata(path)["architecture"]["convention"] == "gluoncv"
 
 
+@pytest.mark.slow
 def test_inflated_images_keep_their_pixels_when_converted_again(files, path, tmp_path):
     assert run(files["torchvision"], path, *SIZE, "--model", "c2d") == 0
     again = tmp_path / "again.keras"
@@ -217,16 +220,21 @@ def test_damaged_metadata(path, capsys, tmp_path, metadata):
 @pytest.mark.parametrize(
     "place, value",
     [
-        ("architecture/convention", {}),
-        ("architecture/convention", "x"),
         ("architecture/convention", "paper"),  # not that of the layers
         ("preprocessing/mean", "abc"),
-        ("preprocessing/mean", [1.0, 2.0]),
-        ("preprocessing/std", [1.0, 2.0, 0.0]),
-        ("preprocessing/std", [1.0, 2.0, float("nan")]),
-        ("preprocessing/color", ["RGB"]),
         ("class_names", 5),
-        ("class_names", ["a", 2, "c", "d", "e", "f", "g"]),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("architecture/convention", {}),
+                ("architecture/convention", "x"),
+                ("preprocessing/mean", [1.0, 2.0]),
+                ("preprocessing/std", [1.0, 2.0, 0.0]),
+                ("preprocessing/std", [1.0, 2.0, float("nan")]),
+                ("preprocessing/color", ["RGB"]),
+                ("class_names", ["a", 2, "c", "d", "e", "f", "g"]),
+            )
+        ),
     ],
 )
 def test_values_that_no_metadata_has(described, path, capsys, tmp_path, place, value):

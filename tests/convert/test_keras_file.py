@@ -140,7 +140,13 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(x, marks=[pytest.mark.slow] * (x == "of many lists"))
+        for x in DAMAGES
+    ],
+)
 def test_damaged_configs_end_in_an_error(name, tmp_path):
     path = archive(tmp_path / "x.keras")
     assert read_metadata(path) == METADATA

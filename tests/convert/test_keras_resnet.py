@@ -84,6 +84,7 @@ def test_every_frame_of_a_c2d_is_the_image_of_resnet50(resnet50):
     )
 
 
+@pytest.mark.slow
 def test_an_i3d_sees_the_image_of_resnet50_in_the_middle_of_a_clip(resnet50):
     model = build(I3D, clip=(40, SIDE, SIDE, 3), classes=5)
     report = load_weights(model, resnet50)
@@ -129,14 +130,8 @@ def loaded(resnet50):
     return weights(model)
 
 
-@pytest.mark.parametrize(
-    "suffix",
-    # All are HDF5 inside, of which tests/convert/files has every layout.
-    [
-        ".h5",
-        *(pytest.param(x, marks=pytest.mark.slow) for x in (".keras", ".weights.h5")),
-    ],
-)
+@pytest.mark.slow  # all are HDF5 inside, of which tests/convert/files has every layout
+@pytest.mark.parametrize("suffix", [".h5", ".keras", ".weights.h5"])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_files_of_keras_hold_the_same(resnet50, loaded, suffix, tmp_path, caplog):
     path = tmp_path / f"resnet{suffix}"
@@ -148,6 +143,7 @@ def test_files_of_keras_hold_the_same(resnet50, loaded, suffix, tmp_path, caplog
         np.testing.assert_array_equal(value, loaded[name], name)
 
 
+@pytest.mark.slow
 def test_the_stride_must_be_where_the_weights_had_it(resnet50):
     model = build(stride_in_1x1=False)
     before = weights(model)
@@ -158,6 +154,7 @@ def test_the_stride_must_be_where_the_weights_had_it(resnet50):
     assert not load_weights(model, resnet50, strict=False).ok
 
 
+@pytest.mark.slow
 def test_resnet_v2_is_refused_with_the_reason():
     model = keras.applications.ResNet50V2(weights=None, input_shape=(SIDE, SIDE, 3))
     with pytest.raises(CheckpointError, match=r"normalises before .* \(ResNet V2\)"):
@@ -194,7 +191,10 @@ def hub_backbone(width=4, blocks=(1, 2, 1, 1)):
     return keras.Model(images, x, name="res_net_backbone")
 
 
-@pytest.mark.parametrize("file", [None, "hub.keras", "hub.weights.h5"])
+@pytest.mark.parametrize(
+    "file",
+    [None, "hub.keras", pytest.param("hub.weights.h5", marks=pytest.mark.slow)],
+)
 def test_resnets_of_keras_hub_need_no_option(file, tmp_path):
     backbone = hub_backbone(blocks=(2, 2, 2, 2))
     images = keras.Input((SIDE, SIDE, 3))

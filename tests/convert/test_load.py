@@ -140,8 +140,12 @@ def test_another_mode_is_named(state):
     [
         ("video_nonlocal_net", "pool1 pads height and width by 0, not 1"),
         ("gluoncv", "res3_0_nonlocal has sub_sample=False, not True"),
-        ("mmaction2", "res3_0_nonlocal has pool_position='after', not 'before'"),
-        ("paper", "pool2 looks at 3 frames, not 2"),
+        pytest.param(
+            "mmaction2",
+            "res3_0_nonlocal has pool_position='after', not 'before'",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("paper", "pool2 looks at 3 frames, not 2", marks=pytest.mark.slow),
     ],
 )
 def test_a_model_of_another_convention_gets_the_one_it_needs(
@@ -391,7 +395,14 @@ def _within_two(network):
     return _within_functional(_within_sequential(network))
 
 
-@pytest.mark.parametrize("wrap", [_within_functional, _within_sequential, _within_two])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(_within_functional, marks=pytest.mark.slow),
+        pytest.param(_within_sequential, marks=pytest.mark.slow),
+        _within_two,
+    ],
+)
 def test_a_network_within_a_model_is_checked_as_it_would_be_alone(wrap, state):
     other = wrap(build(convention="mmaction2", non_local_options={"use_bias": True}))
     check_refused(other, state, "res3_0_nonlocal has pool_position='after', not 'bef")

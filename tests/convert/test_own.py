@@ -54,9 +54,11 @@ def assert_same(model, trained, but=()):
 
 
 FILES = ("model.keras", "model.weights.h5", "model.h5", "ckpt-7")
+# A tf.train checkpoint is read by TensorFlow in a process of its own.
+TIERS = [pytest.param(x, marks=[pytest.mark.slow] * (x == "ckpt-7")) for x in FILES]
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", TIERS)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_every_file_comes_back_to_the_bit(trained, name, tmp_path):
     path = save(trained, tmp_path / name)
@@ -75,7 +77,7 @@ def test_models_and_their_weights_by_path_come_back(trained, content):
     assert_same(model, trained)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", TIERS)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_another_classifier_and_added_blocks_are_new(name, tmp_path):
     plain = randomize(build(non_local=None))
@@ -127,7 +129,9 @@ def test_a_single_block_comes_back():
 # === What the weights do not determine ===
 
 
-@pytest.mark.parametrize("content", ["model", "file"])
+@pytest.mark.parametrize(
+    "content", ["model", pytest.param("file", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     "options, message",
     [

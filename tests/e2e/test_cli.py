@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from trainers.video_classification.data import write_video
 
+# One command in a process is in the default tier: tests/trainers/test_task_modes.py.
+pytestmark = pytest.mark.slow
+
 CLASSES = ("açaí", "zap")
 
 
@@ -46,7 +49,6 @@ def test_broken_files_are_left_out_by_name_and_the_others_are_tested(trained, re
     assert broken.endswith("zap/empty.mp4")
 
 
-@pytest.mark.slow  # each part has tests of its own; this run starts once more
 def test_a_separate_eval_command_gives_the_same_results(trained, results):
     trained("eval", "--checkpoint", "last").succeeds()
     again = json.loads((trained.folder / "model/eval_results.json").read_text())
@@ -96,7 +98,6 @@ def test_the_exported_network_predicts_as_the_trained_one(trained, predicted):
     )
 
 
-@pytest.mark.slow
 def test_a_run_in_which_every_video_is_broken_ends(trained, config):
     for name in ("a", "b"):
         (trained.folder / "broken" / name).mkdir(parents=True)
@@ -112,7 +113,6 @@ def override(trained, config, mode, *settings):
 
 
 # Messages are tested where they are raised; here, that they reach the user.
-@pytest.mark.slow
 def test_a_label_out_of_range_is_named_by_line(trained, config):
     index = "data/val/zap/0.mp4 0\ndata/val/zap/1.mp4 7\n"
     (trained.folder / "list.txt").write_text(index)
@@ -126,7 +126,6 @@ def test_a_label_out_of_range_is_named_by_line(trained, config):
     ).fails("list.txt:2: label 7 is out of range", "2 classes")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "messages"),
     [
@@ -143,7 +142,6 @@ def test_mistakes_are_one_error_and_exit_code_1(trained, config, settings, messa
     override(trained, config, "train", *settings).fails(*messages)
 
 
-@pytest.mark.slow
 def test_an_empty_class_is_named(trained, config):
     write_noise(trained.folder / "lopsided/full/0.mp4", seed=0)
     (trained.folder / "lopsided/hollow").mkdir()

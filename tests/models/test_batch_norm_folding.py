@@ -29,7 +29,9 @@ def assert_folded(folded, model, x=None):
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
-@pytest.mark.parametrize("architecture", [C2D, I3D])
+@pytest.mark.parametrize(
+    "architecture", [pytest.param(C2D, marks=pytest.mark.slow), I3D]
+)
 def test_networks_of_every_convention(architecture, convention):
     model = architecture(
         26, 7, CLIP, width=4, non_local={"res3": [0, 1]}, convention=convention

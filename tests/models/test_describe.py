@@ -69,13 +69,12 @@ def test_counts_are_those_of_the_released_networks_at_256(network):
     assert round(description.gmacs, 2) == RELEASED[network][2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture, options, params_ratio, flops_ratio",
     [
-        pytest.param(
-            *("i3d", {"temporal_kernel": "3x3x3"}, 1.5, 1.8), marks=pytest.mark.slow
-        ),
-        pytest.param("i3d", {}, 1.2, 1.5, marks=pytest.mark.slow),  # 3x1x1
+        ("i3d", {"temporal_kernel": "3x3x3"}, 1.5, 1.8),
+        ("i3d", {}, 1.2, 1.5),  # 3x1x1
         ("c2d", {"non_local": 5}, 1.2, 1.2),
     ],
 )

@@ -156,24 +156,24 @@ def test_wrong_images(mask_rcnn, images, error, message):
         ((1, 3000), (1, 1333)),
     ],
 )
-def test_resized_sizes(size, expected):
-    model = MaskRCNN(14, 3, width=8)
-    assert model.preprocess(make_image(*size)).shape == (*expected, 3)
+def test_resized_sizes(mask_rcnn, monkeypatch, size, expected):
+    monkeypatch.setattr(mask_rcnn, "min_size", 800)
+    monkeypatch.setattr(mask_rcnn, "max_size", 1333)
+    assert mask_rcnn.preprocess(make_image(*size)).shape == (*expected, 3)
 
 
-def test_normalised_colours():
+def test_normalised_colours(mask_rcnn):
     image = np.full((64, 64, 3), (10, 20, 30), "uint8")
-    rgb = to_numpy(make_model().preprocess(image))[5, 5]
+    rgb = to_numpy(mask_rcnn.preprocess(image))[5, 5]
     expected = (np.array([10, 20, 30]) / 255 - (0.485, 0.456, 0.406)) / 0.225
     np.testing.assert_allclose(rgb, expected, atol=0.05)
     bgr = to_numpy(make_model(convention="detectron").preprocess(image))[5, 5]
     np.testing.assert_allclose(bgr, [30 - 102.9801, 20 - 115.9465, 10 - 122.7717])
 
 
-def test_anchors_match_the_maps():
+def test_anchors_match_the_maps(mask_rcnn):
     """800 pixels: the last levels have 25 and 13 positions."""
-    model = make_model()
-    shape = (800, 64)
+    model, shape = mask_rcnn, (800, 64)
     features = model.extract_features(np.zeros((1, *shape, 3), "float32"))
     logits, deltas = model.predict_rpn(features)
     anchors, counts = model.anchors(shape)
@@ -234,7 +234,9 @@ def test_keras_files(tmp_path, builder, options, eagerly):
     assert_equal(loaded.detect(images), model.detect(images))
 
 
-@pytest.mark.parametrize("builder", [MaskRCNN, KeypointRCNN])
+@pytest.mark.parametrize(
+    "builder", [MaskRCNN, pytest.param(KeypointRCNN, marks=pytest.mark.slow)]
+)
 def test_checkpoints_have_every_weight(tmp_path, builder):
     options = {"non_local": {"res4": [0]}, "convention": "torchvision_v2"}
     model = make_model(builder, **options)

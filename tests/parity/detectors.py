@@ -6,14 +6,13 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
-import zlib
 
 import numpy as np
 
 from keras_nonlocal import KeypointRCNN, MaskRCNN
 from keras_nonlocal.convert import load_weights
+from tests.parity import seeded_detection
 
 # Classes, and arguments, by the names of the recorded networks.
 BUILDERS = {
@@ -66,8 +65,10 @@ def read(name):
     seed = int(values["seed"])
     sizes = values["image_sizes"].tolist()
     return Recorded(
-        state=_state(values),
-        images=[image(*size, seed + i) for i, size in enumerate(sizes)],
+        state=seeded_detection.state(values),
+        images=[
+            seeded_detection.image(*size, seed + i) for i, size in enumerate(sizes)
+        ],
         values=values,
         min_size=int(values["min_size"]),
         max_size=int(values["max_size"]),
@@ -87,46 +88,3 @@ def build(name, **options):
     model = builder(**(sizes | arguments | options))
     load_weights(model, recorded.state)
     return model
-
-
-# === As in the recording ===
-
-
-def draw(name, shape, seed):
-    """The weight `name`."""
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    if len(shape) >= 2:
-        factor = (2 / int(np.prod(shape[1:]))) ** 0.5
-        return (rng.standard_normal(shape) * factor).astype("float32")
-    if name.endswith("weight"):  # a normalisation's scale
-        low, high = (0.2, 0.5) if ".bn3." in name else (0.5, 1.2)
-        return rng.uniform(low, high, shape).astype("float32")
-    return rng.uniform(-0.1, 0.1, shape).astype("float32")
-
-
-def _state(values):
-    state, seed = {}, int(values["seed"])
-    for name, shape in json.loads(str(values["shapes"])).items():
-        if name.endswith("num_batches_tracked"):
-            continue
-        array = values.get(f"state/{name}")
-        array = draw(name, shape, seed) if array is None else array
-        array = array * values.get(f"factor/{name}", 1)
-        if name.endswith("cls_score.bias"):
-            array = array + values[f"shift/{name.removesuffix('.bias')}/again.bias"]
-        state[name] = array.astype("float32")
-    return state
-
-
-def image(height, width, seed):
-    """uint8 `(H, W, 3)`: coloured boxes on a smooth ground."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[0:height, 0:width]
-    phase = rng.uniform(0, 6, 3)
-    ground = 127 + 80 * np.sin(rows[..., None] / 37 + columns[..., None] / 23 + phase)
-    ground = ground.astype("uint8")
-    for _ in range(8):
-        top, left = rng.integers(0, height - 20), rng.integers(0, width - 20)
-        h, w = rng.integers(12, height // 2), rng.integers(12, width // 2)
-        ground[top : top + h, left : left + w] = rng.integers(0, 256, 3)
-    return ground

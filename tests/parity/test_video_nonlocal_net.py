@@ -33,7 +33,7 @@ NETWORKS = {
 }
 # Others cover these as well: networks without blocks, deeper ones, longer clips.
 SLOW = ("c2d_r50", "i3d_r50", "i3d_nl5_r101", "i3d_nl5_r50_32x2")
-SLOW += ("i3d_nl5_r50_dot_product",)
+SLOW += ("i3d_nl5_r50_dot_product", "c2d_nl5_r50")
 # Blobs of a released checkpoint, without those of training.
 BLOBS = {"i3d_r50": 267, "i3d_nl5_r50": 327, "i3d_nl5_r101": 582}
 
@@ -55,10 +55,8 @@ def is_of_training(blob):
     return blob.endswith("_momentum") or blob in ("lr", "model_iter")
 
 
-FLAT = pytest.param(False, id="flat", marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("wrapped", [FLAT, pytest.param(True, id="blobs")])
+@pytest.mark.slow
+@pytest.mark.parametrize("wrapped", [False, True], ids=["flat", "blobs"])
 def test_pickles(tmp_path, wrapped):
     """Files as the scripts that prepare weights write them, and as training does."""
     state = seeded.read("video_nonlocal_net", "c2d_r50").state

@@ -373,6 +373,7 @@ def small_and_fast(model, tmp_path_factory):
     return pathlib.Path(export.export_saved_model(task, model, folder))
 
 
+@pytest.mark.slow
 def test_bfloat16_differs_by_what_is_reported(model, small_and_fast):
     report = report_of(small_and_fast)
     assert report["precision"] == "bfloat16" and report["constants"] is True
@@ -384,6 +385,7 @@ def test_bfloat16_differs_by_what_is_reported(model, small_and_fast):
     assert 1e-4 < difference < 5e-2  # bfloat16 it is, and no worse
 
 
+@pytest.mark.slow
 def test_constants_leave_no_variables(export_dir, small_and_fast):
     assert "ReadVariableOp" in ops_within(export_dir / "1")
     assert "ReadVariableOp" not in ops_within(small_and_fast)

@@ -215,7 +215,11 @@ def saved_with_pixels(trained, kind, tmp_path):
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param("pyslowfast", marks=pytest.mark.slow), "model_dir", "converted"],
+    [
+        pytest.param("pyslowfast", marks=pytest.mark.slow),
+        "model_dir",
+        pytest.param("converted", marks=pytest.mark.slow),
+    ],
 )
 def test_pixels_are_those_that_the_weights_need(trained, kind, tmp_path, capsys):
     path = saved_with_pixels(trained, kind, tmp_path)

@@ -433,6 +433,7 @@ def test_a_missing_flag_is_one_line_and_exit_code_1(config):
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.slow
 def test_classes_that_start_with_a_count_keep_it(config, videos, tmp_path, capsys):
     for split in ("train", "val"):
         (tmp_path / split).mkdir()

@@ -103,15 +103,15 @@ def _squares_and_key(random: np.random.Generator, size):
     name = list(KEYS)[random.integers(2)]
     height, width = size
     shapes = []
-    for _ in range(random.integers(1, 3)):
+    for _ in range(random.integers(1, 4)):
         radius = random.uniform(8, 13)
         area = height, 2 * 14
         place = _free_place(random, area, radius + 1, [s.box for s in shapes])
         if place is not None:
             outline = _polygon(4, radius, math.pi / 4) + place
             shapes.append(Shape(name, outline, (235, 235, 235)))
-    center = width - 14, random.uniform(14, height - 14)
-    key = Shape("key", _polygon(32, 10) + center, KEYS[name])
+    center = width - 22, random.uniform(22, height - 22)
+    key = Shape("key", _polygon(32, 20) + center, KEYS[name])
     if random.random() < 0.5:
         shapes, key = [_mirrored(s, width) for s in shapes], _mirrored(key, width)
     return shapes, [key]

@@ -8,10 +8,18 @@ from keras_nonlocal.convert.sources.source import Source, keep
 _TRAINING = r"(optimizer/|optimizer_|global_step$|save_counter|_CHECKPOINTABLE)"
 
 
+# The models within a detector, in the paths of its files.
+_PARTS = re.compile("(backbone|rpn_head|box_head|mask_head|keypoint_head)/")
+
+
 def _unwrap(content):
     """The model's weights; what else training keeps is left out."""
-    weights = by_layer(content)
-    return {x: array for x, array in weights.items() if not re.match(_TRAINING, x)}
+    weights = by_layer(content).items()
+    return {_PARTS.sub("", x): y for x, y in weights if not re.match(_TRAINING, x)}
+
+
+def _same(*names):
+    return {name: name for name in names}
 
 
 SOURCE = Source(
@@ -24,12 +32,23 @@ SOURCE = Source(
         "res{s}_{i}_nonlocal/{one}/{w}": "res{s}_{i}_nonlocal/{one}/{w}",
         "res{s}_{i}_nonlocal/norm/{bn}": "res{s}_{i}_nonlocal/norm/{bn}",
         "pred/{w}": "pred/{w}",
+        # Detectors.
+        "fpn_{fpn}{s}/{w}": "fpn_{fpn}{s}/{w}",
+        "fpn_{fpn}{s}_bn/{bn}": "fpn_{fpn}{s}_bn/{bn}",
+        "{head}_conv{i}/{w}": "{head}_conv{i}/{w}",
+        "{head}_conv{i}_bn/{bn}": "{head}_conv{i}_bn/{bn}",
+        "{head}_{last}/{w}": "{head}_{last}/{w}",
+        "keypoint_conv{i}_nonlocal/{one}/{w}": "keypoint_conv{i}_nonlocal/{one}/{w}",
+        "keypoint_conv{i}_nonlocal/norm/{bn}": "keypoint_conv{i}_nonlocal/norm/{bn}",
         # A single block.
         "{one}/{w}": "{one}/{w}",
         "norm/{bn}": "norm/{bn}",
     },
     fields={
-        "one": {x: x for x in ("theta", "phi", "g", "w_z", "concat_projection")},
+        "one": _same("theta", "phi", "g", "w_z", "concat_projection"),
+        "fpn": _same("lateral", "output"),
+        "head": _same("rpn", "box", "mask", "keypoint"),
+        "last": _same("fc6", "fc7", "deconv", "logits", "deltas"),
         "bn": BN,
         "w": DENSE,
     },

@@ -70,6 +70,7 @@ def test_each_of_its_files_names_it(part, checkpoint):
     assert_whole(read_checkpoint(part(checkpoint)).content)
 
 
+@pytest.mark.slow
 def test_numbers_that_are_cut_short(checkpoint):
     data = data_of(checkpoint)
     data.write_bytes(data.read_bytes()[:100])
@@ -77,6 +78,7 @@ def test_numbers_that_are_cut_short(checkpoint):
         read_checkpoint(checkpoint)
 
 
+@pytest.mark.slow
 def test_numbers_that_are_missing_are_named(checkpoint):
     data_of(checkpoint).unlink()
     with pytest.raises(

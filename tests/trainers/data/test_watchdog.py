@@ -157,6 +157,7 @@ except VideoError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_blocked_thread_does_not_keep_the_process():
     child = subprocess.run(
         [sys.executable, "-c", _BLOCKED], capture_output=True, text=True, timeout=120

@@ -53,7 +53,7 @@ def test_the_class_of_a_square_is_the_colour_of_a_disc_far_away():
         color = shapes.KEYS[squares[0].name]
         rows, columns = np.nonzero(np.abs(pixels.astype(int) - color).max(-1) <= 2)
         disc = columns.min(), columns.max()
-        assert len(rows) > 200
+        assert len(rows) > 1000
         for square in squares:
             left, right = square.box[0], square.box[2]
             assert max(left - disc[1], disc[0] - right) > 100
