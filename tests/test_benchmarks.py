@@ -126,6 +126,14 @@ def test_modes_are_measured_beside_their_network():
 
 
 @pytest.mark.slow
+def test_detection_is_measured_alone_without_a_peer():
+    done = run("detection.py", *"--quick --networks maskrcnn --threads 1".split())
+    assert done.returncode == 0, done.stderr
+    [row] = [x.split(" | ") for x in done.stdout.splitlines() if "| maskrcnn" in x]
+    assert row[1:3] == ["ours", "100"] and row[4] == "-" and float(row[3]) > 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("script", NETWORK_SCRIPTS)
 def test_networks_without_torch_are_ours_alone(script):
     done = run(script, "--quick", "--models", "C2D", prelude=HIDE_TORCH)

@@ -37,12 +37,12 @@ def run_module(*arguments, environment=RETURN_AT_ONCE):
 class Worker:
     """A process of `python -m ARGUMENTS` that measures when it is told to.
 
-    It prints a line of JSON for each line on its stdin.
+    It prints a line of JSON for each line on its stdin. `python` is the interpreter.
     """
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, python=sys.executable):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            [python, "-m", *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
