@@ -98,6 +98,60 @@ def test_another_depth_is_named(state):
         load_weights(MaskRCNN(26, 3, width=8), state)
 
 
+DETECTRON2 = {
+    "branch1": "shortcut",
+    "branch2a": "conv1",
+    "branch2b": "conv2",
+    "branch2c": "conv3",
+}
+
+
+def spell_detectron2(path):
+    layer, kind = path.split("/")
+    kind = {**spelling.TORCH_BN, **spelling.TORCH}[kind]
+    layer, norm = layer.removesuffix("_bn"), ".norm" * layer.endswith("_bn")
+    if layer.startswith("fpn_"):
+        return f"backbone.{layer}.{kind}"
+    if layer == "conv1":
+        return f"backbone.bottom_up.stem.conv1{norm}.{kind}"
+    stage, block, branch = layer.split("_")
+    return f"backbone.bottom_up.{stage}.{block}.{DETECTRON2[branch]}{norm}.{kind}"
+
+
+def test_backbone_and_pyramid_of_detectron2():
+    """A `.pkl` of its model zoo: the model's arrays, and heads that are left out."""
+    model = build(convention="detectron")
+    rng = np.random.default_rng(0)
+    state, paths = {}, {}
+    for weight in model.backbone.weights:
+        positive = weight.name in ("gamma", "moving_variance")
+        x = rng.uniform(0.5, 1.5, weight.shape) if positive else None
+        x = rng.normal(0, 0.1, weight.shape) if x is None else x
+        name = spell_detectron2(weight.path)
+        paths[weight.path] = name
+        x = x.astype("float32")
+        state[name] = x.transpose(3, 2, 0, 1) if x.ndim == 4 else x
+    heads = {
+        "proposal_generator.rpn_head.conv.weight": np.ones((32, 32, 3, 3)),
+        "roi_heads.box_predictor.cls_score.weight": np.ones((81, 1024)),
+        "pixel_mean": np.ones((3, 1, 1)),
+    }
+    content = {"model": state | heads, "__author__": "Detectron2 Model Zoo"}
+    report = load_weights(model, content)
+    assert report.source == "detectron2" and report.matched == paths
+    assert set(report.ignored) == set(heads)
+    assert {x.split("_")[0] for x in report.new} == {"rpn", "box", "mask"}
+    network = NumpyNetwork(model.backbone, stride_in_1x1=True)
+    for path in network.weights:
+        x = state[paths[path]].astype("float64")
+        network.weights[path] = x.transpose(2, 3, 1, 0) if x.ndim == 4 else x
+    expected = network.pyramid(network.backbone(images()))
+    for actual, wanted in zip(model.backbone(images()), expected, strict=True):
+        assert_close(actual, wanted, 2e-5)
+    with pytest.raises(CheckpointError, match="convention='detectron'"):
+        load_weights(build(), content)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("normalization", ["frozen", "batch"])
 def test_features_are_those_of_keras_applications(normalization):

@@ -2,6 +2,7 @@
 
 from keras_nonlocal.convert.sources import (
     alexhex7,
+    detectron2,
     gluoncv,
     keras_resnet,
     mmaction2,
@@ -21,6 +22,7 @@ _ALL = (
     pyslowfast.SOURCE,
     mmaction2.SOURCE,
     mmdetection.SOURCE,
+    detectron2.SOURCE,
     gluoncv.SOURCE,
     torchvision.SOURCE,
     torchvision_detection.SOURCE,
