@@ -10,7 +10,8 @@ import tensorflow as tf
 import yaml
 
 from keras_nonlocal import MaskRCNN
-from trainers.detection import shapes
+from trainers.core.config import load_experiment
+from trainers.detection import experiments, shapes  # noqa: F401 (registers)
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples"
 
@@ -72,6 +73,11 @@ def test_the_table_has_a_row_for_each_training(demo_detection, tmp_path):
 def test_every_network_of_the_demo_has_a_config(demo_detection):
     configs = {path.stem for path in demo_detection.CONFIGS.glob("*.yaml")}
     assert configs == set(demo_detection.NETWORKS)
+    for path in demo_detection.CONFIGS.glob("*.yaml"):
+        name, experiment = load_experiment([str(path)])
+        experiment.task.check()
+        assert name == "detection" and "Expected: " in path.read_text()
+        assert f"--model_dir demo_detection/seed0/{path.stem}\n" in path.read_text()
 
 
 def gradient_of_classes(options, squares, image):
