@@ -28,7 +28,9 @@ def images(height=67, width=98, count=2):
     ],
     ids=["torchvision", "detectron", "batch", "non_local", "resnext"],
 )
-@pytest.mark.parametrize("size", [(67, 98), (None, None)])
+@pytest.mark.parametrize(
+    "size", [(None, None), pytest.param((67, 98), marks=pytest.mark.slow)]
+)
 def test_maps_of_all_stages(randomize, options, size):
     model = randomize(resnet_backbone(26, (*size, 3), width=16, **options))
     reference = {x: options[x] for x in ("epsilon", "stride_in_1x1") if x in options}
@@ -72,7 +74,9 @@ def test_layers_are_those_of_c2d():
     assert "res4_1_nonlocal/theta/kernel" in paths
 
 
-@pytest.mark.parametrize("depth, place", [(50, 4), (101, 21)])
+@pytest.mark.parametrize(
+    "depth, place", [(50, 4), pytest.param(101, 21, marks=pytest.mark.slow)]
+)
 def test_one_block_is_before_the_last_residual_block_of_res4(depth, place):
     model = resnet_backbone(depth, width=4, non_local=1)
     names = [x.name for x in model.layers]
@@ -130,16 +134,12 @@ def test_a_new_block_is_an_exact_identity(randomize):
         np.testing.assert_array_equal(to_numpy(ours), to_numpy(same))
 
 
+@pytest.mark.slow  # of whole detectors: test_describe.py
 @pytest.mark.parametrize(
     "options, blocks, sizes",
     [
         ({"depth": 50}, 23_454_912, (256, 512, 1024, 2048)),
-        pytest.param(
-            {"depth": 152, "groups": 32, "group_width": 8},
-            120_028_352,
-            (256, 2048),
-            marks=pytest.mark.slow,
-        ),
+        ({"depth": 152, "groups": 32, "group_width": 8}, 120_028_352, (256, 2048)),
     ],
 )
 def test_numbers_of_trained_parameters(options, blocks, sizes):

@@ -31,8 +31,15 @@ def detector(**options):
     return MaskRCNN(50, 3, width=8, min_size=64, **options)
 
 
-@pytest.mark.parametrize("is_static", [True, False])
-@pytest.mark.parametrize("height, width", [(96, 160), (75, 141)])
+@pytest.mark.parametrize(
+    "height, width, is_static",
+    [
+        (96, 160, False),
+        pytest.param(96, 160, True, marks=pytest.mark.slow),
+        (75, 141, True),
+        pytest.param(75, 141, False, marks=pytest.mark.slow),
+    ],
+)
 def test_levels_are_the_same(libra, height, width, is_static):
     model = build((height, width, 3) if is_static else (None, None, 3))
     report = load_weights(model, libra.state)
@@ -45,6 +52,7 @@ def test_levels_are_the_same(libra, height, width, is_static):
         assert_close(x, expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_the_block_takes_part(libra):
     """The recorded levels are not those of the pyramid alone, nor of the mean."""
     model = build()
@@ -93,6 +101,7 @@ def test_a_plain_pyramid_does_not_take_the_block(libra):
     assert {x.split("/")[0] for x in new} == {"bfp_nonlocal"}
 
 
+@pytest.mark.slow
 def test_an_incomplete_pyramid_is_an_error(libra):
     state = dict(libra.state)
     del state["neck.0.fpn_convs.1.conv.bias"]
