@@ -87,7 +87,8 @@ def _levels(boxes, count):
 def _grids(boxes, output_size, scale, aligned):
     """First point and step of each box's grid, `(R, 2)` (y, x), in cells."""
     boxes = boxes * scale - (0.5 if aligned else 0.0)
-    starts, ends = boxes[:, 1::-1], boxes[:, :1:-1]
+    starts = ops.stack([boxes[:, 1], boxes[:, 0]], axis=1)
+    ends = ops.stack([boxes[:, 3], boxes[:, 2]], axis=1)
     sides = ends - starts if aligned else ops.maximum(ends - starts, 1)
     steps = sides / (SAMPLES * output_size)
     return starts + steps / 2, steps
