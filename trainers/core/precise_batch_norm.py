@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_nonlocal.layers import FrozenBatchNorm
 from trainers.core.errors import UserError
 
 
@@ -34,6 +35,7 @@ def normalizations(model) -> list:
         for layer in model._flatten_layers()
         if isinstance(layer, keras.layers.BatchNormalization)
         and layer.trainable
+        and not isinstance(layer, FrozenBatchNorm)
         and not layer.renorm
     ]
 
