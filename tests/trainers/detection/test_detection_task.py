@@ -113,6 +113,29 @@ def test_freezing_keeps_the_first_stages(config_of, task, tmp_path):
     assert not trained & {"conv1/kernel", "res2"} and "res3" in trained
 
 
+def test_a_new_block_changes_nothing(config_of, task, tmp_path, capsys):
+    old = task.build_model()
+    step = tf.Variable(1, dtype=tf.int64)
+    variables = checkpoints.by_path(old.variables)
+    tf.train.Checkpoint(global_step=step, model=variables).write(
+        str(tmp_path / "ckpt-1")
+    )
+    more = build_task(
+        config_of(
+            "task.model.non_local={res3: [0], res4: [0]}",
+            f"task.init_checkpoint={tmp_path / 'ckpt-1'}",
+        )
+    )
+    new = more.build_model()
+    more.initialize(new)
+    assert "res3_0_nonlocal" in capsys.readouterr().err
+    images = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32")
+    for ours, theirs in zip(
+        new.extract_features(images), old.extract_features(images), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.slow
 def test_two_replicas_train_as_one(request, tmp_path):
     path = request.getfixturevalue("config")
