@@ -36,6 +36,8 @@ def detect(network, content):
 
 def main(export_dir, *images):
     sys.stdout.reconfigure(errors="surrogateescape")  # names that are not UTF-8
+    # Its cost estimates fail for an unknown number of boxes, and say so at length.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     folder = newest_version(export_dir)
     try:
         network, classes = load(folder)
