@@ -324,9 +324,9 @@ def format_metrics(metrics: Mapping) -> str:
     """Formats a table: a row for each kind, in percent.
 
     Example:
-    >>> print(format_metrics({"box_AP": 0.379, "box_AP50": 0.6, "box_APs": None}))
-             AP  AP50   APs
-    box    37.9  60.0     -
+    >>> print(format_metrics({"mask_AP": 0.346, "mask_AP50": 0.568, "mask_APs": None}))
+            AP  AP50   APs
+    mask  34.6  56.8     -
     """
     kinds = [kind for kind in _IOU_TYPES if f"{kind}_AP" in metrics]
     names = [n for n in _SCORES["box"] if any(f"{k}_{n}" in metrics for k in kinds)]
