@@ -17,10 +17,11 @@ def clips(shape=CLIP):
     return np.random.default_rng(2).normal(size=(2, *shape)).astype("float32")
 
 
-def assert_folded(folded, model, x=None):
+def assert_folded(folded, model, x=None, tolerance=2e-5):
     x = clips() if x is None else x
     before, after = numpy(model(x)), numpy(folded(x))
-    np.testing.assert_allclose(after, before, rtol=0, atol=2e-5 * np.abs(before).max())
+    atol = tolerance * np.abs(before).max()
+    np.testing.assert_allclose(after, before, rtol=0, atol=atol)
     assert np.abs(before).max() > 0.1
     assert not [w.path for w in folded.weights if w.name in ("gamma", "moving_mean")]
     assert not any(
@@ -60,8 +61,8 @@ def test_clips_of_any_size_and_a_deep_network():
     model = randomize(I3D(50, 7, shape, width=2, non_local=5, convention="mmaction2"))
     folded = fold_batch_norm(model)
     assert folded.input_shape == (None, *shape)
-    for size in ((4, 48, 48, 3), (6, 40, 72, 3)):
-        assert_folded(folded, model, clips(size))
+    for size in ((4, 48, 48, 3), (6, 40, 72, 3)):  # rounding of 53 convolutions
+        assert_folded(folded, model, clips(size), tolerance=2e-4)
 
 
 def test_weights_of_now_can_be_folded_into_an_earlier_result():
