@@ -1,7 +1,12 @@
 """The losses of torchvision's detectors, as recorded, with every sample drawn."""
 
+import keras
 import numpy as np
 import pytest
+
+if keras.config.backend() != "tensorflow":
+    pytest.skip("detection runs on TensorFlow", allow_module_level=True)
+
 import tensorflow as tf
 
 from tests.parity import detectors
