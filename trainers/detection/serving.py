@@ -67,10 +67,13 @@ class ServingModule(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "jpeg")])
     def jpeg(self, jpeg):
         """Signature `jpeg`: JPEG images of any sizes."""
+        # Each input of a loop enters it by itself: all of them have to wait for checks.
         with tf.control_dependencies([self._checked_bytes(jpeg)]):
-            sizes = tf.map_fn(_size_of_jpeg, jpeg, fn_output_signature=_SIZE)
+            jpeg = tf.identity(jpeg)
+        sizes = tf.map_fn(_size_of_jpeg, jpeg, fn_output_signature=_SIZE)
         with tf.control_dependencies([self._checked(sizes)]):
-            new = tf.map_fn(self._scaled, sizes, fn_output_signature=_SIZE)
+            jpeg, sizes = tf.identity(jpeg), tf.identity(sizes)
+        new = tf.map_fn(self._scaled, sizes, fn_output_signature=_SIZE)
         canvas = _rounded_up(tf.reduce_max(new, axis=0))
 
         def prepare(row):
