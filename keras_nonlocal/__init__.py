@@ -18,6 +18,7 @@ from keras_nonlocal.models import (
     fold_batch_norm,
     insert_blocks,
 )
+from keras_nonlocal.ops import non_local_means
 
 __all__ = [
     "C2D",
@@ -33,6 +34,7 @@ __all__ = [
     "estimate",
     "fold_batch_norm",
     "insert_blocks",
+    "non_local_means",
     "convert",
     "layers",
     "models",

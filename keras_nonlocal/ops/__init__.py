@@ -6,6 +6,7 @@ from keras_nonlocal.ops.backends import detection_kernels
 from keras_nonlocal.ops.heatmaps import decode_keypoints
 from keras_nonlocal.ops.masks import paste_masks
 from keras_nonlocal.ops.non_local import attention_scores, non_local
+from keras_nonlocal.ops.non_local_means import non_local_means
 from keras_nonlocal.ops.non_max_suppression import non_max_suppression
 from keras_nonlocal.ops.pairwise import ALGORITHMS, MODES
 from keras_nonlocal.ops.pooling import KEY_POOL_SIZE, spatial_max_pool
@@ -21,6 +22,7 @@ __all__ = [
     "detection_kernels",
     "multilevel_roi_align",
     "non_local",
+    "non_local_means",
     "non_max_suppression",
     "paste_masks",
     "pyramid_anchors",
