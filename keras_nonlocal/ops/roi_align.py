@@ -44,7 +44,8 @@ def roi_align(features, boxes, image_indices, output_size, scale, aligned=False)
     if backend.backend() == "tensorflow" and features.dtype == "float32":
         sample = detection_kernels().sample_grids
     points = sample(features, image_indices, corners, steps, SAMPLES * output_size)
-    return ops.average_pool(points, SAMPLES, data_format="channels_last")
+    # Strides are given: without them, Keras 3.15 fails on JAX.
+    return ops.average_pool(points, SAMPLES, SAMPLES, data_format="channels_last")
 
 
 def multilevel_roi_align(features, boxes, output_size):
