@@ -8,6 +8,7 @@ Later configs override earlier ones, and overrides override all of them. Without
 config, modes that use a trained model read the one saved in its directory:
 
     python trainers/video.py --mode predict --model_dir DIR video.mp4 --top_k 3
+    python trainers/video.py --mode predict --export_dir DIR --window 10 long.mp4
 """
 
 import pathlib
@@ -37,6 +38,24 @@ flags.adopt_module_key_flags(cli)
 _TOP_K = flags.DEFINE_integer(
     "top_k", 5, "Number of classes that predict prints.", lower_bound=1
 )
+_WINDOW = flags.DEFINE_float(
+    "window", None, "predict scores each window of this many seconds."
+)
+_STEP = flags.DEFINE_float(
+    "step", None, "Seconds between the starts of two windows. Default: --window."
+)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", "", "Folder for the files of predict, which goes on where it ended."
+)
+_OUTPUTS = flags.DEFINE_list(
+    "outputs", ["jsonl"], "Files that predict writes there: jsonl, srt, vtt, mp4."
+)
+_FEATURES = flags.DEFINE_string(
+    "features", "", "predict also writes features, to files of: npz, parquet."
+)
+_QUEUE = flags.DEFINE_integer(
+    "queue", 4, "Windows of live input that may wait; then the oldest is dropped."
+)
 _WITHOUT_MODEL_DIR = ("dry_run", "check_data", "benchmark_input")
 
 
@@ -45,10 +64,21 @@ def main(arguments):
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # TensorFlow's messages, too
     paths, to_predict = arguments[1:], "video files or folders of them"
-    cli.check_mode_flags(paths, MODES, _WITHOUT_MODEL_DIR, to_predict)
+    exported = ("predict",) if flags.FLAGS.export_dir else ()
+    without_model_dir = _WITHOUT_MODEL_DIR + exported
+    cli.check_mode_flags(paths, MODES, without_model_dir, to_predict)
     from trainers.video_classification import modes  # takes seconds
 
-    options = modes.Options(**cli.options(paths), top_k=_TOP_K.value)
+    options = modes.Options(
+        **cli.options(paths),
+        top_k=_TOP_K.value,
+        window=_WINDOW.value,
+        step=_STEP.value,
+        output_dir=_OUTPUT_DIR.value,
+        outputs=tuple(_OUTPUTS.value),
+        features=_FEATURES.value,
+        queue=_QUEUE.value,
+    )
     return modes.run(flags.FLAGS.mode, options)
 
 

@@ -107,7 +107,7 @@ def prediction(case):
     """The function of `--mode predict` from a video's uint8 views to its scores."""
     sys.path.append(str(ROOT))  # `trainers` is not installed
     from trainers.core import distribution
-    from trainers.video_classification.predict import build_video_scorer
+    from trainers.video_classification.predictors import build_video_scorer
 
     config = _config(case)
     distribution.configure(config.runtime)

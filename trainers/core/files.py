@@ -251,7 +251,7 @@ def write_bytes(path, content: bytes, durable: bool = True) -> None:
     folder = os.path.dirname(os.fspath(path))
     if folder:
         make_folder(folder)
-    with replacing(path, durable) as part, _open_to_write(part) as file:
+    with replacing(path, durable) as part, open_to_write(part) as file:
         file.write(content)
 
 
@@ -445,7 +445,8 @@ def _part(path: str) -> str:
     return join(folder, f".{name}.{secrets.token_hex(8)}.part")
 
 
-def _open_to_write(path):
+def open_to_write(path):
+    """Opens a file of bytes, such as that of `replacing`; it has `write`, `flush`."""
     return _gfile().GFile(path, "wb") if is_remote(path) else open(path, "wb")
 
 

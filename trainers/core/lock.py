@@ -13,8 +13,13 @@ LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
-def only_one(model_dir: str):
+def only_one(model_dir: str, doing: str = "training", flag: str = "--model_dir"):
     """Prevents other processes from training in `model_dir` at the same time.
+
+    Args:
+        model_dir: The folder, which is created.
+        doing: What is done there, for messages.
+        flag: That names the folder.
 
     The lock is released when the process ends, even if it is killed. On file systems
     without locks, remote ones among them, none is held.
@@ -24,7 +29,7 @@ def only_one(model_dir: str):
         UserError: Another process trains there; the message names it.
     """
     if files.is_file(model_dir):
-        raise UserError(f"{model_dir} is a file: --model_dir must be a folder.")
+        raise UserError(f"{model_dir} is a file: {flag} must be a folder.")
     files.make_folder(model_dir)
     if files.is_remote(model_dir):
         yield
@@ -33,20 +38,20 @@ def only_one(model_dir: str):
     with files.errors(path, "cannot be written"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _lock_alone(descriptor, model_dir)
+        _lock_alone(descriptor, model_dir, doing, flag)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock_alone(descriptor: int, model_dir: str):
+def _lock_alone(descriptor: int, model_dir: str, doing: str, flag: str):
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.read(descriptor, 20).decode(errors="replace").strip()
         raise UserError(
-            f"{f'Process {holder}' if holder else 'Another process'} is training in "
-            f"{model_dir}. Wait for it, stop it, or train in another --model_dir."
+            f"{f'Process {holder}' if holder else 'Another process'} is {doing} in "
+            f"{model_dir}. Wait for it, stop it, or name another {flag}."
         ) from error
     except OSError:
         return

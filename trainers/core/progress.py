@@ -48,7 +48,7 @@ class ProgressBar:
         total: Number of steps; None if unknown.
         start: Steps done before.
         enabled: False shows nothing (workers other than the chief).
-        leave: Whether the finished bar stays on the screen.
+        leave: Whether the finished bar stays on the screen, or is a last line.
         unit: Name of a step.
         seconds_per_line: Time between two lines.
     """
@@ -75,7 +75,7 @@ class ProgressBar:
                 leave=leave,
             )
         else:
-            self._bar = _Lines(description, total, start, unit, seconds_per_line)
+            self._bar = _Lines(description, total, start, unit, seconds_per_line, leave)
 
     def show(self, **values):
         """Sets the values that are shown behind the bar."""
@@ -103,9 +103,10 @@ class ProgressBar:
 class _Lines:
     """The part of tqdm's interface that is used here, as lines of plain text."""
 
-    def __init__(self, description, total, start, unit, seconds_per_line):
-        self.total = total
-        self._description, self._unit = description, unit
+    def __init__(self, description, total, start, unit, seconds_per_line, leave):
+        self.total, self._leave = total, leave
+        self._description = description
+        self._units = f"{unit}s" if unit.islower() else unit  # steps, kB
         self._start = self._done = self._printed = start
         self._values = {}
         self._interval = seconds_per_line
@@ -123,7 +124,7 @@ class _Lines:
         print(text, flush=True)
 
     def close(self):
-        if self._done > self._printed:
+        if self._leave and self._done > self._printed:
             self._print()
 
     def _print(self):
@@ -134,13 +135,13 @@ class _Lines:
 
     def _position(self) -> str:
         if not self.total:
-            return f"{self._done} {self._unit}s"
+            return f"{self._done} {self._units}"
         return f"{self._done}/{self.total} ({self._done / self.total:.0%})"
 
     def _speed(self) -> list[str]:
         seconds = max(self._last - self._began, 1e-9)
         speed = (self._done - self._start) / seconds
-        shown = [f"{speed:.3g} {self._unit}s/s"]
+        shown = [f"{speed:.3g} {self._units}/s"]
         if self.total and speed:
             left = datetime.timedelta(seconds=round((self.total - self._done) / speed))
             shown.append(f"{left} left")

@@ -7,7 +7,9 @@
 - `losses.py`; `scoring.py`: how a network scores a clip; `evaluation.py`: accuracy by
   view and by video.
 - `initialization.py`: what training starts from, and what stays frozen.
-- `predict.py`: classes of video files. `export.py`, `serving.py`, `request_limits.py`:
-  SavedModels.
+- `predict.py`: classes of videos, windows and live input. `prediction_inputs.py` finds
+  the videos, `predictors.py` has the networks that score them, `ahead.py` reads while
+  they do, `prediction_folder.py`, `timeline.py` and `annotation.py` write the results.
+- `export.py`, `serving.py`, `request_limits.py`: SavedModels.
 - `input_benchmark.py`: the speed of the training input.
 """

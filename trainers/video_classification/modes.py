@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 from trainers.core import files, modes
+from trainers.core.errors import UserError
 from trainers.video_classification import experiments  # noqa: F401 (registers)
 from trainers.video_classification.task import VideoClassificationTask
 
@@ -15,6 +16,12 @@ class Options(modes.Options):
     """The flags of the command."""
 
     top_k: int = 5
+    window: float | None = None
+    step: float | None = None
+    output_dir: str = ""
+    outputs: tuple[str, ...] = ("jsonl",)
+    features: str = ""
+    queue: int = 4
 
 
 def run(mode: str, options: Options) -> int:
@@ -23,6 +30,8 @@ def run(mode: str, options: Options) -> int:
     Raises:
         UserError: A mistake that the user can correct.
     """
+    if mode == "predict" and options.export_dir:
+        return predict_with_export(options)
     return modes.run(mode, options, MODES, _UNTRAINED)
 
 
@@ -44,11 +53,33 @@ def export(options, name, experiment):
 
 
 def predict(options, name, experiment):
-    """Prints the most probable classes of videos."""
+    """Prints, and writes, the most probable classes of videos."""
     from trainers.video_classification import predict as predict_lib
+    from trainers.video_classification import predictors
 
+    predict_lib.check(options)  # before the network is built
+    checkpoint = modes.find_checkpoint(options, experiment)
+    options = dataclasses.replace(options, checkpoint=checkpoint)
     task, model = modes.restore_trained(options, experiment, build_task)
-    return predict_lib.run(task, model, options.paths, options.top_k, options.as_json)
+    with_features = bool(options.features)
+    predictor = predictors.of_model(task, model, checkpoint, with_features)
+    return predict_lib.run(predictor, options)
+
+
+def predict_with_export(options):
+    """The same, with an exported network instead of a trained one."""
+    from trainers.video_classification import predict as predict_lib
+    from trainers.video_classification import predictors
+
+    predict_lib.check(options)
+    training = ("config_files", "overrides", "experiment", "checkpoint")
+    if any(getattr(options, name) for name in training):
+        raise UserError(
+            "--export_dir predicts with an exported network: leave out --config, "
+            "--experiment, --params_override and --checkpoint."
+        )
+    predictor = predictors.of_export(options.export_dir, bool(options.features))
+    return predict_lib.run(predictor, options)
 
 
 def benchmark_input(options, name, experiment):

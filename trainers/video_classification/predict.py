@@ -1,174 +1,293 @@
-"""Predicts the most probable classes of videos, over all views.
+"""Predicts the classes of videos, or of each window of long videos and live input.
 
 Each video, a file or a folder of frames, is cut into the views of
 `validation_data.test_protocol`, and the class probabilities are aggregated over them as
-in evaluation. A video that cannot be read does not end the run.
+in evaluation. With `--window` each window is cut as if it were a video of its own. A
+video that cannot be read does not end the run.
 """
 
+import contextlib
+import functools
+import itertools
+import json
+import math
 import os
 import sys
-from concurrent import futures
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-import tensorflow as tf
 
 from trainers.core import files
 from trainers.core.errors import UserError
-from trainers.video_classification.data import VideoError, normalize, read_views
-from trainers.video_classification.data.decoding.frame_folder import has_frames
-from trainers.video_classification.data.paths import FrameFolder, has_video_suffix
-from trainers.video_classification.evaluation import AGGREGATIONS
-from trainers.video_classification.scoring import build_scorer, inference_form
+from trainers.core.progress import ProgressBar
+from trainers.core.signals import StopRequest
+from trainers.video_classification import timeline
+from trainers.video_classification.ahead import Ahead
+from trainers.video_classification.data import VideoError, read_views
+from trainers.video_classification.data.decoding import is_live
+from trainers.video_classification.data.windows import (
+    Segment,
+    SlidingWindow,
+    live_windows,
+    read_windows,
+)
+from trainers.video_classification.prediction_folder import (
+    is_done,
+    output_folder,
+    outputs,
+)
+from trainers.video_classification.prediction_inputs import Video, find_videos
 
-# Views in the network at once: thirty of 32x256x256 do not fit in every memory.
-_VIEWS_PER_STEP = 5
 
-
-def predict(task, model, paths, top_k=5):
-    """Most probable classes of each video.
+def check(options) -> None:
+    """Raises `UserError` for flags that contradict one another.
 
     Args:
-        task: Task the model was trained for: clips, test views, class names.
-        model: Keras model from normalised clips to logits, weights loaded.
-        paths: Video files, folders of frames, or folders of these, which are searched
-            recursively.
-        top_k: Number of classes to return, if there are as many.
-
-    Returns:
-        One dict per video, in order: `path` and either `predictions`, dicts of
-        `class`, `label` and `score` by decreasing score, or `error`.
-
-    Raises:
-        UserError: No paths, or `top_k` below 1.
+        options: `modes.Options`.
     """
-    return list(_predictions(task, model, paths, top_k))
-
-
-def run(task, model, paths, top_k=5, as_json=False):
-    """Prints predictions as a table, video by video, or as one JSON document.
-
-    Returns:
-        Exit code: 0, or 1 if any video could not be predicted. Its error is printed
-        to stderr, and is in the JSON document.
-    """
-    results = []
-    for result in _predictions(task, model, paths, top_k):
-        results.append(result)
-        if "error" in result:
-            error = f"error: {result['path']}: {result['error']}"
-            print(files.printable(error), file=sys.stderr)
-        elif not as_json:
-            print(_table(result), flush=True)
-    if as_json:
-        print(files.to_json(results))  # in ASCII: any file name survives
-    return int(any("error" in result for result in results))
-
-
-def _predictions(task, model, paths, top_k):
-    if not paths:
+    window, step = options.window, options.step
+    if not options.paths:
         raise UserError(
             "Nothing to predict. Give one or more video files or folders of them."
         )
-    if top_k < 1:
-        raise UserError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
-    score = build_video_scorer(task, model)
-    data, clip = task.task_config.validation_data, task.task_config.clip
-
-    def read(path, problem):
-        return None if problem else read_views(path, data, clip)  # (V, T, H, W, 3)
-
-    for (path, problem), views in _read_ahead(read, _find_videos(paths)):
-        if problem is None:
-            yield _predict_video(score, path, views, task.class_names, top_k)
-        else:
-            yield {"path": path, "error": problem}
-
-
-def _read_ahead(read, items):
-    """Yields each item with a future of what is read; the next is read meanwhile."""
-    pool, previous = futures.ThreadPoolExecutor(1), None
-    try:
-        for item in items:
-            current = item, pool.submit(read, *item)
-            if previous:
-                yield previous
-            previous = current
-        if previous:
-            yield previous
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    if options.top_k < 1:
+        raise UserError(f"`top_k` must be at least 1. Received: top_k={options.top_k}.")
+    if options.queue < 1:
+        raise UserError(f"--queue must be at least 1. Received: {options.queue}.")
+    for name, value in (("--window", window), ("--step", step)):
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"{name} must be a positive number. Received: {value}.")
+    if step is not None and window is None:
+        raise UserError("--step is the distance of windows: give --window, too.")
+    timeline.check_kinds(options.outputs, options.features)
+    in_time = [kind for kind in options.outputs if kind != "jsonl"]
+    if in_time and window is None:
+        raise UserError(f"--outputs={','.join(in_time)} needs --window.")
+    if not options.output_dir and (in_time or options.features):
+        raise UserError("--outputs and --features need a folder: --output_dir.")
+    live = [path for path in map(os.fspath, options.paths) if is_live(path)]
+    if live and len(options.paths) > 1:
+        raise UserError(f"{live[0]} is live input: give it alone.")
+    if live and window is None:
+        raise UserError(f"{live[0]} is live input: give --window, in seconds.")
+    if live and "mp4" in in_time:
+        raise UserError(
+            f"{live[0]} is live input, whose frames come once: --outputs=mp4 needs a "
+            "file. Record it, and predict the recording."
+        )
 
 
-def _find_videos(paths):
-    """Yields (path, None) for each video, (path, problem) for folders without any."""
-    for path in map(os.fspath, paths):
-        if not os.path.isdir(path):
-            yield path, None
-            continue
-        found = sorted(v for f, _, names in os.walk(path) for v in _videos_in(f, names))
-        if not found:
-            yield (
-                path,
-                "this folder holds no videos (.mp4, .avi, .mkv, .webm, ..., or "
-                "folders of frames: img_00001.jpg, ...).",
-            )
-        yield from ((video, None) for video in found)
-
-
-def _videos_in(folder, names):
-    """The paths of the videos in a folder, or that of the folder if it has frames."""
-    videos = [os.path.join(folder, name) for name in names if has_video_suffix(name)]
-    if not videos and has_frames(folder):
-        return [FrameFolder(folder.rstrip("/")).path]
-    return videos
-
-
-def build_video_scorer(task, model):
-    """A function from the uint8 views of a video to its class probabilities.
+def run(predictor, options) -> int:
+    """Prints predictions, video by video, and writes them to `output_dir`.
 
     Args:
-        task: See `predict`.
-        model: See `predict`.
+        predictor: `predictors.Predictor`.
+        options: `modes.Options`: its `paths` are video files, folders of frames,
+            folders of these, which are searched recursively, patterns of these, or
+            one live input.
 
     Returns:
-        A function from `(V, T, H, W, 3)` to `(classes,)`, both NumPy arrays.
+        Exit code: 0, or 1 if any video could not be predicted. Its error is printed
+        to stderr, and is in the JSON.
+
+    Raises:
+        UserError: Contradicting options, or another folder's settings.
     """
-    config = task.task_config
-    clip, data = config.clip, config.validation_data
-    aggregate = AGGREGATIONS[config.evaluation.view_aggregation]
-    scorer = build_scorer(inference_form(model), config)
-
-    # Whole frames have many sizes: one graph for all, instead of one for each.
-    @tf.function(reduce_retracing=data.protocol.whole_frame)
-    def probabilities(views):
-        return scorer(normalize(views, clip, tf.float32))[1]
-
-    def score(views):
-        starts = range(0, len(views), _VIEWS_PER_STEP)
-        parts = [tf.constant(views[i : i + _VIEWS_PER_STEP]) for i in starts]
-        scores = [probabilities(part) for part in parts]
-        return aggregate(np.concatenate(scores), axis=0)
-
-    return score
+    check(options)
+    videos = find_videos(options.paths, options.output_dir)
+    with contextlib.ExitStack() as stack:
+        if options.output_dir:
+            stack.enter_context(output_folder(predictor, options, videos))
+        if is_live(videos[0].path):
+            return _run_live(predictor, options, videos[0])
+        new = [video for video in videos if not is_done(video, options)]
+        if len(new) < len(videos):
+            done = len(videos) - len(new)
+            print(f"{done} of {len(videos)} videos were done before.", file=sys.stderr)
+        return _run_files(predictor, options, new)
 
 
-def _predict_video(score, path, views, class_names, top_k):
+def _run_files(predictor, options, videos) -> int:
+    total = sum(video.size for video in videos)
+    bar = ProgressBar("predict", total, unit="kB", leave=False)
+    found = Ahead(_read_all(videos, predictor, options), size=1)
+    predictions = _Predictions(predictor, options, bar)
     try:
-        scores = score(views.result())
-    except VideoError as error:
-        return {"path": path, "error": error.reason}
-    if not np.isfinite(scores).all():
-        return {"path": path, "error": "the network's scores are not finite."}
-    best = np.argsort(-scores, kind="stable")[:top_k]
-    predictions = [
-        {"class": class_names[k], "label": int(k), "score": float(scores[k])}
-        for k in best
-    ]
-    return {"path": path, "predictions": predictions}
+        for video, group in itertools.groupby(found, key=lambda item: item[0]):
+            predictions.add(video, (segment for _, segment in group))
+    finally:
+        found.close()
+        bar.close()
+    return predictions.finish()
 
 
-def _table(result):
-    rows = result["predictions"]
+def _run_live(predictor, options, video) -> int:
+    bar = ProgressBar("predict", unit="window", leave=False)
+    items = _read_all([video], predictor, options)
+    found = Ahead(items, options.queue, drops_oldest=True)
+    predictions = _Predictions(predictor, options, bar, lambda: found.dropped)
+    with StopRequest() as stop:
+        try:
+            predictions.add(video, (item for _, item in _until(stop, found)))
+        finally:
+            found.close()
+            bar.close()
+    if found.dropped:
+        print(
+            f"warning: {found.dropped} windows were dropped: the network is slower "
+            "than the input. Raise --step, or --queue for short peaks.",
+            file=sys.stderr,
+        )
+    return predictions.finish()
+
+
+def _until(stop: StopRequest, found: Ahead) -> Iterator:
+    while not stop.signum and (items := found.take(seconds=0.2)) is not None:
+        yield from items
+
+
+# === Read ===
+
+
+def _read_all(videos, predictor, options) -> Iterator:
+    """Yields (video, segment or error)."""
+    for video in videos:
+        try:
+            if video.problem:
+                raise VideoError(video.path, video.problem)
+            for segment in _segments(video.path, predictor, options):
+                yield video, segment
+                if video.is_over:
+                    break
+        except VideoError as error:
+            yield video, error
+
+
+def _segments(path: str, predictor, options) -> Iterable[Segment]:
+    if options.window is None:
+        views = read_views(path, predictor.data, predictor.clip, predictor.plan)
+        return [Segment(None, None, views)]
+    step = options.window if options.step is None else options.step
+    read = live_windows if is_live(path) else read_windows
+    window = SlidingWindow(options.window, step)
+    return read(path, predictor.data, predictor.plan, window)
+
+
+# === Predict ===
+
+
+class _Predictions:
+    """Scores segments; prints and writes the results.
+
+    Args:
+        predictor: `Predictor`.
+        options: `modes.Options`.
+        bar: Progress.
+        dropped: Function that counts the windows of live input that were dropped.
+    """
+
+    def __init__(self, predictor, options, bar, dropped: Callable | None = None):
+        self._predictor, self._options = predictor, options
+        self._bar, self._dropped = bar, dropped
+        self._results, self._failed = [], False
+
+    def add(self, video: Video, segments: Iterable) -> None:
+        """Predicts a video; its errors are printed."""
+        shown = 0
+        try:
+            with self._writing(video) as write:
+                for segment in segments:
+                    if isinstance(segment, VideoError):
+                        raise segment
+                    record = self._record(video, segment, write)
+                    self._print(record)
+                    done = int(video.size * segment.fraction)
+                    self._bar.advance(1 if self._dropped else max(done - shown, 0))
+                    shown = max(done, shown)
+        except VideoError as error:
+            self._fail(video, error.reason)
+        except files.FileError as error:
+            self._fail(video, str(error))
+
+    def _writing(self, video: Video):
+        if not self._options.output_dir:
+            return contextlib.nullcontext(lambda record, features: None)
+        from trainers.video_classification.annotation import annotate
+
+        paths, data = outputs(video, self._options), self._predictor.data
+        return timeline.writing(paths, functools.partial(annotate, video.path, data))
+
+    def _record(self, video: Video, segment: Segment, write) -> dict:
+        record, features = {"path": video.path}, None
+        if segment.start is not None:
+            times = round(segment.start, 3), round(segment.end, 3)
+            record |= {"start": times[0], "end": times[1]}
+        if self._dropped:
+            record["dropped"] = self._dropped()
+        try:
+            found, features = self._score(video, segment)
+            record |= found
+        except VideoError as error:
+            if segment.start is None:
+                raise
+            self._failed = True
+            record["error"] = error.reason
+        write(record, features)
+        return record
+
+    def _score(self, video: Video, segment: Segment) -> tuple[dict, np.ndarray | None]:
+        if segment.error:
+            raise VideoError(video.path, segment.error)
+        scores, features = self._predictor.score(segment.views)
+        if not np.isfinite(scores).all():
+            raise VideoError(video.path, "the network's scores are not finite.")
+        best = np.argsort(-scores, kind="stable")[: self._options.top_k]
+        names = self._predictor.class_names
+        rows = [
+            {"class": names[k], "label": int(k), "score": float(scores[k])}
+            for k in best
+        ]
+        return {**rows[0], "predictions": rows}, features
+
+    def _print(self, record: dict) -> None:
+        if "error" in record:
+            where = f"{record['path']}: {record['start']:g} to {record['end']:g} s"
+            _print_error(f"{where}: {record['error']}")
+        if not self._options.as_json:
+            if "error" not in record:
+                self._bar.write(_table(record))
+        elif "start" in record:
+            self._bar.write(json.dumps(record))
+        else:
+            self._results.append(record)
+
+    def _fail(self, video: Video, reason: str) -> None:
+        video.is_over, self._failed = True, True
+        _print_error(f"{video.path}: {reason}")
+        record = {"path": video.path, "error": reason}
+        if self._options.as_json and self._options.window is not None:
+            self._bar.write(json.dumps(record))
+        self._results.append(record)
+
+    def finish(self) -> int:
+        """Prints the JSON document, if results are in one; returns the exit code."""
+        if self._options.as_json and self._options.window is None:
+            print(files.to_json(self._results))  # in ASCII: any file name survives
+        return int(self._failed)
+
+
+def _print_error(text: str) -> None:
+    print(f"error: {files.printable(text)}", file=sys.stderr)
+
+
+def _table(record: dict) -> str:
+    if "start" in record:
+        where = f"{record['path']}  {record['start']:9.2f} {record['end']:9.2f}"
+        best = "  ".join(
+            f"{r['class']} {r['score']:.3f}" for r in record["predictions"]
+        )
+        return files.printable(f"{where}  {best}")
+    rows = record["predictions"]
     width = max(len(row["class"]) for row in rows)
     lines = [f"  {row['class']:<{width}}  {row['score']:.3f}" for row in rows]
-    return "\n".join(map(files.printable, [result["path"], *lines]))
+    return "\n".join(map(files.printable, [record["path"], *lines]))

@@ -275,7 +275,7 @@ def test_a_video_of_an_unknown_rate_is_broken_by_name(
     with pytest.raises(
         VideoError, match="a.mp4: its frame rate is unknown.*frame_rate"
     ):
-        reading._plan_frames(path, Unknown, plan)
+        reading.plan_frames(path, Unknown, plan)
     for rate in (-1.0, float("inf")):
         with pytest.raises(UserError, match="`frame_rate` must be positive"):
             data_config(frame_rate=rate).check()

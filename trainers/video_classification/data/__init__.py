@@ -9,8 +9,9 @@
   `service_worker.py`.
 - `sampling.py`: the video and the frames of a sample. `views.py`: the clips and
   windows cut from a video. `reading.py`: decodes and cuts them.
-- `decoding/`: video files, or folders of images, to frames. `images.py`: one image.
-  `tfrecords/`: records of JPEG frames, shards of them, and the frame cache.
+- `windows.py`: sliding windows over long videos and live input.
+- `decoding/`: video files, live input or folders of images, to frames. `images.py`: one
+  image. `tfrecords/`: records of JPEG frames, shards of them, and the frame cache.
 - `cropping.py`: windows of a frame. `augmentation.py`: RandAugment, mixup and CutMix,
   with their settings in `augmentation_configs.py`. `preprocessing.py`: from uint8 to
   the network's input.

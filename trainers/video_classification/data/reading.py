@@ -9,7 +9,7 @@ import numpy as np
 
 from trainers.core.failures import log_damage
 from trainers.video_classification.data import cropping, paths, watchdog
-from trainers.video_classification.data.cropping import cut_windows
+from trainers.video_classification.data.cropping import Picture, cut_windows
 from trainers.video_classification.data.decoding import (
     Frames,
     check_decoder,
@@ -24,7 +24,7 @@ from trainers.video_classification.data.limits import (
     too_much,
 )
 from trainers.video_classification.data.tfrecords.records import RecordFrames
-from trainers.video_classification.data.views import TestViews, ViewPlan, Window
+from trainers.video_classification.data.views import TestViews, ViewPlan
 
 if TYPE_CHECKING:
     from trainers.video_classification.data.configs import ClipConfig, DataConfig
@@ -47,11 +47,19 @@ class Views(NamedTuple):
     frame_rate: float
 
 
-def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
+def read_views(
+    path: str, data: DataConfig, clip: ClipConfig, plan: ViewPlan | None = None
+) -> np.ndarray:
     """The test views of one video: uint8 (views, T, H, W, 3), clip by clip.
 
     All views of a video have one size; `test_protocol: paper` keeps the shape of the
     video's frames, others cut squares.
+
+    Args:
+        path: See `open_frames`.
+        data: Decoder, limits and test views.
+        clip: The clips.
+        plan: The views; None: those of `data`.
 
     Raises:
         UserError: Invalid settings.
@@ -66,7 +74,7 @@ def read_views(path: str, data: DataConfig, clip: ClipConfig) -> np.ndarray:
         cut_views,
         path,
         data.decoder,
-        TestViews(data, clip),
+        plan or TestViews(data, clip),
         log_damage,
         None,
         data.limits,
@@ -109,8 +117,17 @@ def open_frames(
     return video
 
 
-def _plan_frames(path: str, video: Frames, plan: ViewPlan) -> np.ndarray:
-    """The frame numbers of a plan, (clips, T)."""
+def plan_frames(path: str, video: Frames, plan: ViewPlan) -> np.ndarray:
+    """The frame numbers of a plan, (clips, T).
+
+    Args:
+        path: The video.
+        video: Its `num_frames`, `frame_rate` and `times`.
+        plan: The views to cut.
+
+    Raises:
+        VideoError: The frame rate is needed and unknown.
+    """
     if plan.needs_rate and not video.frame_rate:
         raise VideoError(
             path,
@@ -131,7 +148,7 @@ def decode_only(
 ) -> Views:
     """Decodes the same frames as `cut_views` and cuts nothing, to measure decoding."""
     video = open_frames(path, decoder, warn, cache, limits, frame_rate)
-    frames = _plan_frames(path, video, plan)
+    frames = plan_frames(path, video, plan)
     wanted = np.unique(frames)
     found = sum(1 for _ in video.pictures(wanted))
     if found < _MIN_DECODED * len(wanted):
@@ -150,8 +167,7 @@ def cut_views(
 ) -> Views:
     """The views of a plan.
 
-    Each frame is decoded once, however many views it is in. A frame that is
-    lost to damage is replaced by the one before it (or after, at the start).
+    Each frame is decoded once, however many views it is in.
 
     Args:
         path: See `open_frames`.
@@ -166,30 +182,79 @@ def cut_views(
         VideoError: The video, or more than half of its frames, cannot be decoded.
     """
     video = open_frames(path, decoder, warn, cache, limits, frame_rate)
-    frames = _plan_frames(path, video, plan)  # (clips, T)
-    by_frame = None  # (clips, T, windows, height, width, 3)
-    decoded, damaged = np.zeros(frames.shape, bool), np.zeros(frames.shape, bool)
+    frames = plan_frames(path, video, plan)
+    cut, clips = FrameCutter(path, plan, limits), ClipFrames(path, frames)
     for number, picture in video.pictures(np.unique(frames)):
-        windows = plan.windows(*picture.size)
-        _check_size(path, windows[0].shape, limits)
-        if by_frame is None:
-            by_frame, usual = _empty_views(frames.shape, windows), windows
-        if windows[0].shape != usual[0].shape:  # whole frames, of another size
-            windows = usual
-        first, *others = np.argwhere(frames == number).tolist()
-        first = by_frame[tuple(first)]
-        with video_errors(path, cropping.ERRORS):
-            cut_windows(picture, windows, first)
-        for place in others:
-            by_frame[tuple(place)] = first
-        decoded[frames == number] = True
-        damaged[frames == number] = picture.is_damaged
-    _fill_lost(path, by_frame, frames, decoded)
-    if damaged.any() or not decoded.all():
-        warn(path, f"{_count(damaged | ~decoded)} are lost or concealed")
-    views = np.moveaxis(by_frame, 2, 1)
-    pixels = views.reshape(-1, *views.shape[2:])
-    return Views(pixels, frames, video.frame_rate)
+        clips.add(number, cut(picture), picture.is_damaged)
+    return Views(clips.views(warn), frames, video.frame_rate)
+
+
+class FrameCutter:
+    """Cuts the windows of a plan from the frames of a video.
+
+    Whole frames of another size than the first are scaled to the size of that.
+    """
+
+    def __init__(self, path: str, plan: ViewPlan, limits: Limits):
+        self._path, self._plan, self._limits = path, plan, limits
+        self._usual = None
+
+    def __call__(self, picture: Picture) -> np.ndarray:
+        """uint8 (windows, height, width, 3)."""
+        windows = self._plan.windows(*picture.size)
+        _check_size(self._path, windows[0].shape, self._limits)
+        self._usual = self._usual or windows
+        if windows[0].shape != self._usual[0].shape:
+            windows = self._usual
+        views = np.empty((len(windows), *windows[0].shape, 3), np.uint8)
+        with video_errors(self._path, cropping.ERRORS):
+            cut_windows(picture, windows, views)
+        return views
+
+
+class ClipFrames:
+    """Collects the frames of clips.
+
+    Args:
+        path: The video.
+        numbers: Of the frames, (clips, T); a frame may be in several places.
+    """
+
+    def __init__(self, path: str, numbers: np.ndarray):
+        self._path, self._numbers = path, numbers
+        self._views = None  # (clips, T, windows, height, width, 3)
+        self._decoded = np.zeros(numbers.shape, bool)
+        self._damaged = np.zeros(numbers.shape, bool)
+
+    def add(self, number: int, windows: np.ndarray, is_damaged: bool) -> None:
+        """Adds a frame, cut by `FrameCutter`, if it is in one of the clips."""
+        places = self._numbers == number
+        if not places.any():
+            return
+        if self._views is None:
+            self._views = _empty_views(self._numbers.shape, windows.shape)
+        self._views[places] = windows
+        self._decoded |= places
+        self._damaged[places] = is_damaged
+
+    def views(self, warn: Callable[[str, str], None]) -> np.ndarray:
+        """uint8 (views, T, height, width, 3).
+
+        A frame that is lost to damage is replaced by the one before it (or after, at
+        the start).
+
+        Args:
+            warn: Called with the path and a description if frames are damaged.
+
+        Raises:
+            VideoError: More than half of the frames are lost.
+        """
+        _fill_lost(self._path, self._views, self._numbers, self._decoded)
+        if self._damaged.any() or not self._decoded.all():
+            lost = _count(self._damaged | ~self._decoded)
+            warn(self._path, f"{lost} are lost or concealed")
+        views = np.moveaxis(self._views, 2, 1)
+        return views.reshape(-1, *views.shape[2:])
 
 
 def _check_size(path: str, shape: tuple[int, int], limits: Limits) -> None:
@@ -200,11 +265,15 @@ def _check_size(path: str, shape: tuple[int, int], limits: Limits) -> None:
         raise too_much(path, found, "pixels", limits.pixels)
 
 
-def _empty_views(frames: tuple[int, int], windows: list[Window]) -> np.ndarray:
-    """Views of (clips, T) frames, in the order of memory of the result."""
-    (clips, length), (height, width) = frames, windows[0].shape
-    views = np.empty((clips, len(windows), length, height, width, 3), np.uint8)
-    return np.moveaxis(views, 2, 1)
+def _empty_views(frames: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Views of (clips, T) frames, in the order of memory of the result.
+
+    Args:
+        frames: (clips, T).
+        shape: Of the windows of a frame.
+    """
+    (clips, length), (windows, *pixels) = frames, shape
+    return np.moveaxis(np.empty((clips, windows, length, *pixels), np.uint8), 2, 1)
 
 
 def _fill_lost(

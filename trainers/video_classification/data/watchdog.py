@@ -60,22 +60,25 @@ def within(path: str, seconds: float, function: Callable[..., Result], *args) ->
         del error  # which refers to this frame
 
 
-def iterate(path: str, seconds: float, items: Iterable[Result]) -> Iterator[Result]:
-    """Items that are read from a file, `_BATCH` of them within `seconds`.
+def iterate(
+    path: str, seconds: float, items: Iterable[Result], batch: int = _BATCH
+) -> Iterator[Result]:
+    """Items that are read from a file, `batch` of them within `seconds`.
 
     Args:
         path: The file.
         seconds: `limits.seconds`.
         items: For example a generator. Each item is made in another thread, but
             never two at once.
+        batch: How many are in memory at once.
 
     Raises:
         VideoError: Not in time.
         Exception: Raised by the iterator.
     """
     iterator = iter(items)
-    while batch := within(path, seconds, _take, iterator):
-        yield from batch
+    while taken := within(path, seconds, _take, iterator, batch):
+        yield from taken
 
 
 def check() -> None:
@@ -85,8 +88,8 @@ def check() -> None:
         raise call.too_late()
 
 
-def _take(iterator: Iterator[Result]) -> list[Result]:
-    return list(itertools.islice(iterator, _BATCH))
+def _take(iterator: Iterator[Result], count: int) -> list[Result]:
+    return list(itertools.islice(iterator, count))
 
 
 class _Call:

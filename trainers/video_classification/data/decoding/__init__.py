@@ -6,6 +6,7 @@
 - `container.py`: opens files; what libav raises about one is an error of the file.
 - `tfio.py`: tensorflow-io.
 - `frame_folder.py`: folders of images.
+- `live.py`: cameras, `rtsp://` and pipes.
 """
 
 from trainers.video_classification.data.decoding.container import video_errors
@@ -14,12 +15,17 @@ from trainers.video_classification.data.decoding.decoders import (
     Frames,
     check_decoder,
     open_video,
+    stream,
 )
+from trainers.video_classification.data.decoding.live import is_live, live_frames
 
 __all__ = [
     "DECODERS",
     "Frames",
     "check_decoder",
+    "is_live",
+    "live_frames",
     "open_video",
+    "stream",
     "video_errors",
 ]

@@ -30,6 +30,8 @@ _FORMATS = (
     "ogg,gif,apng,h261,h263,h264,hevc,vvc,m4v,mjpeg,obu,av1,ivf,dv,mxf,nut,nsv,rm,wtv,"
     "swf,vc1,cavsvideo,dirac,yuv4mpegpipe"
 )
+RTSP = ("rtsp://", "rtsps://")
+_TIMEOUT = (10.0, 30.0)  # seconds to open a network camera, and to wait for a packet
 _LARGEST_ALLOCATION = 2**27  # bytes; a short header can claim millions of frames
 
 
@@ -59,18 +61,53 @@ def opened(path: str, content: bytes | None, limits: Limits) -> Iterator[VideoFi
     Raises:
         VideoError: Not a video, no video in it, or above a limit.
     """
-    _bound_allocations(limits)
     # By the protocol `file:`, "12:30.mp4" is no protocol of its own.
     source = f"file:{os.path.abspath(path)}" if content is None else io.BytesIO(content)
+    with _opened(path, source, limits, _FORMATS, "file") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def opened_live(path: str, limits: Limits) -> Iterator[VideoFile]:
+    """Opens an input of `live.is_live`; it is closed at the end of the context.
+
+    Raises:
+        VideoError: It cannot be reached, or is not a video.
+    """
+    if path.startswith(RTSP):
+        options = {"rtsp_transport": "tcp"}  # loses no packets
+        protocols = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,crypto"
+        more = {"options": options, "timeout": _TIMEOUT}
+        context = _opened(path, path, limits, f"{_FORMATS},rtsp", protocols, **more)
+    elif is_device(path):
+        context = _opened(path, path, limits, "v4l2", "file", format="v4l2")
+    else:
+        source = "pipe:0" if path == "-" else f"file:{os.path.abspath(path)}"
+        context = _opened(path, source, limits, _FORMATS, "pipe,file")
+    with context as file:
+        yield file
+
+
+def is_device(path: str) -> bool:
+    """Whether the path is a device, such as a camera."""
+    with contextlib.suppress(OSError, ValueError):
+        return stat.S_ISCHR(os.stat(path).st_mode)
+    return False
+
+
+@contextlib.contextmanager
+def _opened(path, source, limits, formats, protocols, options=None, **more):
+    _bound_allocations(limits)
+    whitelists = {"format_whitelist": formats, "protocol_whitelist": protocols}
+    if more.get("format"):  # of a device, which is not looked for
+        del whitelists["format_whitelist"]
     with video_errors(path):
         container = av.open(
             source,
             options={"max_pixels": str(limits.pixels)},
-            container_options={
-                "format_whitelist": _FORMATS,
-                "protocol_whitelist": "file",
-            },
+            container_options={**whitelists, **(options or {})},
             metadata_errors="replace",  # not always UTF-8, and not used here
+            **more,
         )
     with container:
         yield VideoFile(path, container, limits)

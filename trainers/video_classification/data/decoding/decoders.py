@@ -49,6 +49,18 @@ def open_video(path: str, decoder: str, limits: Limits = DEFAULT_LIMITS) -> Fram
     return DECODERS[decoder](path, limits)
 
 
+def stream(video: Frames, wanted: np.ndarray) -> Iterator[tuple[int, Picture]]:
+    """`video.pictures(wanted)` in rising order, in memory that does not grow.
+
+    Args:
+        video: From `open_video`.
+        wanted: Rising.
+    """
+    if isinstance(video, PyAVFrames):
+        return video.in_one_pass(wanted)
+    return video.pictures(wanted)
+
+
 def check_decoder(decoder: str) -> None:
     """Raises `DataError` if the decoder is unknown or does not work here."""
     if decoder not in DECODERS:

@@ -12,7 +12,6 @@ import functools
 import numpy as np
 
 from trainers.video_classification.data.decoding.container import (
-    VideoFile,
     check_file,
     opened,
 )
@@ -94,16 +93,21 @@ def _scan(path: str, content: bytes | None, limits: Limits) -> PacketIndex:
     if file.format == "avi" or None in pts:
         return PacketIndex(len(pts), None, (), file.frame_rate)
     pts, keyframes = np.unique(pts), tuple(keyframes)
-    rate, times = _timing(pts, file)
+    microseconds = (pts - pts[0]) * (float(file.time_base or 0) * 1e6)
+    rate, times = timing(microseconds, file.frame_rate)
     return PacketIndex(len(pts), pts, keyframes, rate, times)
 
 
-def _timing(pts: np.ndarray, file: VideoFile) -> tuple[float, np.ndarray | None]:
-    """The frame rate; and the times of the frames, if they are not evenly spaced."""
-    count, rate = len(pts), file.frame_rate
-    if count == 1 or not file.time_base:
+def timing(times: np.ndarray, rate: float) -> tuple[float, np.ndarray | None]:
+    """The frame rate; and the times of the frames, if they are not evenly spaced.
+
+    Args:
+        times: When the frames are shown, in microseconds.
+        rate: Average by the header of the file; 0 if unknown.
+    """
+    count, times = len(times), times - times[0]
+    if count == 1 or not times[-1]:
         return rate, None
-    times = (pts - pts[0]) * (float(file.time_base) * 1e6)
     if rate and np.abs(times - np.arange(count) * (1e6 / rate)).max() <= _EVEN:
         return rate, None
     return (count - 1) * 1e6 / times[-1], times.round().astype(np.int64)

@@ -95,6 +95,13 @@ class PyAVFrames:
             if missing:
                 yield from self._by_time(missing, exhaustive)
 
+    def in_one_pass(self, wanted: np.ndarray) -> Iterator[tuple[int, FramePicture]]:
+        """`pictures` in their order, each as soon as it is decoded, from the start."""
+        pts = self._index.pts
+        if pts is None:
+            return self._by_count({int(n) for n in wanted})
+        return self._by_time({int(pts[n]): int(n) for n in wanted}, exhaustive=True)
+
     def _by_count(self, wanted: set[int]) -> Iterator[tuple[int, FramePicture]]:
         reformatter = VideoReformatter()
         with opened(self.path, self._content, self.limits) as file:
