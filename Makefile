@@ -24,6 +24,8 @@ PYTHON3 ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 #   make test-backends  marked `backends`: needs JAX or PyTorch; and the portable
 #                       tests of the first tier once more on each of the two
 #   make test-beam      marked `beam`: needs Apache Beam, which is installed in $(VENV)
+#   make test-browser   marked `browser`: pages in Chromium, the system's or that of
+#                       `playwright install chromium`
 # The tier `tfio` needs an environment of its own (tests/trainers/data/test_tfio.py).
 # Tests run side by side, those of one module in the same process; each process holds
 # a TensorFlow of its own, 1 to 2 GB: hence at most 4. One folder alone:
@@ -34,10 +36,11 @@ PYTEST = $(PYTHON) -m pytest --numprocesses $(PROCESSES) --maxprocesses 4 \
 	--dist loadscope
 PORTABLE = tests/ops tests/layers tests/models tests/convert/test_load.py \
 	tests/convert/test_sources.py tests/convert/test_inflation_of_images.py \
-	tests/parity tests/test_receptive_field.py tests/test_visualize.py
+	tests/parity tests/test_receptive_field.py tests/test_visualize.py \
+	tests/test_attention_analysis.py tests/test_attention_page.py
 DEMO_OPTIONS ?=
 
-.PHONY: install demo demo-detection test test-backends test-beam test-hostile test-recipes test-slow bench docs lint clean
+.PHONY: install demo demo-detection test test-backends test-beam test-browser test-hostile test-recipes test-slow bench docs lint clean
 
 install: $(VENV)/.installed
 
@@ -78,6 +81,13 @@ $(VENV)/.installed-beam: $(VENV)/.installed
 
 test-beam: $(VENV)/.installed-beam
 	$(PYTEST) -m beam $(TESTS)
+
+$(VENV)/.installed-browser: $(VENV)/.installed
+	$(PYTHON) -m pip install -qq --editable '.[browser]'
+	@touch $@
+
+test-browser: $(VENV)/.installed-browser
+	$(PYTEST) -m browser $(TESTS)
 
 test-hostile: install
 	$(PYTEST) --dist load -m hostile $(TESTS)

@@ -36,6 +36,18 @@ class Grid:
         index = np.clip(np.rint(offset).astype(int), 0, np.asarray(self.shape) - 1)
         return int(np.ravel_multi_index(index, self.shape))
 
+    def even(self, count) -> np.ndarray:
+        """Numbers of at most `count` positions, evenly spaced along each axis."""
+        steps = np.ones(len(self.shape), int)
+        while np.prod(-(-np.asarray(self.shape) // steps)) > count:
+            steps[np.argmax(-(-np.asarray(self.shape) // steps))] += 1
+        axes = [
+            np.arange((min(step, size) - 1) // 2, size, step)
+            for size, step in zip(self.shape, steps, strict=True)
+        ]
+        index = np.meshgrid(*axes, indexing="ij")
+        return np.ravel_multi_index(index, self.shape).ravel()
+
     def pooled(self, sizes) -> "Grid":
         """The grid after a pooling with windows and strides of `sizes`, unpadded."""
         steps = [Step(size, size, 0) for size in sizes]

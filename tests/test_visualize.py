@@ -1,6 +1,7 @@
 """Attention maps in frame coordinates, and the arrows drawn from them."""
 
 import builtins
+import io
 
 import keras
 import numpy as np
@@ -12,7 +13,10 @@ from keras_nonlocal import C2D, NonLocal1D, NonLocal2D, NonLocal3D
 from keras_nonlocal.receptive_field import Grid
 from keras_nonlocal.visualize import (
     attention_maps,
+    attention_of_blocks,
     draw_arrows,
+    draw_heat,
+    encode_animation,
     strip_coordinates,
     top_connections,
 )
@@ -52,6 +56,96 @@ def test_planted_match_is_the_top_connection_at_its_pixel():
     figure = draw_arrows(clip[0], maps.queries.centres[query], maps.keys.centres[keys])
     width = 32 + 4
     np.testing.assert_array_equal(arrow_ends(figure)[1], [3 * width + 25.5, 21.5])
+
+
+OBJECTS = {  # where the object is, attended from (0, 4, 8) in the same group
+    "spacetime": ({}, (6, 20, 24)),
+    "groups of frames": ({"group_size": 2}, (2, 20, 24)),
+    "space": ({"scope": "space"}, (0, 20, 24)),
+    "time": ({"scope": "time"}, (6, 4, 8)),
+    "time, groups": ({"scope": "time", "group_size": 2}, (2, 4, 8)),
+}
+POOLINGS = {
+    "all keys": {"sub_sample": False},
+    "pooled before": {"pool_position": "before"},
+    "pooled after": {"pool_position": "after"},
+}
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("scope", OBJECTS)
+def test_strongest_arrow_ends_on_the_attended_object(scope, pooling):
+    options, (t, y, x) = OBJECTS[scope]
+    clip = np.random.default_rng(0).uniform(0, 0.1, (1, 8, 32, 32, 2))
+    clip[0, 0:2, 4:8, 8:12] = [2, 0]
+    clip[0, t : t + 2, y : y + 4, x : x + 4] = [4, 0]  # more similar than x_i itself
+    if scope == "space":
+        clip[0, 6:8, 12:16, 24:28] = [8, 0]  # another frame is not attended to
+    stem = layers.AveragePooling3D((2, 4, 4), name="stem")
+    inputs = keras.Input(clip.shape[1:])
+    block = NonLocal3D(
+        intermediate_channels=2, **options, **POOLINGS[pooling], name="block"
+    )
+    model = keras.Model(inputs, block(stem(inputs)))
+    for embedding in (block.theta, block.phi):
+        embedding.kernel.assign(np.eye(2))
+    maps = attention_maps(model, clip.astype("float32"), "block", [(0, 6, 10)])
+    keys, weights = top_connections(maps.scores[0], 0, k=1)
+    figure = draw_arrows(
+        clip[0, ..., [0, 0, 0]].transpose(1, 2, 3, 0) / 4,
+        maps.centres[0],
+        maps.keys.centres[keys],
+        weights,
+    )
+    (end,) = arrow_ends(figure)
+    np.testing.assert_array_equal(maps.centres, [[0.5, 5.5, 9.5]])
+    centre = strip_coordinates([(t, y + 1.5, x + 1.5)], 32)[0]
+    assert (np.abs(end - centre) <= np.array(maps.keys.stride[:0:-1]) / 2).all()
+
+
+def test_rows_of_a_group_need_no_map_of_it():
+    # The map of each group would have 2 * 256 * 256 queries and keys, 64 GiB.
+    shape, options = (4, 256, 256, 1), {"group_size": 2, "sub_sample": False}
+    model = video_model(shape, mode="dot_product", algorithm="linear", **options)
+    clips = random_clips(model, 1)
+    maps = attention_maps(model, clips, "block", [(3, 10, 20), (1, 0, 0)])
+    block = model.get_layer("block")
+    half = shape[1] * shape[2] * 2
+    assert maps.scores.shape == (1, 2, 2 * half)
+    assert maps.row_groups.tolist() == [1, 0]
+    phi = block.phi(clips.reshape(1, 2 * half, 1))
+    theta = block.theta(clips[:, 3, 10, 20][:, None])
+    expected = keras.ops.convert_to_numpy(theta * phi)[0, half:, 0] / half
+    np.testing.assert_allclose(maps.scores[0, 0, half:], expected, atol=1e-9)
+    assert not maps.scores[0, 0, :half].any() and maps.scores[0, 1, :half].any()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"scope": "space"}, {"scope": "time"}, {"group_size": 2}], ids=str
+)
+def test_even_rows_are_those_of_the_whole_map(options):
+    inputs = keras.Input((4, 12, 12, 2))  # along time there are many groups
+    x = NonLocal3D(name="first", **options)(inputs)
+    model = keras.Model(inputs, NonLocal3D(name="second")(x))
+    clips = random_clips(model)
+    found = attention_of_blocks(model, clips, max_rows=100)
+    assert list(found) == ["first", "second"]
+    for name, maps in found.items():
+        whole = attention_maps(model, clips, name)
+        assert 50 < len(maps.rows) <= 100
+        np.testing.assert_allclose(
+            maps.scores, whole.scores[:, maps.rows], rtol=1e-5, atol=1e-8
+        )
+        np.testing.assert_array_equal(maps.centres, whole.centres[maps.rows])
+        np.testing.assert_array_equal(maps.attends, whole.attends[maps.rows])
+        np.testing.assert_array_equal(maps.attends, maps.scores[0] > 0)
+
+
+def test_models_without_blocks_are_refused():
+    inputs = keras.Input((4, 4, 4, 1))
+    model = keras.Model(inputs, layers.ReLU()(inputs), name="plain")
+    with pytest.raises(ValueError, match="'plain' has no non-local blocks"):
+        attention_of_blocks(model, np.zeros((1, 4, 4, 4, 1), "float32"))
 
 
 @pytest.mark.parametrize("mode", ["embedded_gaussian", "dot_product"])
@@ -266,3 +360,73 @@ def test_missing_matplotlib_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_matplotlib)
     with pytest.raises(ImportError, match="pip install matplotlib"):
         draw_arrows(np.zeros((1, 4, 4, 3)), (0, 0, 0), [(0, 0, 0)])
+
+
+def test_negative_weights_are_drawn_as_the_weakest():
+    frames = np.zeros((1, 8, 8, 3), np.uint8)
+    for weights in ([1.0, -2.0], [-1.0, -2.0]):
+        figure = draw_arrows(frames, (0, 4, 4), [(0, 1, 1), (0, 2, 2)], weights)
+        assert figure.axes[0].texts[1].arrowprops["alpha"] == 0.25
+
+
+# === Heat and animations ===
+
+
+def test_heat_lies_on_its_keys_and_between_them():
+    # Keys of two times, at rows 1.5 and 5.5: frames 0 and 1 have the first time.
+    keys = Grid((2, 2, 1), (0.5, 1.5, 0.0), (2.0, 4.0, 1.0))
+    images = draw_heat(np.zeros((4, 8, 1, 3)), [0, 1, 0.5, -3], keys, opacity=1)
+    # Colour (2 w, w, 0) with the opacity w.
+    assert images[:2, 6].tolist() == 2 * [[[255, 255, 0]]]
+    w = 0.25 + 0.125  # row 3 lies 3/8 of the way
+    np.testing.assert_allclose(
+        images[0, 3, 0], 255 * w * np.array([2 * w, w, 0]), atol=1
+    )
+    assert images[2, 1, 0].tolist() == [128, 64, 0]
+    assert not images[2:, 6].any()
+
+
+def test_heat_of_other_sizes_is_refused():
+    with pytest.raises(ValueError, match="the weight of each of"):
+        draw_heat(np.zeros((1, 8, 8, 3)), [1, 2], Grid((1, 2, 2), (0, 0, 0), (1, 4, 4)))
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4"])
+def test_animations_hold_the_images(suffix):
+    images = np.zeros((4, 15, 20, 3), np.uint8)  # odd: H.264 pads
+    images[[1, 3]] = 200
+    contents = io.BytesIO(encode_animation(images, suffix, frames_per_second=5))
+    if suffix == ".gif":
+        image = pytest.importorskip("PIL.Image").open(contents)
+        assert image.info["duration"] == 200
+        frames = [image.convert("RGB") for _ in iterate(image)]
+    else:
+        av = pytest.importorskip("av")
+        with av.open(contents) as video:
+            assert video.streams.video[0].average_rate == 5
+            frames = [frame.to_ndarray(format="rgb24") for frame in video.decode()]
+    means = [np.asarray(frame).mean() for frame in frames]
+    np.testing.assert_allclose(means, [0, 200, 0, 200], atol=3)
+
+
+def iterate(image):
+    for number in range(image.n_frames):
+        image.seek(number)
+        yield number
+
+
+@pytest.mark.parametrize(
+    ("images", "suffix", "message"),
+    [
+        (np.zeros((1, 8, 8, 3)), ".gif", "as bytes"),
+        (np.zeros((8, 8, 3), "uint8"), ".gif", "as bytes"),
+        (
+            np.zeros((1, 8, 8, 3), "uint8"),
+            ".avi",
+            r"\['.gif', '.mp4'\]. Received: '.avi'",
+        ),
+    ],
+)
+def test_invalid_animations_are_refused(images, suffix, message):
+    with pytest.raises(ValueError, match=message):
+        encode_animation(images, suffix)
