@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from keras_nonlocal.ops import max_pool_3d
+
 
 def check_fits(name, window, maps, advice):
     """Raises a `ValueError` if `window` does not fit on `maps`, both (T, H, W).
@@ -34,7 +36,10 @@ class _SymmetricallyPadded:
             inputs = ops.pad(inputs, widths, constant_values=float("-inf"))
         # TensorFlow has no float16 kernel on CPUs; float32 gives the same maxima.
         if self.compute_dtype == "float16":
-            return ops.cast(super().call(ops.cast(inputs, "float32")), "float16")
+            return ops.cast(self._pool(ops.cast(inputs, "float32")), "float16")
+        return self._pool(inputs)
+
+    def _pool(self, inputs):
         return super().call(inputs)
 
     def compute_output_shape(self, input_shape):
@@ -68,6 +73,9 @@ class PaddedMaxPooling3D(_SymmetricallyPadded, layers.MaxPooling3D):
     """
 
     _advice = "Use larger clips, or for few frames the stem '8x8'."
+
+    def _pool(self, inputs):
+        return max_pool_3d(inputs, self.pool_size, self.strides)
 
 
 @keras.saving.register_keras_serializable(package="keras_nonlocal")

@@ -9,7 +9,7 @@ from keras_nonlocal.ops.non_local import attention_scores, non_local
 from keras_nonlocal.ops.non_local_means import non_local_means
 from keras_nonlocal.ops.non_max_suppression import non_max_suppression
 from keras_nonlocal.ops.pairwise import ALGORITHMS, MODES
-from keras_nonlocal.ops.pooling import KEY_POOL_SIZE, spatial_max_pool
+from keras_nonlocal.ops.pooling import KEY_POOL_SIZE, max_pool_3d, spatial_max_pool
 from keras_nonlocal.ops.roi_align import multilevel_roi_align, roi_align
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "boxes",
     "decode_keypoints",
     "detection_kernels",
+    "max_pool_3d",
     "multilevel_roi_align",
     "non_local",
     "non_local_means",
