@@ -1,14 +1,15 @@
 """Trains, evaluates, exports and runs video classifiers.
 
     python trainers/video.py --config A.yaml [--config B.yaml] \\
-        --mode train|eval|train_and_eval|export|predict|check_data|dry_run|\\
-        benchmark_input --model_dir DIR [--params_override=a.b=c ...]
+        --mode train|eval|train_and_eval|export|predict|visualize|\\
+        check_data|dry_run|benchmark_input --model_dir DIR [--params_override=a.b=c ...]
 
 Later configs override earlier ones, and overrides override all of them. Without a
 config, modes that use a trained model read the one saved in its directory:
 
     python trainers/video.py --mode predict --model_dir DIR video.mp4 --top_k 3
     python trainers/video.py --mode predict --export_dir DIR --window 10 long.mp4
+    python trainers/video.py --mode visualize --model_dir DIR video.mp4 --block res3_3
 """
 
 import pathlib
@@ -29,6 +30,7 @@ MODES = (
     "train_and_eval",
     "export",
     "predict",
+    "visualize",
     "check_data",
     "dry_run",
     "benchmark_input",
@@ -45,7 +47,9 @@ _STEP = flags.DEFINE_float(
     "step", None, "Seconds between the starts of two windows. Default: --window."
 )
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", "", "Folder for the files of predict, which goes on where it ended."
+    "output_dir",
+    "",
+    "Folder for the files of predict, which goes on where it ended, and of visualize.",
 )
 _OUTPUTS = flags.DEFINE_list(
     "outputs", ["jsonl"], "Files that predict writes there: jsonl, srt, vtt, mp4."
@@ -55,6 +59,12 @@ _FEATURES = flags.DEFINE_string(
 )
 _QUEUE = flags.DEFINE_integer(
     "queue", 4, "Windows of live input that may wait; then the oldest is dropped."
+)
+_BLOCK = flags.DEFINE_multi_string(
+    "block", [], "visualize draws this block, such as res3_3. Default: all."
+)
+_QUERY = flags.DEFINE_multi_string(
+    "query", [], "t,y,x that visualize draws the attention of. Default: it chooses."
 )
 _WITHOUT_MODEL_DIR = ("dry_run", "check_data", "benchmark_input")
 
@@ -78,6 +88,8 @@ def main(arguments):
         outputs=tuple(_OUTPUTS.value),
         features=_FEATURES.value,
         queue=_QUEUE.value,
+        blocks=tuple(_BLOCK.value),
+        queries=tuple(_QUERY.value),
     )
     return modes.run(flags.FLAGS.mode, options)
 

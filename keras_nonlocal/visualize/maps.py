@@ -186,7 +186,8 @@ def _maps(layer, features, queries, keys, rows):
     of_row = of_row[rows]
     compute = _rows_at_once if len(np.unique(of_row)) > _MOST_CALLS else _rows_by_group
     blocks = compute(layer, features, queries.shape, groups[0], rows, of_row)
-    scores = np.zeros((len(features), len(rows), len(of_key)), layer.compute_dtype)
+    dtype = "float64" if layer.compute_dtype == "float64" else "float32"
+    scores = np.zeros((len(features), len(rows), len(of_key)), dtype)
     for group, chosen, part in blocks:
         scores[:, chosen[:, None], groups[1][group]] = part
     return AttentionMaps(scores, queries, keys, rows, of_row, of_key)

@@ -207,6 +207,16 @@ def test_predict_of_a_broken_file_exits_with_1(trained, videos, capsys):
     assert "text.mp4" in capsys.readouterr().err
 
 
+def test_visualize_draws_a_block(trained, videos, tmp_path, capsys):
+    path = str(videos / "val" / "green" / "0.mp4")
+    options = {"blocks": ("res2_0",), "queries": ("1,16,20",)}
+    options["output_dir"] = str(tmp_path)
+    assert run("visualize", trained, paths=(path,), **options) == 0
+    assert "res2_0_nonlocal  embedded_gaussian" in capsys.readouterr().out
+    assert (tmp_path / "0" / "attention.html").is_file()
+    assert (tmp_path / "0" / "res2_0_nonlocal_1_16_20.png").is_file()
+
+
 def test_dry_run_shows_network_batches_and_changed_settings(config, tmp_path, capsys):
     assert run("dry_run", tmp_path, config=config) == 0
     output = capsys.readouterr().out

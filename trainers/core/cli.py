@@ -68,7 +68,7 @@ def define_mode_flags(modes: Sequence[str]):
     flags.DEFINE_bool(
         "print_config", False, "dry_run also prints the whole config, as YAML."
     )
-    flags.DEFINE_bool("json", False, "predict and check_data print JSON.")
+    flags.DEFINE_bool("json", False, "predict, visualize and check_data print JSON.")
 
 
 def options(paths: Sequence[str]) -> dict:
@@ -96,7 +96,7 @@ def check_mode_flags(
         paths: Arguments that are no flags.
         modes: Valid values of --mode.
         without_model_dir: The modes that need no --model_dir.
-        to_predict: What `predict` takes, in words.
+        to_predict: What `predict` and `visualize` take, in words.
     """
     mode = flags.FLAGS.mode
     if not mode:
@@ -104,10 +104,11 @@ def check_mode_flags(
     check_key("--mode", mode, modes)
     if not flags.FLAGS.model_dir and mode not in without_model_dir:
         raise UserError("--model_dir is required; see --help.")
-    if paths and mode != "predict":
+    takes_files = mode in ("predict", "visualize")
+    if paths and not takes_files:
         raise UserError(f"Unexpected arguments: {' '.join(paths)}")
-    if not paths and mode == "predict":
-        raise UserError(f"Nothing to predict: give {to_predict}.")
+    if not paths and takes_files:
+        raise UserError(f"Nothing to {mode}: give {to_predict}.")
     check_config_flags()
 
 

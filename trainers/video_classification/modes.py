@@ -22,6 +22,8 @@ class Options(modes.Options):
     outputs: tuple[str, ...] = ("jsonl",)
     features: str = ""
     queue: int = 4
+    blocks: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
 
 
 def run(mode: str, options: Options) -> int:
@@ -82,6 +84,15 @@ def predict_with_export(options):
     return predict_lib.run(predictor, options)
 
 
+def visualize(options, name, experiment):
+    """Draws what the network attends to in videos."""
+    from trainers.video_classification import visualize as visualize_lib
+
+    visualize_lib.check(options)  # before the network is built
+    task, model = modes.restore_trained(options, experiment, build_task)
+    return visualize_lib.run(task, model, options)
+
+
 def benchmark_input(options, name, experiment):
     """Prints the clips per second of each stage of the training input."""
     from trainers.video_classification import input_benchmark
@@ -110,6 +121,7 @@ MODES = {
     ),
     "export": export,
     "predict": predict,
+    "visualize": visualize,
     "dry_run": functools.partial(modes.dry_run, build_task=build_task),
     "check_data": check_data,
     "benchmark_input": benchmark_input,

@@ -123,6 +123,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
         (["--mode", "train"], "--model_dir is required"),
         (["--mode", "dry_run", "x.mp4"], "Unexpected arguments: x.mp4"),
         (["--mode", "predict", "--model_dir", "x"], "Nothing to predict"),
+        (["--mode", "visualize", "--model_dir", "x"], "Nothing to visualize"),
         (["--mode", "predict", "--top_k", "0"], "0 is not a positive integer"),
         (["--mode", "dry_run", "--config"], "Missing value for flag --config"),
         (["--mode", "dry_run", "--config", "none.yaml"], "none.yaml: cannot be read"),
