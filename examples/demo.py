@@ -5,7 +5,8 @@
 2. Trains the same small network without (c2d) and with (nl_c2d) one non-local
    block, and tests both on unseen videos, 2 clips x 3 crops each.
 3. Exports the better one and predicts with the export.
-4. Draws training curves, and the attention of the block. (demo_pictures.py)
+4. Draws training curves, and the attention of the block (demo_pictures.py), and
+   writes a report of the better network: an HTML page.
 
 Why c2d cannot learn it: no frame shows both objects, no two frames that pool2
 combines do, and pool5 averages over frames. So its logit is a(ball) + b(box). Each
@@ -157,6 +158,7 @@ def demo(output: pathlib.Path, networks, num_seeds: int, configs, video_options=
     print(f"\n== Accuracy on {_count(videos)} unseen videos\n{table(runs)}")
     serve(steps, max(runs, key=lambda run: run.accuracy), output, videos)
     draw(steps, output, networks, runs)
+    report(steps, max(runs, key=lambda run: run.accuracy), videos)
 
 
 @dataclasses.dataclass
@@ -192,13 +194,17 @@ def train_and_test(steps, run, config, videos, key) -> Run:
     train += overrides({"runtime.seed": run.seed, **data})
     name = f"{run.network}, seed {run.seed}"
     key = steps.run(f"Train {name}", train, run.folder, [key, config])
-    views = {f"task.validation_data.{name}": n for name, n in TEST_VIEWS.items()}
-    views["task.validation_data.input_path"] = relative(videos / "test")
-    test = [*trainer, "--mode", "eval", *overrides(views)]
+    test = [*trainer, "--mode", "eval", *overrides(test_views(videos))]
     run.key = steps.run(f"Test {name}", test, run.test_file, [key])
     if not run.test_file.exists():
         shutil.copy(run.folder / "eval_results.json", run.test_file)
     return run
+
+
+def test_views(videos):
+    """The overrides of a test on the unseen videos."""
+    views = {f"task.validation_data.{name}": n for name, n in TEST_VIEWS.items()}
+    return views | {"task.validation_data.input_path": relative(videos / "test")}
 
 
 def serve(steps, best, output, videos):
@@ -222,6 +228,17 @@ def draw(steps, output, networks, runs):
     steps.run("Draw pictures", command, pictures, [script, *(run.key for run in runs)])
     for picture in sorted(pictures.iterdir()):
         print(relative(picture))
+
+
+def report(steps, best, videos):
+    """The page about the best network, on the same views as its test."""
+    page = best.folder / "report.html"
+    command = ["trainers/video.py", "--mode", "report"]
+    command += ["--model_dir", relative(best.folder)]
+    views = {**test_views(videos), "task.validation_data.views_in_training": "all"}
+    command += overrides(views)
+    steps.run(f"Report on {best.network}", command, page, [best.key])
+    print(relative(page))
 
 
 def table(runs) -> str:

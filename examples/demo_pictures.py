@@ -20,10 +20,10 @@ cli.quiet_start()
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from tensorflow.core.util import event_pb2  # noqa: E402
 
 from keras_nonlocal import visualize  # noqa: E402
 from trainers.core import checkpoints, config  # noqa: E402
+from trainers.core.curves import read_curves  # noqa: E402
 from trainers.video_classification import experiments  # noqa: E402, F401
 from trainers.video_classification.data import normalize, read_views  # noqa: E402
 from trainers.video_classification.task import VideoClassificationTask  # noqa: E402
@@ -41,14 +41,8 @@ COLORS = {"c2d": "tab:blue", "nl_c2d": "tab:orange", "i3d": "tab:green"}
 
 def read_curve(folder, name):
     """Steps and values of a scalar from TensorBoard's event files, by step."""
-    values = {}
-    for path in sorted(pathlib.Path(folder).glob("events.*")):
-        for record in tf.data.TFRecordDataset(str(path)):
-            event = event_pb2.Event.FromString(record.numpy())
-            for value in event.summary.value:
-                if value.tag == name:
-                    values[event.step] = float(tf.make_ndarray(value.tensor))
-    return np.array(sorted(values.items())).reshape(-1, 2).T
+    points = read_curves(folder.parent, folder.name).get(name, [])
+    return np.array([(x.step, x.value) for x in points]).reshape(-1, 2).T
 
 
 def draw_curves(runs: dict[str, list[pathlib.Path]]) -> Figure:

@@ -281,9 +281,10 @@ def test_demo_runs_to_the_end_and_then_reuses_it(demo, tmp_path, capfd):
     arguments = (tmp_path / "demo", ["nl_c2d"], 1, tmp_path, counts)
     demo.demo(*arguments)
     assert (tmp_path / "demo/export/1/saved_model.pb").exists()
+    assert "<svg" in (tmp_path / "demo/seed0/nl_c2d/report.html").read_text()
     pictures = [path.name for path in (tmp_path / "demo/pictures").iterdir()]
     assert sorted(pictures) == ["attention.png", "curves.png"]
     output = capfd.readouterr().out
     assert "| nl_c2d  |" in output and "same/00001.mp4" in output
     demo.demo(*arguments)
-    assert capfd.readouterr().out.count("Finished before") == 5
+    assert capfd.readouterr().out.count("Finished before") == 6

@@ -1,7 +1,7 @@
 """Trains, evaluates, exports and runs video classifiers.
 
     python trainers/video.py --config A.yaml [--config B.yaml] \\
-        --mode train|eval|train_and_eval|export|predict|visualize|\\
+        --mode train|eval|train_and_eval|export|predict|visualize|report|\\
         check_data|dry_run|benchmark_input --model_dir DIR [--params_override=a.b=c ...]
 
 Later configs override earlier ones, and overrides override all of them. Without a
@@ -31,6 +31,7 @@ MODES = (
     "export",
     "predict",
     "visualize",
+    "report",
     "check_data",
     "dry_run",
     "benchmark_input",

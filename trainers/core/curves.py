@@ -1,9 +1,11 @@
 """The curves that TensorBoard shows."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import orbit
 import tensorflow as tf
+from tensorflow.core.util import event_pb2
 
 from trainers.core import files
 from trainers.core.errors import warn
@@ -55,3 +57,50 @@ class Curves:
                 folder, tf.summary.scalar, self._global_step
             )
         return self._writers[folder]
+
+
+class Point(NamedTuple):
+    """A value of a curve.
+
+    Attributes:
+        step: Of the training.
+        value: There.
+        time: When it was written, in seconds since 1970.
+        session: Number of the event file: each start of a training writes one.
+    """
+
+    step: int
+    value: float
+    time: float
+    session: int
+
+
+def read_curves(model_dir: str, name: str) -> dict[str, list[Point]]:
+    """The curves in a folder of a run, by name, each in rising order of steps.
+
+    Where a resumed run repeated a step, its last value is kept. Damaged files end where
+    the damage begins.
+
+    Args:
+        model_dir: Folder of the run.
+        name: `train` or `validation`.
+    """
+    folder, curves = files.join(model_dir, name), {}
+    found = files.listdir(folder) if files.is_folder(folder) else []
+    names = sorted(x for x in found if x.startswith("events.out."))
+    for session, path in enumerate(files.join(folder, x) for x in names):
+        for event in _events(path):
+            for value in event.summary.value:
+                if value.HasField("tensor") and not value.tensor.tensor_shape.dim:
+                    number = float(tf.make_ndarray(value.tensor))
+                    point = Point(event.step, number, event.wall_time, session)
+                    curves.setdefault(value.tag, {})[event.step] = point
+    return {tag: [points[s] for s in sorted(points)] for tag, points in curves.items()}
+
+
+def _events(path: str):
+    try:
+        for record in tf.data.TFRecordDataset(path):
+            yield event_pb2.Event.FromString(record.numpy())
+    except tf.errors.OpError as error:
+        warn(f"{path} cannot be read to its end ({files.reason(error)}).")

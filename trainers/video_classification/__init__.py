@@ -11,5 +11,6 @@
   the videos, `predictors.py` has the networks that score them, `ahead.py` reads while
   they do, `prediction_folder.py`, `timeline.py` and `annotation.py` write the results.
 - `export.py`, `serving.py`, `request_limits.py`: SavedModels.
+- `report/`: the HTML page about a run.
 - `input_benchmark.py`: the speed of the training input.
 """

@@ -93,6 +93,18 @@ def visualize(options, name, experiment):
     return visualize_lib.run(task, model, options)
 
 
+def report(options, name, experiment):
+    """Scores the validation videos, and writes `report.html`."""
+    from trainers.video_classification import report as report_lib
+
+    data = experiment.task.validation_data.in_training()
+    experiment.task.validation_data = data  # one view of each video, by default
+    checkpoint = modes.find_checkpoint(options, experiment)
+    options = dataclasses.replace(options, checkpoint=checkpoint)
+    task, model = modes.restore_trained(options, experiment, build_task)
+    report_lib.run(task, model, experiment, checkpoint, options.model_dir)
+
+
 def benchmark_input(options, name, experiment):
     """Prints the clips per second of each stage of the training input."""
     from trainers.video_classification import input_benchmark
@@ -123,6 +135,7 @@ MODES = {
     "predict": predict,
     "visualize": visualize,
     "dry_run": functools.partial(modes.dry_run, build_task=build_task),
+    "report": report,
     "check_data": check_data,
     "benchmark_input": benchmark_input,
 }
