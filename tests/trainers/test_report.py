@@ -214,5 +214,6 @@ def test_the_report_of_a_run(config, tmp_path):
         assert accuracy in text
     assert found.tags.count("img") == 12  # frames and attention of six videos
     assert "val/red/text.mp4: cannot be decoded" in text
+    assert '<th scope="row">res2_0_nonlocal</th><td>embedded_gaussian</td>' in text
     assert "Attention of res2_0_nonlocal" in text and "train_steps: 4" in text
     assert found.tags.count("summary") >= 8  # what is folded opens by keyboard

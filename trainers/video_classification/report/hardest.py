@@ -5,16 +5,14 @@ import dataclasses
 import io
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from keras_nonlocal import visualize
-from keras_nonlocal.layers import BaseNonLocal
 from trainers.video_classification.data import normalize, read_views
 from trainers.video_classification.report.scores import Scores
 
 _NUM_FRAMES, _HEIGHT = 8, 112  # of the strip
-_PLACES = 4, 7, 7  # (t, y, x): positions that are looked at
+_MAX_ROWS = 200  # queries of a block that are looked at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,17 +32,31 @@ class HardClip:
     block: str
 
 
-def hardest_clips(task, model, scores: Scores, count: int) -> list[HardClip]:
-    """The clips with the largest loss, the largest first."""
+def hardest_clips(task, model, scores: Scores, count: int):
+    """The clips with the largest loss, and what the blocks of the network do there.
+
+    Returns:
+        `HardClip`s, the largest loss first; and for each non-local block by name the
+        mean `visualize.QueryIndependence` over these clips.
+    """
     config = task.task_config
-    blocks = [x.name for x in model.layers if isinstance(x, BaseNonLocal)]
-    block, clips = blocks[-1] if blocks else "", []
+    blocks, clips = visualize.non_local_blocks(model), []
+    measures = {name: [] for name in blocks}
     for number in np.argsort(-scores.losses, kind="stable")[:count]:
-        video = scores.videos[number]
-        clip = read_views(video.path, config.validation_data, config.clip)[0]
-        attention = _attention(model, clip, config.clip, block) if block else ""
+        path = scores.videos[number].path
+        clip = read_views(path, config.validation_data, config.clip)[0]
+        inputs, attention, block = normalize(clip[None], config.clip), "", ""
+        if blocks:
+            found = visualize.attention_of_blocks(model, inputs, max_rows=_MAX_ROWS)
+            for block, maps in found.items():  # the last one is drawn
+                measures[block].append(visualize.query_independence(maps))
+            attention = _arrows(clip, maps)
         clips.append(HardClip(int(number), _strip(clip), attention, block))
-    return clips
+    means = {
+        name: visualize.QueryIndependence(*np.mean(values, axis=0).tolist())
+        for name, values in measures.items()
+    }
+    return clips, means
 
 
 def _strip(clip: np.ndarray) -> str:
@@ -61,21 +73,16 @@ def _to_url(image: Image.Image) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _attention(model, clip: np.ndarray, clip_config, block: str) -> str:
-    """Arrows from the position, of some, with the strongest single connection."""
-    inputs = normalize(clip[None], clip_config, tf.float32)
-    last = np.array(clip.shape[:3]) - 1
-    axes = map(np.linspace, (0, 0, 0), last, _PLACES)
-    places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    maps = visualize.attention_maps(model, inputs, block, places)
-    row = int(np.argmax(maps.scores[0].max(axis=1)))
-    keys, weights = visualize.top_connections(
-        maps.scores[0], row, min(20, maps.scores.shape[2])
-    )
+def _arrows(clip: np.ndarray, maps) -> str:
+    """Arrows from the most interesting query to the keys that it weighs most."""
+    row = int(visualize.interesting_queries(maps, 1)[0])
+    count = min(20, maps.scores.shape[2])
+    keys, weights = visualize.top_connections(maps.scores[0], row, count)
     keys, weights = keys[weights > 0], weights[weights > 0]
     if not len(keys):
         return ""
-    source = np.clip(maps.queries.centres[maps.rows[row]], 0, last)
+    last = np.array(clip.shape[:3]) - 1
+    source = np.clip(maps.centres[row], 0, last)
     points = np.clip(maps.keys.centres[keys], 0, last)
     figure = visualize.draw_arrows(clip, source, points, weights)
     file = io.BytesIO()

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.metrics import average_precision_score, confusion_matrix
 
-from keras_nonlocal import __version__
+import keras_nonlocal
 from trainers.core import checkpoints, config, files
 from trainers.core.curves import read_curves
 from trainers.video_classification.report import charts
@@ -31,13 +31,14 @@ _TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 def write_page(task, model, experiment, checkpoint: str, model_dir: str) -> str:
     """The page, below `MAX_BYTES`; see `report.run`."""
     scores = score_videos(task, model)
-    clips = hardest_clips(task, model, scores, _NUM_HARDEST)
+    clips, measures = hardest_clips(task, model, scores, _NUM_HARDEST)
     sections = {
         "Curves": _curves(model_dir),
         "Time": _time(model_dir, experiment.trainer.steps_per_loop),
         "Classes": _classes(scores),
         "Confusion": _confusion(scores),
         "Hardest clips": "",
+        "Attention": _attention(measures, model),
         "Videos left out": _broken(scores.broken),
         "Network": _folded("Layers and costs", task.describe_model()),
         "Config": _config(experiment, model_dir),
@@ -171,7 +172,7 @@ def _duration(seconds: float) -> str:
 def _config(experiment, model_dir: str) -> str:
     path = files.join(model_dir, config.PARAMS_FILE)
     found = files.read_text(path) if files.is_file(path) else ""
-    packages = f"keras_nonlocal {__version__}, Keras {keras.__version__}"
+    packages = f"keras_nonlocal {keras_nonlocal.__version__}, Keras {keras.__version__}"
     return f"<p>{packages}, TensorFlow {tf.__version__} wrote this page.</p>" + _folded(
         config.PARAMS_FILE, found or "There is none."
     )
@@ -300,6 +301,28 @@ def _clip(scores: Scores, clip: HardClip) -> str:
         f"<figure><figcaption><b>{_text(video.name)}</b>: labelled "
         f"{labels or 'nothing'}; best {_text(names[best])} ({row[best]:.3f}); loss "
         f"{scores.losses[clip.number]:.2f}</figcaption>{images}</figure>"
+    )
+
+
+def _attention(measures: dict, model) -> str:
+    """How much the attention of each block depends on the query."""
+    if not measures:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{_text(name)}</th><td>{model.get_layer(name).mode}</td>'
+        f"<td>{measure.divergence:.3f}</td>"
+        f"<td>{measure.cosine_distance:.3f}</td><td>{measure.entropy:.3f}</td></tr>"
+        for name, measure in measures.items()
+    )
+    header = (
+        "<tr><th>block</th><th>mode</th><th>divergence of two queries</th>"
+        "<th>cosine distance</th><th>entropy</th></tr>"
+    )
+    return (
+        "<p>Means over the hardest clips. Divergence and distance are 0 where all "
+        "queries attend to the same keys (as in GCNet's global context block); entropy "
+        "is 0 for one key, and 1 for all alike."
+        f"</p><table>{header}{rows}</table>"
     )
 
 
