@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from keras import ops
 
 from keras_nonlocal.ops import KEY_POOL_SIZE, MODES
 from keras_nonlocal.ops.pairwise import check_algorithm
@@ -117,10 +118,9 @@ def check_query_indices(layer, indices, num_queries, return_attention_scores):
             f"{_where(layer)}: `query_indices` chooses rows of the attention scores. "
             "Pass return_attention_scores=True with it."
         )
-    try:
-        rows = np.asarray(indices)
-    except NotImplementedError:  # a tensor of a graph
-        rows = np.empty(0)
+    if ops.is_tensor(indices) and not _has_values(indices):
+        return  # a tensor of a graph, whose caller has to keep it within the map
+    rows = np.asarray(indices)
     end = np.inf if num_queries is None else num_queries
     whole = rows.ndim == 1 and rows.size and rows.dtype.kind in "iu"
     if not whole or rows.min() < 0 or rows.max() >= end:
@@ -129,6 +129,14 @@ def check_query_indices(layer, indices, num_queries, return_attention_scores):
             f"from 0 to {'N - 1' if num_queries is None else num_queries - 1}, "
             f"positions in row-major order. Received: query_indices={indices!r}."
         )
+
+
+def _has_values(tensor):
+    try:
+        np.asarray(tensor)
+    except (NotImplementedError, TypeError):  # of TensorFlow's graphs and JAX's
+        return False
+    return True
 
 
 def _check_frames_exist(layer, rank):

@@ -18,9 +18,10 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.eager import context
 
 from keras_nonlocal.models import C2D
+from keras_nonlocal.visualize import attention_maps
 from trainers.core import files
 from trainers.core.errors import UserError
-from trainers.video_classification import export, serving
+from trainers.video_classification import attention_rows, export, serving
 from trainers.video_classification.configs import ExportConfig
 from trainers.video_classification.data import resize_and_center_crop, write_video
 from trainers.video_classification.data.configs import ClipConfig, DataConfig
@@ -28,6 +29,7 @@ from trainers.video_classification.scoring import inference_form
 
 ROOT = pathlib.Path(__file__).parents[2]
 CLASSES = ("açaí bowl", "juggling", "yawning")
+SIGNATURES = ["attention", "features", "jpeg", "serving_default"]
 NUM_FRAMES, SHORT_SIDE, CROP = 4, 36, 32
 
 
@@ -48,9 +50,10 @@ def make_task(precision=None, constants=False, limits=None, **data):
     return types.SimpleNamespace(task_config=config, class_names=CLASSES)
 
 
-def make_model(non_local=None):
+def make_model(non_local=None, **options):
     """A small C2D whose every weight matters, those of its blocks included."""
-    model = C2D(14, 3, (None, None, None, 3), width=4, non_local=non_local)
+    shape = (None, None, None, 3)
+    model = C2D(14, 3, shape, width=4, non_local=non_local, **options)
     rng = np.random.default_rng(0)
     for variable in model.variables:
         if variable.path.endswith(("gamma", "moving_variance")):
@@ -146,6 +149,117 @@ def test_jpeg_frames_may_differ_in_size(loaded, model):
     assert_close(outputs["logits"], keras_logits(model, np.stack(crops)[None]))
 
 
+def test_the_best_classes_are_given_by_name(loaded):
+    outputs = call(loaded, clips=noise(2, NUM_FRAMES, 40, 50))
+    order = np.argsort(-outputs["probabilities"], axis=-1)
+    names = [[CLASSES[k] for k in row] for row in order]
+    assert [[x.decode() for x in row] for row in outputs["classes"]] == names
+    expected = np.take_along_axis(outputs["probabilities"], order, axis=-1)
+    np.testing.assert_array_equal(outputs["scores"], expected)
+
+
+def test_features_are_what_the_classifier_receives(loaded, model):
+    clips = noise(2, NUM_FRAMES, SHORT_SIDE, SHORT_SIDE)
+    features = call(loaded, "features", clips=clips)["features"]
+    crops = clips[:, :, 2 : 2 + CROP, 2 : 2 + CROP]
+    kernel, bias = model.get_layer("pred").get_weights()
+    assert_close(features @ kernel + bias, keras_logits(model, crops))
+    assert features.shape == (2, kernel.shape[0])
+
+
+BLOCK = "res3_0_nonlocal"
+
+
+def test_attention_is_in_coordinates_of_the_frames_that_were_sent(loaded, model):
+    small = noise(1, NUM_FRAMES, SHORT_SIDE, SHORT_SIDE + 20)
+    large = small.repeat(2, axis=2).repeat(2, axis=3)
+    position = np.float32([[2, 17, 31]])
+    found = call(loaded, "attention", clips=small, positions=position)
+    crops = (small[:, :, 2:34, 12:44] - np.float32([110, 115, 120])) / (50, 55, 60)
+    maps = attention_maps(model, np.float32(crops), BLOCK, [(2, 15, 19)])
+    assert_close(found[BLOCK], maps.scores)
+    assert np.ptp(maps.scores) > 1e-4  # the weights do differ
+    corner = np.array([0, 2, 12])
+    assert_close(found[f"{BLOCK}_keys"][0], maps.keys.centres + corner)
+    assert_close(found[f"{BLOCK}_queries"], maps.queries.centres[maps.rows] + corner)
+    position = position * (1, 2, 2) + (0, 0.5, 0.5)
+    twice = call(loaded, "attention", clips=large, positions=np.float32(position))
+    keys = found[f"{BLOCK}_keys"] * (1, 2, 2) + (0, 0.5, 0.5)
+    assert_close(twice[f"{BLOCK}_keys"], keys)
+
+
+def test_attention_of_a_short_clip_names_frames_that_it_has(loaded):
+    clips = noise(1, 2, SHORT_SIDE, SHORT_SIDE)  # becomes frames 0, 1, 0, 1
+    found = call(loaded, "attention", clips=clips, positions=np.float32([[1, 9, 9]]))
+    # Between the frames of each pair: at 0.5 and 2.5.
+    assert set(found[f"{BLOCK}_keys"][..., 0].flat) == {0.5}
+
+
+@pytest.mark.parametrize(
+    "options", [{"scope": "time"}, {"scope": "space"}, {"group_size": 2}], ids=str
+)
+def test_attention_within_groups_is_that_of_the_whole_map(options):
+    options = {**options, "intermediate_channels": 4}
+    model = make_model(non_local={"res2": [0]}, non_local_options=options)
+    module = serving.ServingModule(model, make_task().task_config, CLASSES)
+    assert "attention" in module.signatures
+    clips = noise(2, NUM_FRAMES, CROP, CROP)
+    positions = [(0, 1, 2), (3, 30, 9), (2, 17, 31)]
+    name = "res2_0_nonlocal"
+    crops = (clips - np.float32([110, 115, 120])) / (50, 55, 60)
+    maps = attention_maps(model, np.float32(crops), name)
+    attend = attention_rows.AttentionRows(model, [name])
+    rows = attend(np.float32(crops), np.float32(positions))[name]
+    for i, position in enumerate(positions):
+        query = maps.queries.nearest(*position)
+        assert_close(rows.queries[i], maps.queries.centres[query])
+        expected = maps.scores[:, query]
+        columns = [maps.keys.nearest(*key) for key in rows.keys[i].numpy()]
+        assert_close(rows.scores[:, i], expected[:, columns])
+        np.testing.assert_allclose(expected[:, columns].sum(-1), 1, rtol=1e-4)
+
+
+def test_blocks_of_attention_can_be_chosen():
+    model = make_model(non_local={"res2": [0], "res3": [0]})
+    config = make_task(limits={"attention_blocks": [BLOCK]}).task_config
+    module = serving.ServingModule(model, config, CLASSES)
+    outputs = module.attention.get_concrete_function().structured_outputs
+    assert set(outputs) == {BLOCK, f"{BLOCK}_keys", f"{BLOCK}_queries"}
+    config.export.attention_blocks = ["res3_1_nonlocal"]
+    with pytest.raises(UserError, match="attention_blocks.*mean 'res3_0_nonlocal'"):
+        serving.ServingModule(model, config, CLASSES)
+    config.export.attention_blocks = []
+    assert "attention" not in serving.ServingModule(model, config, CLASSES).signatures
+
+
+@pytest.mark.parametrize(
+    ("positions", "received"),
+    [
+        ([[0, 0, 0]] * 65, "has 65 positions.*expected 1 to 64 .*max_positions"),
+        (np.zeros((0, 3)), "has 0 positions"),
+        ([[0, 0, 55.6]], "lies outside the clip"),
+        ([[-1, 0, 0]], "lies outside the clip"),
+        ([[0, np.nan, 0]], "lies outside the clip"),
+    ],
+)
+def test_positions_that_cannot_be_answered_are_refused(loaded, positions, received):
+    clips = noise(1, NUM_FRAMES, SHORT_SIDE, SHORT_SIDE + 20)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=received):
+        call(loaded, "attention", clips=clips, positions=np.float32(positions))
+
+
+def test_metadata_say_where_the_network_comes_from(export_dir):
+    assets = export_dir / "1" / "assets"
+    about = json.loads((assets / "metadata.json").read_text(encoding="utf-8"))
+    assert about["classes"] == list(CLASSES)
+    assert about["signatures"] == SIGNATURES
+    assert about["preprocessing"]["crop_size"] == CROP
+    assert about["versions"]["tensorflow"] == tf.__version__
+    card = (assets / "model_card.md").read_text(encoding="utf-8")
+    assert f"| Parameters | {about['parameters']:,} |" in card
+    assert "2 apart in the video; the short side is scaled to 36 pixels" in card
+
+
 def test_assets_have_what_a_client_needs(export_dir):
     assets = export_dir / "1" / "assets"
     names = (assets / "classes.txt").read_text(encoding="utf-8").splitlines()
@@ -168,6 +282,7 @@ LIMITS = {
     "max_frame_bytes": 50_000,
     "max_frame_pixels": 40_000,
     "max_request_pixels": 100_000,
+    "max_positions": 6,
 }
 
 
@@ -263,6 +378,16 @@ data = np.load(data, allow_pickle=False)
 clips = tf.constant(data["clips"])
 frames = tf.map_fn(tf.io.encode_jpeg, clips[0], fn_output_signature=tf.string)
 jpeg = loaded.signatures["jpeg"](frames=frames[None])["logits"]
+features = loaded.signatures["features"](clips=clips)["features"]
+positions = tf.constant(data["positions"])
+attention = loaded.signatures["attention"](clips=clips, positions=positions)
+np.testing.assert_allclose(features, data["features"], rtol=1e-5, atol=1e-5)
+for name, value in attention.items():
+    np.testing.assert_allclose(value, data[name], rtol=1e-5, atol=1e-5)
+for shape in ((3, 2, 50, 40), (1, 9, 70, 36)):  # any B, T, H, W
+    zeros = tf.zeros((*shape, 3), tf.uint8)
+    outputs = loaded.signatures["serving_default"](clips=zeros)
+    assert outputs["logits"].shape == (shape[0], 3)
 logits = loaded.signatures["serving_default"](clips=clips)["logits"]
 np.testing.assert_allclose(logits, data["logits"], rtol=1e-5, atol=1e-5)
 np.testing.assert_allclose(jpeg, data["jpeg"], rtol=1e-5, atol=1e-5)
@@ -276,9 +401,13 @@ runpy.run_path(example, run_name="__main__")
 def test_runs_without_keras(loaded, export_dir, tmp_path):
     clips = noise(1, NUM_FRAMES, 48, 64)
     frames = [[tf.io.encode_jpeg(frame).numpy() for frame in clips[0]]]
+    positions = np.float32([[0, 0, 0], [3, 40, 20]])
     np.savez(
         tmp_path / "data.npz",
         clips=clips,
+        positions=positions,
+        features=call(loaded, "features", clips=clips)["features"],
+        **call(loaded, "attention", clips=clips, positions=positions),
         logits=call(loaded, clips=clips)["logits"],
         jpeg=call(loaded, "jpeg", frames=frames)["logits"],
     )
@@ -431,7 +560,7 @@ def fused(graphs):
 def write(model, precision, constants, folder):
     config = make_task(precision, constants).task_config
     form = inference_form(model, precision)
-    module = serving.ServingModule(form, config, constants)
+    module = serving.ServingModule(form, config, CLASSES, constants)
     tf.saved_model.save(module, str(folder), signatures=module.clips)
 
 
@@ -639,12 +768,24 @@ def test_bfloat16_networks_can_be_exported_in_float32(tmp_path, mixed_bfloat16):
     assert max(report_of(version)["logit_difference"].values()) < 1e-5
 
 
-def test_warm_up_requests_can_be_replayed(loaded, export_dir):
+def test_warm_up_requests_are_there_for_every_signature(export_dir):
     from tensorflow_serving.apis import prediction_log_pb2 as logs
 
     path = export_dir / "1" / "assets.extra" / "tf_serving_warmup_requests"
-    (record,) = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    request = logs.PredictionLog.FromString(record).predict_log.request
-    clips = tf.make_ndarray(request.inputs["clips"])
-    outputs = call(loaded, request.model_spec.signature_name, clips=clips)
-    np.testing.assert_allclose(outputs["probabilities"].sum(-1), [1], rtol=1e-5)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        folder = str(export_dir / "1")
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], folder)
+        names = []
+        for record in tf.compat.v1.io.tf_record_iterator(str(path)):
+            request = logs.PredictionLog.FromString(record).predict_log.request
+            signature = meta.signature_def[request.model_spec.signature_name]
+            outputs = session.run(
+                {key: x.name for key, x in signature.outputs.items()},
+                {
+                    signature.inputs[key].name: tf.make_ndarray(x)
+                    for key, x in request.inputs.items()
+                },
+            )
+            names.append(request.model_spec.signature_name)
+            assert all(len(x) == 1 for x in outputs.values())
+    assert sorted(names) == SIGNATURES

@@ -56,7 +56,9 @@ def assert_complete(version):
         assert (version / name).stat().st_size > 0
     assert files.read_json(version / "assets.extra" / "export.json")["limits"]
     signatures = tf.saved_model.load(str(version)).signatures
-    assert set(signatures) == {"serving_default", "jpeg"}
+    assert set(signatures) == {"serving_default", "jpeg", "features", "attention"}
+    path = str(version / "assets.extra" / "tf_serving_warmup_requests")
+    assert len(list(tf.data.TFRecordDataset(path))) == len(signatures)
 
 
 def visible(folder):
@@ -82,6 +84,31 @@ def test_4_kills_leave_no_half_of_a_version(trained):
     assert f"Exported to {folder / new}" in output
     assert_complete(folder / new)
     assert sorted(os.listdir(folder)) == visible(folder)  # and nothing else
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        pytest.param(20, marks=pytest.mark.hostile),
+    ],
+)
+def test_kills_at_random_moments_leave_no_half_of_a_version(trained, count):
+    folder = pathlib.Path(trained, "export")
+    start = time.monotonic()
+    finish(start_export(trained))
+    seconds = time.monotonic() - start
+    chance = random.Random(0)
+    for _ in range(count):
+        before = visible(folder)
+        process = start_export(trained)
+        time.sleep(chance.uniform(0.3, 1) * seconds)  # before, nothing is written
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        for name in set(visible(folder)).difference(before):
+            assert_complete(folder / name)
+    finish(start_export(trained))
+    assert sorted(os.listdir(folder)) == visible(folder)
 
 
 @pytest.mark.hostile

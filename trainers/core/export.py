@@ -5,10 +5,11 @@ One numbered version per export, the highest being served:
     export_dir/1/saved_model.pb, variables/
     export_dir/1/assets/                       text files for clients
     export_dir/1/assets.extra/export.json      its precision, and how exact it is
-    export_dir/1/assets.extra/                 warm-up requests, if possible
+    export_dir/1/assets.extra/tf_serving_warmup_requests
 
 A version appears complete or not at all: it is written under a name that TF
-Serving ignores, compared with the Keras model, and only then renamed. Object stores
+Serving ignores, compared with the Keras model, answers its warm-up requests, and only
+then is renamed. Object stores
 cannot rename folders: there, `saved_model.pb` is the file that is written last.
 """
 
@@ -18,14 +19,16 @@ import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from trainers.core import files
 from trainers.core.errors import UserError
 from trainers.core.lock import in_turn
 
 _MAX_SECONDS = 24 * 3600  # that an export may take where folders cannot be locked
+_EXTRA = "assets.extra"
+_WARMUP = "tf_serving_warmup_requests"  # as TF Serving calls it
 
 
 class ExportError(UserError):
@@ -33,7 +36,7 @@ class ExportError(UserError):
 
 
 @contextlib.contextmanager
-def next_version(export_dir) -> Iterator[tuple[str, str]]:
+def next_version(export_dir, last: str = "saved_model.pb") -> Iterator[tuple[str, str]]:
     """Context: `(folder, version)`, a folder to write to, and what it is renamed to.
 
     After an error nothing new is left in `export_dir`.
@@ -41,6 +44,7 @@ def next_version(export_dir) -> Iterator[tuple[str, str]]:
     Args:
         export_dir: Folder of versions, local or on a file system of TensorFlow's;
             created if it does not exist.
+        last: The file in a version that is written last.
 
     Raises:
         UserError: It is a file.
@@ -53,7 +57,7 @@ def next_version(export_dir) -> Iterator[tuple[str, str]]:
     with in_turn(export_dir) as is_alone:
         _remove_leftovers(export_dir, is_alone)
         version = files.join(export_dir, str(_next_number(export_dir)))
-        with files.creating_folder(version, last="saved_model.pb") as folder:
+        with files.creating_folder(version, last) as folder:
             yield folder, version
 
 
@@ -93,37 +97,66 @@ def class_text(names) -> str:
     return "".join(f"{name}\n" for name in names)
 
 
-def write_extra(folder: str, report: Mapping, inputs: Mapping):
-    """Writes the files beside the network: the report and a warm-up request.
+def write_report(folder: str, report: Mapping):
+    """Writes `export.json`: how exact the network is, and its limits."""
+    files.write_json(files.join(folder, _EXTRA, "export.json"), report)
+
+
+def write_warmup(folder: str, requests: Mapping[str, Mapping]):
+    """Writes requests that TF Serving replays on loading, so that no client waits.
 
     Args:
         folder: Of the version.
-        report: What `export.json` has.
-        inputs: Example of the inputs of `serving_default`, by name.
+        requests: Inputs by name, by signature.
+
+    Raises:
+        UserError: A package for TF Serving's messages is not installed.
     """
-    extra = pathlib.Path(folder, "assets.extra")
-    extra.mkdir()
-    text = files.to_json(report) + "\n"
-    (extra / "export.json").write_text(text, encoding="utf-8")
-    _write_warmup(inputs, extra)
+    messages = _messages()
+    files.make_folder(files.join(folder, _EXTRA))
+    with tf.io.TFRecordWriter(files.join(folder, _EXTRA, _WARMUP)) as writer:
+        for signature, inputs in requests.items():
+            log = messages.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.signature_name = signature
+            for name, value in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            writer.write(log.SerializeToString())
 
 
-def _write_warmup(inputs: Mapping, extra: pathlib.Path):
-    """Writes a request that TF Serving replays on loading, so that no client waits."""
+def replay_warmup(folder: str, network):
+    """Sends the warm-up requests to the loaded network, as TF Serving will.
+
+    Raises:
+        ExportError: It fails at one, or answers with numbers that are not finite.
+    """
+    path = files.join(folder, _EXTRA, _WARMUP)
+    for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        request = _messages().PredictionLog.FromString(record).predict_log.request
+        name = request.model_spec.signature_name
+        inputs = {key: tf.make_ndarray(x) for key, x in request.inputs.items()}
+        inputs = {key: tf.constant(x) for key, x in inputs.items()}
+        try:
+            outputs = network.signatures[name](**inputs)
+        except tf.errors.OpError as error:
+            raise ExportError(
+                f"The exported network fails at the warm-up request for `{name}` "
+                f"({files.reason(error)}). Nothing was exported."
+            ) from error
+        values = [x.numpy() for x in outputs.values() if x.dtype.is_floating]
+        if not all(np.isfinite(value).all() for value in values):
+            raise ExportError(
+                f"Signature `{name}` answers its warm-up request with numbers that "
+                "are not finite. Nothing was exported."
+            )
+
+
+def _messages():
     try:
-        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
-    except ImportError:
-        logging.info(
-            "No warm-up requests written: they need `pip install "
-            "-e '.[serving]'`. The first request after loading will be slow."
-        )
-        return
-    request = predict_pb2.PredictRequest()
-    request.model_spec.signature_name = "serving_default"
-    for name, value in inputs.items():
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-    log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(request)
-    path = extra / "tf_serving_warmup_requests"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(log.SerializeToString())
+        from tensorflow_serving.apis import prediction_log_pb2
+    except ImportError as error:
+        raise UserError(
+            "Warm-up requests of an export need tensorflow-serving-api "
+            f"({error}): pip install -e '.[serving]'"
+        ) from error
+    return prediction_log_pb2

@@ -35,6 +35,7 @@ _EXPORT_LIMITS = (
     "max_frame_bytes",
     "max_frame_pixels",
     "max_request_pixels",
+    "max_positions",
 )
 
 
@@ -165,25 +166,44 @@ class ExportConfig(hyperparams.Config):
             more than those of 8K video.
         max_request_pixels: Pixels of all frames of a request. A frame that has fewer
             than its square crop counts as the crop.
+        max_positions: Query positions of a request to the signature `attention`,
+            counted for each of its clips.
+        top_k: Classes in the outputs `classes` and `scores`.
+        attention_blocks: Names of the non-local blocks, such as `res3_1_nonlocal`,
+            whose weights the signature `attention` gives. None: all of them; an empty
+            list: there is no such signature.
+        calibration_clips: Of the validation data, for an export in int8.
+        max_accuracy_drop: By which the accuracy on the validation data may fall in
+            int8, as a fraction of 1.
     """
 
     precision: str | None = None
     constants: bool = False
+    top_k: int = 5
+    attention_blocks: list[str] | None = None
+    calibration_clips: int = 128
+    max_accuracy_drop: float = 0.01
     max_frames: int = 512
     max_frame_bytes: int = 2**25
     max_frame_pixels: int = 2**25
     max_request_pixels: int = 2**28
+    max_positions: int = 64
 
     @property
     def limits(self) -> dict[str, int]:
         """The `max_...` fields."""
         return {name: getattr(self, name) for name in _EXPORT_LIMITS}
 
+    @property
+    def _counts(self):
+        counts = {"top_k": self.top_k, "calibration_clips": self.calibration_clips}
+        return self.limits | counts
+
     def check(self):
-        """Raises `UserError` for an unknown precision, or a limit below 1."""
+        """Raises `UserError` for an unknown precision, or a number below 1."""
         if self.precision is not None:
             check_key("task.export.precision", self.precision, EXPORT_PRECISIONS)
-        for name, value in self.limits.items():
+        for name, value in self._counts.items():
             if value < 1:
                 raise UserError(
                     f"task.export.{name} must be positive. Received: {value}."
@@ -209,6 +229,8 @@ class VideoClassificationConfig(TaskConfig):
         init_checkpoint_pixels: `same`: `clip.mean` and `clip.std` must be those that
             the weights were trained with, if these are known. `any`: a difference
             is only reported, for fine-tuning.
+        init_checkpoint_licence: Of these weights, in words; for the model card of
+            exports.
         freeze_backbone: Keep the weights of the residual network, and train only the
             non-local blocks and the classifier.
         freeze_batch_norm: Keep statistics, scale and offset of every batch
@@ -227,6 +249,7 @@ class VideoClassificationConfig(TaskConfig):
     init_checkpoint_modules: str = "all"
     init_checkpoint_source: str = "auto"
     init_checkpoint_pixels: str = "same"
+    init_checkpoint_licence: str = ""
     freeze_backbone: bool = False
     freeze_batch_norm: bool = False
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)

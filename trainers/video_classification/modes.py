@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-from trainers.core import files, modes
+from trainers.core import files, modes, provenance
 from trainers.core.errors import UserError
 from trainers.video_classification import experiments  # noqa: F401 (registers)
 from trainers.video_classification.task import VideoClassificationTask
@@ -50,7 +50,9 @@ def export(options, name, experiment):
 
     task, model = modes.restore_trained(options, experiment, build_task)
     export_dir = options.export_dir or files.join(options.model_dir, "export")
-    written = export_lib.export_saved_model(task, model, export_dir)
+    checkpoint = modes.find_checkpoint(options, experiment)
+    training = provenance.describe(options.model_dir, name, experiment, checkpoint)
+    written = export_lib.export_saved_model(task, model, export_dir, training)
     print(f"Exported to {written}")
 
 

@@ -67,6 +67,30 @@ def checked_frames(frames: tf.Tensor, limits, crop_size: int) -> tf.Tensor:
         return tf.identity(frames)
 
 
+def checked_positions(positions: tf.Tensor, clips: tf.Tensor, limits) -> tf.Tensor:
+    """`positions`, after a check of their number, and that they lie in the clips.
+
+    Args:
+        positions: float32 `(positions, 3)`: frame, row and column.
+        clips: `(batch, frames, height, width, 3)`.
+        limits: `ExportConfig`.
+    """
+    batch = tf.shape(clips, tf.int64)[0]
+    number = batch * tf.shape(positions, tf.int64)[0]
+    is_few = tf.logical_and(number >= 1, number <= limits.max_positions)
+    received = "The request has {} positions, counted for each clip"
+    # Written so that a NaN fails too.
+    size = tf.cast(tf.shape(clips)[1:4], tf.float32)
+    lies_in = tf.reduce_all((positions >= -0.5) & (positions <= size - 0.5))
+    message = "A position (frame, row, column) of the request lies outside the clip."
+    checks = [
+        _check(is_few, received, [number], limits, "max_positions"),
+        tf.debugging.Assert(lies_in, [message]),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(positions)
+
+
 def _pixels_of_jpeg(frame: tf.Tensor, limits) -> tf.Tensor:
     """Number of pixels by the header of a frame, after a check."""
     is_jpeg = tf.strings.substr(frame, 0, len(_JPEG_START)) == _JPEG_START

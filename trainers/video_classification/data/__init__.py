@@ -25,6 +25,7 @@ from trainers.video_classification.data.encoding import write_video
 from trainers.video_classification.data.errors import DataError, VideoError
 from trainers.video_classification.data.index import Index, Video, load_index
 from trainers.video_classification.data.preprocessing import (
+    crop_transform,
     normalize,
     resize_and_center_crop,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "TooManyBroken",
     "Video",
     "VideoError",
+    "crop_transform",
     "load_index",
     "make_dataset",
     "normalize",

@@ -91,10 +91,8 @@ class _Span(NamedTuple):
 def _span(side: tf.Tensor, sides: tf.Tensor, short_side: int, crop_size: int) -> _Span:
     """What the central crop needs of a side, with the margin of the antialiasing."""
     size = tf.cast(side, tf.float64)
-    shorter = tf.cast(tf.reduce_min(sides), tf.float64)
-    scaled = tf.maximum(tf.round(size * short_side / shorter), short_side)
+    scaled, begin = _scaled_side(size, sides, short_side, crop_size)
     scale = scaled / size
-    begin = tf.floor((scaled - crop_size) / 2)
     filter_size = tf.maximum(1 / scale, 1) + 1  # and for rounding
     margin = tf.where(scaled == size, tf.zeros_like(size), filter_size)
     start = tf.maximum(tf.floor(begin / scale - margin), 0)
@@ -105,3 +103,31 @@ def _span(side: tf.Tensor, sides: tf.Tensor, short_side: int, crop_size: int) ->
         tf.cast(scale, tf.float32),
         tf.cast(start * scale - begin, tf.float32),
     )
+
+
+def _scaled_side(size, sides, short_side, crop_size):
+    """The length of a side after scaling, and where the crop begins in it."""
+    shorter = tf.cast(tf.reduce_min(sides), tf.float64)
+    scaled = tf.maximum(tf.round(size * short_side / shorter), short_side)
+    return scaled, tf.floor((scaled - crop_size) / 2)
+
+
+def crop_transform(
+    height_and_width: tf.Tensor, short_side: int, crop_size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where `resize_and_center_crop` puts the pixels of a frame.
+
+    Args:
+        height_and_width: int `(2,)`, of the frame; may be dynamic.
+        short_side: Of the scaled frames.
+        crop_size: Side of the square.
+
+    Returns:
+        `(scale, offset)`, float32 `(2,)` each: pixel i is at `scale * i + offset` of
+        the crop, along y and x, where the centre of pixel k is k.
+    """
+    size = tf.cast(height_and_width, tf.float64)
+    scaled, begin = _scaled_side(size, size, short_side, crop_size)
+    scale = scaled / size
+    offset = (scale - 1) / 2 - begin
+    return tf.cast(scale, tf.float32), tf.cast(offset, tf.float32)
