@@ -27,7 +27,7 @@ from trainers.video_classification.data.inspection import inspect_video
 from trainers.video_classification.data.paths import FrameFolder
 from trainers.video_classification.data.tfrecords.shards import write_shards
 from trainers.video_classification.data.views import TestViews
-from trainers.video_classification.predict import _find_videos
+from trainers.video_classification.prediction_inputs import find_videos
 from trainers.video_classification.task import VideoClassificationTask
 
 # Of `video_folder`: the number of frames of each video.
@@ -369,14 +369,15 @@ def test_check_data_reports_folders_of_frames(frame_set, write_frames):
 def test_prediction_finds_folders_of_frames(frame_set, clips, tmp_path):
     clips.write(frame_set / "run" / "x.mp4", 5)
     (frame_set / "run" / "cover1.jpg").touch()  # beside a video: no frame
-    found = [path for path, problem in _find_videos([str(frame_set)]) if not problem]
+    found = [video.path for video in find_videos([frame_set]) if not video.problem]
     expected = [f"{frame_set}/{c}/v{i}/" for c, i in ((c, i[1:]) for c, i in FOLDERS)]
     assert found == sorted([*expected, str(frame_set / "run" / "x.mp4")])
     for given in (frame_set / "dive/v0", f"{frame_set}/dive/v0/"):
-        assert list(_find_videos([given])) == [(f"{frame_set}/dive/v0/", None)]
+        (video,) = find_videos([given])
+        assert (video.path, video.problem) == (f"{frame_set}/dive/v0/", "")
     (tmp_path / "none").mkdir()
-    ((_, problem),) = _find_videos([str(tmp_path / "none")])
-    assert "or folders of frames" in problem
+    (none,) = find_videos([tmp_path / "none"])
+    assert "or folders of frames" in none.problem
 
 
 def test_frames_are_read_from_remote_file_systems(
