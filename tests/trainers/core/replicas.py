@@ -22,8 +22,8 @@ from trainers.core.trainer import Trainer
 STEPS = 3
 
 
-def build(experiment):
-    task = toy_task.ToyTask(experiment.task)
+def build(experiment, task=toy_task.ToyTask):
+    task = task(experiment.task)
     keras.utils.set_random_seed(0)
     model = task.build_model()
     distribution.share_dropout_masks(model)
