@@ -36,7 +36,7 @@ def wheel(tmp_path_factory):
         (source / name).write_bytes((ROOT / name).read_bytes())
     for package in ("keras_nonlocal", "trainers"):
         for path in (ROOT / package).rglob("*"):
-            if path.suffix in (".py", ".typed"):
+            if path.suffix in (".py", ".typed", ".html"):
                 target = source / path.relative_to(ROOT)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(path.read_bytes())
@@ -69,7 +69,7 @@ def test_the_wheel_asks_for_keras_and_numpy_alone(wheel):
 
 
 IN_USE = f"""{GUARDED}
-import json
+import importlib.resources, json
 import keras_nonlocal, keras_nonlocal.visualize
 import numpy as np
 from keras_nonlocal import C2D
@@ -82,6 +82,9 @@ report = load_weights(second, "a.weights.h5")
 pairs = zip(first.get_weights(), second.get_weights())
 print(json.dumps({{
     "file": keras_nonlocal.__file__,
+    "page": importlib.resources.files(keras_nonlocal.visualize)
+    .joinpath("page.html")
+    .is_file(),
     "version": keras_nonlocal.__version__,
     "shape": tuple(y.shape),
     "source": report.source,
@@ -112,6 +115,7 @@ def test_works_outside_the_checkout_and_leaves_tensorflow_to_keras(used):
     assert printed["file"].startswith(str(folder))
     assert printed["version"] == keras_nonlocal.__version__
     assert printed["shape"] == [1, 2, 4, 4, 4]
+    assert printed["page"]
 
 
 def test_converts_outside_the_checkout(used):

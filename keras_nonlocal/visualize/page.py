@@ -120,7 +120,7 @@ class _Block:
     def _pack(self) -> str:
         """base64 of the compressed rows in int8, each relative to its largest."""
         rounded = np.rint(127 * self.weights / self._peaks[:, None]).astype("int8")
-        return base64.b64encode(zlib.compress(rounded.tobytes(), 9)).decode()
+        return base64.b64encode(zlib.compress(rounded.tobytes())).decode()
 
     @property
     def _peaks(self):
