@@ -58,7 +58,7 @@ def architecture_of_weights(sizes):
         model={1: "c2d", 5: "i3d"}.get(taps),
         depth=depths.get(residual_blocks(sizes)),
         width=width,
-        num_classes=sizes.get("pred/bias"),
+        num_classes=sizes.get("pred/bias", sizes.get("box_logits/bias")),
         temporal_kernel=kernel,
         blocks={name: _options(name, parts[name], sizes, width) for name in parts},
     )

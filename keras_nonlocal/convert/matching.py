@@ -21,6 +21,7 @@ from keras_nonlocal.convert.inference import (
     residual_blocks,
 )
 from keras_nonlocal.convert.report import Report
+from keras_nonlocal.convert.sources.refusal import refuse_blocks
 from keras_nonlocal.convert.targets import find_targets
 from keras_nonlocal.models import DETECTORS
 
@@ -31,6 +32,7 @@ def match(model, weights, skip_classifier=False):
     Returns `(values, report)`: a list of `(variable, array)` to assign, and a `Report`.
     """
     targets = find_targets(model)
+    refuse_blocks(weights, targets)
     if skip_classifier or _leaves_classifier(weights, targets):
         weights = weights.without_classifier()
     new = [x for x in targets if _is_new(x, weights, skip_classifier)]

@@ -117,3 +117,42 @@ def _torchvision_layer(layer):
     if name == "downsample":
         return f"downsample.{int(is_bn)}"
     return name.replace("conv", "bn") if is_bn else name
+
+
+_HEADS = {
+    "rpn_conv1": "rpn.head.conv.0.0",
+    "rpn_logits": "rpn.head.cls_logits",
+    "rpn_deltas": "rpn.head.bbox_pred",
+    "box_fc6": "roi_heads.box_head.fc6",
+    "box_fc7": "roi_heads.box_head.fc7",
+    "box_logits": "roi_heads.box_predictor.cls_score",
+    "box_deltas": "roi_heads.box_predictor.bbox_pred",
+    "mask_deconv": "roi_heads.mask_predictor.conv5_mask",
+    "mask_logits": "roi_heads.mask_predictor.mask_fcn_logits",
+}
+
+
+def torchvision_detection(path):
+    """Of Mask R-CNN, v1."""
+    layer, kind = path.split("/")
+    if layer.startswith(("conv1", "res")):
+        return f"backbone.body.{torchvision(path)}"
+    if layer.startswith("fpn_"):
+        blocks = {"l": "inner_blocks", "o": "layer_blocks"}[layer[4]]
+        name = f"backbone.fpn.{blocks}.{int(layer[-1]) - 2}.0"
+    elif layer.startswith("mask_conv"):
+        name = f"roi_heads.mask_head.{int(layer[-1]) - 1}.0"
+    else:
+        name = _HEADS[layer]
+    return f"{name}.{TORCH[kind]}"
+
+
+def keras_applications(path):
+    """`layer/weight` of a ResNet."""
+    stage, block, layer, _, kind = _take_apart(path)
+    end = "bn" if layer.endswith("_bn") else "conv"
+    if not stage:
+        return f"conv1_{end}/{kind}"
+    branches = {"1": "0", "2a": "1", "2b": "2", "2c": "3"}
+    branch = branches[layer.removesuffix("_bn").removeprefix("branch")]
+    return f"conv{stage}_block{block + 1}_{branch}_{end}/{kind}"

@@ -98,6 +98,23 @@ def test_another_depth_is_named(state):
         load_weights(MaskRCNN(26, 3, width=8), state)
 
 
+def test_grouped_convolutions_load_where_the_network_has_them():
+    model = resnet_backbone(14, width=8, groups=32, group_width=8)
+    state = {
+        name: x.transpose(3, 2, 0, 1) if x.ndim == 4 else x
+        for name, x in draw_state(model, spelling.torchvision).items()
+    }
+    assert state["layer1.0.conv2.weight"].shape == (32, 1, 3, 3)
+    report = load_weights(model, state)
+    assert report.source == "torchvision" and not report.new
+    kernel = to_numpy(model.get_layer("res2_0_branch2b").kernel)
+    np.testing.assert_array_equal(
+        kernel, state["layer1.0.conv2.weight"].transpose(2, 3, 1, 0)
+    )
+    with pytest.raises(CheckpointError, match="convolutions are in groups"):
+        load_weights(resnet_backbone(14, width=8), state)
+
+
 DETECTRON2 = {
     "branch1": "shortcut",
     "branch2a": "conv1",

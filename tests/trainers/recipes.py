@@ -1,26 +1,27 @@
 """Runs recipes of `configs/` at reduced size, on data made up under their own paths."""
 
+import importlib
+import itertools
 import os
 import pathlib
 import re
+import runpy
+import shlex
 import subprocess
 import sys
 
-import numpy as np
-
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
+_PACKAGES = {
+    "trainers/video.py": "trainers.video_classification",
+    "trainers/detection.py": "trainers.detection",
+}
 
 
 def of_script(name):
     """The recipes that a script of `trainers/` runs, as their headers say."""
     command = f"python trainers/{name} "
     return [x for x in sorted(CONFIGS.rglob("*.yaml")) if command in x.read_text()]
-
-
-ALL = of_script("video.py")
-WIDTH, SIDE, VIDEO_FRAMES = 4, 64, 24
-NUM_VIDEOS = {"train": 4, "val": 1}  # of each class
 
 
 def named(path):
@@ -33,47 +34,51 @@ def num_replicas(path):
     return int(found.group(1)) if found else 1
 
 
-def load(path, overrides=()):
-    from trainers.core import config
-    from trainers.video_classification import experiments  # noqa: F401 (registers)
+def commands(path):
+    """The commands in a header, as lists of arguments."""
+    header = re.match(r"(#.*\n)+", path.read_text()).group()
+    lines = re.sub(r"\\\n#", " ", header).splitlines()
+    return [shlex.split(line[1:]) for line in lines if line.startswith("#   python ")]
 
+
+def flag(command, name):
+    """Values of `--name VALUE` and `--name=VALUE`."""
+    after = [y for x, y in itertools.pairwise(command) if x == f"--{name}"]
+    prefix = f"--{name}="
+    return after + [x.removeprefix(prefix) for x in command if x.startswith(prefix)]
+
+
+def load(path):
+    """The experiment of a header's first command."""
+    from trainers.core import config
+
+    command = training_command(path)
+    importlib.import_module(f"{_PACKAGES[command[1]]}.experiments")  # registers
+    overrides = flag(command, "params_override")
     return config.load_experiment([str(path)], overrides)[1]
 
 
-def reductions(path):
-    """Overrides: two steps, narrow layers, small frames and fewer of them."""
-    experiment = load(path)
-    frames = max(8, experiment.task.clip.num_frames // 2)
-    batches = min(2, experiment.trainer.precise_batch_norm.num_batches)
-    sides = {"min_short_side": SIDE, "max_short_side": SIDE + 8, "crop_size": SIDE}
-    return (
-        "trainer.train_steps=2",
-        f"trainer.precise_batch_norm.num_batches={batches}",
-        f"runtime.num_cpu_devices={num_replicas(path)}",
-        f"task.model.width={WIDTH}",
-        f"task.clip.num_frames={frames}",
-        "task.validation_data.views_in_training=all",
-        *(
-            f"task.{data}.{name}={value}"
-            for data in ("train_data", "validation_data")
-            for name, value in sides.items()
-        ),
-    )
+def training_command(path):
+    """The first command in a header that trains."""
+    return next(x for x in commands(path) if x[1] in _PACKAGES)
 
 
-def run(path, folder, *overrides):
-    """Trains two steps, evaluates and exports in a process; returns the model_dir.
+def run(path, folder, overrides):
+    """Trains by the header's command, evaluates and exports; returns the model_dir.
 
     Args:
         path: Of the config.
-        folder: Where `write_data` has written; the paths of the config start there.
-        *overrides: Besides `reductions`.
+        folder: Has the data and weights under the paths of the config.
+        overrides: Added to those of the command.
     """
-    overrides = (*reductions(path), *overrides)
-    _write_weights(folder, load(path, overrides))
+    for name in ("configs", "trainers"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
     model_dir = folder / "models" / named(path)
+    command = [*training_command(path)[1:], f"--model_dir={model_dir}"]
+    command += [f"--params_override={x}" for x in overrides]
     done = subprocess.run(
-        [sys.executable, __file__, path, model_dir, *overrides],
+        [sys.executable, __file__, *command],
         cwd=folder,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -84,97 +89,18 @@ def run(path, folder, *overrides):
     return model_dir
 
 
-def _run_modes(path, model_dir, *overrides):
-    from trainers.video_classification import modes
-
-    options = {"model_dir": model_dir, "config_files": (path,), "overrides": overrides}
-    modes.run("train_and_eval", modes.Options(**options))
-    graphs = (*overrides, "runtime.run_eagerly=false")
-    modes.run("export", modes.Options(**options | {"overrides": graphs}))
-
-
-# === Data under the paths of the recipes ===
-
-
-def write_data(folder):
-    """Videos of noise, and the indexes of every data set."""
-    from trainers.video_classification.data import write_video
-
-    random = np.random.default_rng(0)
-
-    def video(*parts):
-        path = pathlib.Path(folder, *parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shape = (VIDEO_FRAMES, SIDE, SIDE + 16, 3)
-        write_video(str(path), random.integers(0, 256, shape, np.uint8))
-
-    for split, count in NUM_VIDEOS.items():
-        names = [(label, f"{split}{i}") for label in "ab" for i in range(count)]
-        for label, name in names:
-            video("data/kinetics400", label, f"{name}.mp4")
-            video("data/charades/Charades_v1_480", f"{label}{name}.mp4")
-            video("data/ucf101/videos", label, f"{name}.mp4")
-            for root in ("data/clips", "demo/videos"):
-                video(root, split, label, f"{name}.mp4")
-        _write_indexes(pathlib.Path(folder, "data"), split, names)
-
-
-def _write_indexes(data, split, names):
-    kinetics = {"train": "train.csv", "val": "validate.csv"}[split]
-    rows = [f"{label},{name},0,10,{split}" for label, name in names]
-    _write(
-        data / "kinetics400" / kinetics,
-        "label,youtube_id,time_start,time_end,split",
-        *rows,
-    )
-    charades = {"train": "train", "val": "test"}[split]
-    rows = [
-        f"{label}{name},c00{ord(label) - 97} 0.00 1.00;c156 0.00 0.50"
-        for label, name in names
-    ]
-    _write(data / f"charades/Charades_v1_{charades}.csv", "id,actions", *rows)
-    ucf101 = {"train": "trainlist01.txt", "val": "testlist01.txt"}[split]
-    _write(data / "ucf101" / ucf101, *(f"{x}/{y}.mp4" for x, y in names))
-    _write(data / "ucf101/classInd.txt", "1 a", "2 b")
-
-
-def _write(path, *lines):
-    path.write_text("".join(f"{line}\n" for line in lines))
-
-
-# === Weights under the paths of the recipes ===
-
-
-def _write_weights(folder, experiment):
-    """Writes what `init_checkpoint` names: an ImageNet ResNet, or an earlier stage."""
-    task = experiment.task
-    path = folder / task.init_checkpoint
-    if not task.init_checkpoint or path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".pth":
-        from tests.convert import spelling
-        from tests.convert.files_of_weights import write
-        from tests.convert.networks import draw_state
-
-        image = _build(task.model, name="c2d", non_local=None)
-        write(draw_state(image, spelling.torchvision, image=True), path)
-        return
-    earlier = CONFIGS / f"{path.relative_to(folder / 'runs')}.yaml"
-    model = load(earlier).task.model if earlier.exists() else task.model
-    blocks = {} if earlier.exists() else {"non_local": None}
-    weights = path.with_name("earlier.weights.h5")
-    _build(model, **blocks).save_weights(weights)
-    weights.rename(path)
-
-
-def _build(model, **changes):
-    from keras_nonlocal.models import build
-
-    changes = {"num_classes": 2, "width": WIDTH} | changes
-    options = model.as_dict() | changes
-    return build(options.pop("name"), input_shape=(None, None, None, 3), **options)
+def _train_and_export(script, *flags):
+    sys.argv = [script, *flags]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+    modes = importlib.import_module(f"{_PACKAGES[script]}.modes")
+    [*_, model_dir] = flag(flags, "model_dir")
+    overrides = ("runtime.run_eagerly=false",)
+    modes.run("export", modes.Options(model_dir=model_dir, overrides=overrides))
 
 
 if __name__ == "__main__":
-    _run_modes(*sys.argv[1:])
+    _train_and_export(*sys.argv[1:])

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tests.trainers.recipes import CONFIGS, commands, flag
 from tests.trainers.runs import run
-from tests.trainers.test_configs import CONFIGS, commands, flag
 
 pytestmark = pytest.mark.slow
 

@@ -1,15 +1,14 @@
 """The recipes in `configs/`: each loads, and matches its header."""
 
 import functools
-import itertools
 import re
-import shlex
 
 import pytest
 
 from keras_nonlocal.models.placement import STAGES, place
 from keras_nonlocal.models.resnet import DEPTHS
-from tests.trainers.recipes import ALL, CONFIGS, of_script
+from tests.trainers.recipes import CONFIGS, commands, flag, named, of_script
+from tests.trainers.video_recipes import ALL
 from trainers.core import config
 from trainers.core.errors import UserError
 from trainers.core.schedules import build_learning_rate
@@ -27,10 +26,6 @@ def load(path, *more, overrides=()):
 @functools.cache
 def _load(files, overrides):
     return config.load_experiment(files, overrides)[1]
-
-
-def named(path):
-    return path.relative_to(CONFIGS).as_posix().removesuffix(".yaml")
 
 
 def placement(model):
@@ -66,20 +61,6 @@ def test_headers_say_that_the_rates_follow_the_batch(path):
     for size in re.findall(r"Batch B instead of (\d+): the learning", path.read_text()):
         config = load(path).trainer.optimizer_config
         assert config.reference_batch_size == int(size)
-
-
-def commands(path):
-    """The commands in a header, as lists of arguments."""
-    header = re.match(r"(#.*\n)+", path.read_text()).group()
-    lines = re.sub(r"\\\n#", " ", header).splitlines()
-    return [shlex.split(line[1:]) for line in lines if line.startswith("#   python ")]
-
-
-def flag(command, name):
-    """Values of `--name VALUE` and `--name=VALUE`."""
-    after = [y for x, y in itertools.pairwise(command) if x == f"--{name}"]
-    prefix = f"--{name}="
-    return after + [x.removeprefix(prefix) for x in command if x.startswith(prefix)]
 
 
 @pytest.mark.parametrize("path", ALL, ids=named)

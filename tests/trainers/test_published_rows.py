@@ -8,7 +8,8 @@ import re
 
 import pytest
 
-from tests.trainers.test_configs import CONFIGS, KINETICS, load, named, placement
+from tests.trainers.recipes import CONFIGS, named
+from tests.trainers.test_configs import KINETICS, load, placement
 from trainers.core.schedules import build_learning_rate
 
 # === Kinetics: file -> network, clip, blocks, options, published top-1 and top-5 ===

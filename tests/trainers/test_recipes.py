@@ -5,15 +5,8 @@ import math
 
 import pytest
 
-from tests.trainers.recipes import (
-    ALL,
-    CONFIGS,
-    load,
-    named,
-    num_replicas,
-    run,
-    write_data,
-)
+from tests.trainers.recipes import CONFIGS, load, named, num_replicas
+from tests.trainers.video_recipes import ALL, run, write_data
 
 # Of every kind one, as a graph: new blocks on long clips with frozen normalisation; an
 # ImageNet start by another project's rules; several labels; a batch in parts; the demo.

@@ -11,15 +11,13 @@ from keras_nonlocal.convert import SOURCES
 from keras_nonlocal.models import (
     BACKBONE_NORMALIZATIONS,
     DETECTION_CONVENTIONS,
+    DETECTORS,
     STAGES,
-    KeypointRCNN,
-    MaskRCNN,
 )
 from trainers.core.config_definitions import TaskConfig
 from trainers.core.errors import UserError, check_key, did_you_mean, errors_of
 from trainers.detection.data.configs import DataConfig
 
-NETWORKS = {"mask_rcnn": MaskRCNN, "keypoint_rcnn": KeypointRCNN}
 CHECKPOINT_MODULES = ("all", "backbone")
 _KEYPOINT_FIELDS = ("num_keypoints", "head_non_local")
 _OF_DRAWINGS = ("keypoint_names", "skeleton")
@@ -46,6 +44,8 @@ class ModelConfig(hyperparams.Config):
         head_non_local: Blocks in the head of `keypoint_rcnn`, after every second
             convolution.
         non_local_options: Arguments of `NonLocal2D`.
+        balanced_pyramid: The mean of all levels of the pyramid, refined by a non-local
+            block, is added to each (Libra R-CNN).
         width: Channels after the first convolution; every other width follows it.
         normalization: Of the backbone: `frozen`, or `batch`, which is trained. None:
             that of the convention.
@@ -61,6 +61,7 @@ class ModelConfig(hyperparams.Config):
     head_non_local: bool = False
     non_local_options: dict | None = None
     convention: str = "torchvision"
+    balanced_pyramid: bool = False
     width: int = 64
     groups: int = 1
     group_width: int = 64
@@ -85,7 +86,7 @@ class ModelConfig(hyperparams.Config):
 
     def check(self):
         """Raises `UserError` for an unknown network, convention or option."""
-        check_key("task.model.name", self.name, NETWORKS)
+        check_key("task.model.name", self.name, DETECTORS)
         check_key("task.model.convention", self.convention, DETECTION_CONVENTIONS)
         if self.normalization is not None:
             choices = BACKBONE_NORMALIZATIONS

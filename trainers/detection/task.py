@@ -7,12 +7,11 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from keras_nonlocal.models import DETECTION_CONVENTIONS
+from keras_nonlocal.models import DETECTION_CONVENTIONS, DETECTORS
 from trainers.core import agreement
 from trainers.core.errors import UserError
 from trainers.core.failures import FailureLog
 from trainers.core.task import Task
-from trainers.detection.configs import NETWORKS
 from trainers.detection.data import (
     ImageError,
     load_index,
@@ -123,7 +122,7 @@ class DetectionTask(Task):
             "max_size": data.max_size,
         }
         try:
-            network = NETWORKS[model.name](**arguments, name=model.name)
+            network = DETECTORS[model.name](**arguments, name=model.name)
         except (TypeError, ValueError) as error:  # of arguments, with what is valid
             raise UserError(f"task.model: {error}") from error
         freeze_layers(network, self.task_config.freeze_at)

@@ -26,6 +26,27 @@ def refuse_slow(arrays, names):
         )
 
 
+def refuse_blocks(weights, targets):
+    """Raises for residual blocks in groups, or wide ones, unless the network has such.
+
+    Args:
+        weights: `Weights`.
+        targets: The network's, by our path.
+    """
+    path = "res2_0_branch2b/kernel"
+    if not weights.is_image_network or not {path} <= targets.keys() & weights.arrays:
+        return
+    target, array = targets[path], weights.arrays[path]
+    inputs, outputs = weights.source.layout(array, target.shape).shape[-2:]
+    if target.shape[-2] != target.shape[-1] or (inputs, outputs) == target.shape[-2:]:
+        return
+    where = f"{weights.names[path]!r} has shape {array.shape}"
+    if inputs != outputs:
+        raise not_plain(f"its convolutions are in groups: {where}")
+    if weights.sizes.get("conv1_bn/gamma", outputs) != outputs:
+        raise not_plain(f"its blocks are wide: {where}")
+
+
 def _not_ours(kind, name):
     return CheckpointError(
         f"The weights are of {kind} (weight {name!r}), which is another network than "

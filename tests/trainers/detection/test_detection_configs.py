@@ -4,18 +4,29 @@ The tables here are written from the paper, Detectron's configs of 12/2017 and
 torchvision's references/detection, not from the recipes.
 """
 
+import dataclasses
+import inspect
 import re
 
 import pytest
 
+from keras_nonlocal import KeypointRCNN
 from keras_nonlocal.models.placement import STAGES, place
+from keras_nonlocal.models.rcnn import RCNN
 from keras_nonlocal.models.resnet import DEPTHS
-from tests.trainers.recipes import CONFIGS, named, num_replicas, of_script
-from tests.trainers.test_configs import commands, flag
+from tests.trainers.recipes import (
+    CONFIGS,
+    commands,
+    flag,
+    named,
+    num_replicas,
+    of_script,
+)
 from trainers.core import config
 from trainers.core.errors import UserError
 from trainers.core.schedules import build_learning_rate
 from trainers.detection import experiments  # noqa: F401 (registers)
+from trainers.detection.configs import ModelConfig
 from trainers.detection.modes import MODES
 
 # Those of the demo are tested with it.
@@ -164,3 +175,12 @@ def test_schedules_of_torchvision(name):
 def test_wrong_settings_are_named(override, message):
     with pytest.raises(UserError, match=re.escape(message)):
         load(COCO[0].with_name("coco_mask_rcnn_r50.yaml"), [override]).task.check()
+
+
+def test_every_argument_of_the_networks_is_a_field():
+    own = {"min_size", "max_size", "dtype", "trainable", "self", "options"}
+    arguments = {
+        *inspect.signature(RCNN.__init__).parameters,
+        *inspect.signature(KeypointRCNN.__init__).parameters,
+    }
+    assert arguments - own <= {x.name for x in dataclasses.fields(ModelConfig)}

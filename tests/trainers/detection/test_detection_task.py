@@ -136,6 +136,13 @@ def test_a_new_block_changes_nothing(config_of, task, tmp_path, capsys):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_the_balanced_pyramid_is_trained(config_of):
+    model = build_task(config_of("task.model.balanced_pyramid=true")).build_model()
+    trained = {x.path for x in model.trainable_variables}
+    kernels = {f"bfp_nonlocal/{x}/kernel" for x in ("theta", "phi", "g", "w_z")}
+    assert kernels <= trained
+
+
 @pytest.mark.slow
 def test_two_replicas_train_as_one(request, tmp_path):
     path = request.getfixturevalue("config")
