@@ -91,9 +91,8 @@ def _write(path, *lines):
 # === Weights under the paths of the recipes ===
 
 
-def _write_weights(folder, experiment):
+def _write_weights(folder, task):
     """Writes what `init_checkpoint` names: an ImageNet ResNet, or an earlier stage."""
-    task = experiment.task
     path = folder / task.init_checkpoint
     if not task.init_checkpoint or path.exists():
         return

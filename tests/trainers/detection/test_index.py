@@ -132,6 +132,14 @@ def test_boxes_are_clipped_or_dropped_as_torchvision_does(tmp_path, capsys):
     assert "3 of the 6 boxes have no area" in warnings
 
 
+def test_boxes_of_the_largest_numbers_are_dropped_without_a_warning(tmp_path, capsys):
+    rows = [annotation(1), annotation(2, bbox=[1e308] * 4, segmentation=[])]
+    write_folder(tmp_path, coco(rows))
+    (image,) = (index := read(tmp_path)).images
+    assert len(read_objects(image, index.labels, "boxes").boxes) == 1
+    assert "1 of the 2 boxes have no area" in capsys.readouterr().err
+
+
 def test_missing_images_are_named_counted_and_left_out(tmp_path, capsys):
     write_folder(tmp_path, coco([annotation(1)], 3))
     (tmp_path / "2.png").unlink()

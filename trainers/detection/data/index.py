@@ -224,9 +224,11 @@ def _warn_of_objects(path: str, images: Sequence[AnnotatedImage]) -> None:
     ]
     x, y, width, height, w, h = np.array(rows or [[0, 0, 1, 1, 1, 1]], float).T
     left, top = np.minimum(x, w), np.minimum(y, h)
-    right, bottom = np.clip(x + width, 0, w), np.clip(y + height, 0, h)
+    with np.errstate(over="ignore"):  # the largest of numbers: infinity is clipped
+        ends = np.stack([x + width, y + height])
+    right, bottom = np.clip(ends[0], 0, w), np.clip(ends[1], 0, h)
     is_empty = (right <= np.maximum(left, 0)) | (bottom <= np.maximum(top, 0))
-    margins = np.stack([-x, -y, x + width - w, y + height - h])
+    margins = np.stack([-x, -y, ends[0] - w, ends[1] - h])
     is_outside = (margins > _OUTSIDE).any(0) & ~is_empty
     masked = [a for i in images for a in i.annotations if a.segmentation is not None]
     for count, problem in (
