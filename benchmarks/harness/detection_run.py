@@ -1,11 +1,15 @@
-"""Detection in one image by one library, turn by turn, in its own process.
+"""Detection, or a step of training, by one library, in its own process.
 
-    python -m harness.detection_run ours|torchvision|compiled NETWORK HxW
+    python -m harness.detection_run ours|torchvision|compiled NETWORK HxW THREADS \
+        detection|training [memory]
 
-For each line on stdin it prints [seconds, peak MiB, detections] as JSON. Weights are
-those of tests/parity; the library's own transform resizes no image of this size.
+For each line on stdin it prints JSON: [seconds, seconds of CPU, detections or loss] of
+the second of two calls. With `memory` it prints the peak of a call instead: [MiB above
+the process with its libraries, MiB of the whole process]. Weights are those of
+tests/parity; the library's own transform resizes no image of this size.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -14,68 +18,56 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from harness import detection_networks
-from harness.measure import peak_of_process
+from harness.measure import PeakMemory, peak_of_process
 from harness.processes import be_killed_first, die_with_parent
 
 
-def ours(network, image, threads):
-    """A function without arguments that detects, and gives scores."""
-    import tensorflow as tf
-
-    import keras_nonlocal
-
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    classes = {
-        "maskrcnn": keras_nonlocal.MaskRCNN,
-        "keypointrcnn": keras_nonlocal.KeypointRCNN,
-    }
-    short, long = sorted(image.shape[:2])
-    model = classes[network](min_size=short, max_size=long)
-    keras_nonlocal.convert.load_weights(model, detection_networks.read(network))
-    return lambda: model.detect([image])[0]["scores"]
-
-
-def torchvision(network, image, threads, compiled=False):
-    """The same of torchvision; its masks are pasted, too."""
-    import torch
-    from torchvision.models import detection
-
-    torch.set_num_threads(threads)
-    short, long = sorted(image.shape[:2])
-    make = getattr(detection, f"{network}_resnet50_fpn")
-    options = {"weights": None, "weights_backbone": None}
-    model = make(**options, min_size=short, max_size=long).eval()
-    state = detection_networks.read(network)
-    tensors = {key: torch.from_numpy(array) for key, array in state.items()}
-    model.load_state_dict(tensors, strict=False)
-    model = torch.compile(model) if compiled else model
-
-    def detect():
-        with torch.inference_mode():
-            pixels = torch.from_numpy(image).permute(2, 0, 1).float() / 255
-            found = model([pixels])[0]
-            if "masks" in found:
-                found["masks"] = found["masks"] > 0.5
-            return found["scores"].numpy()
-
-    return detect
-
-
-def main(subject, network, size, threads):
+def main(subject, network, size, threads, task, measured="time"):
     be_killed_first()
     die_with_parent()
-    image = detection_networks.image(*map(int, size.split("x")))
-    options = {"compiled": True} if subject == "compiled" else {}
-    make = ours if subject == "ours" else torchvision
-    detect = make(network, image, int(threads), **options)
-    detect()  # traces, compiles
+    side = "ours" if subject == "ours" else "torchvision"
+    library = importlib.import_module(f"harness.detection_{side}")
+    library.set_threads(int(threads))
+    arguments = network, *inputs(network, *map(int, size.split("x")), task)
+
+    def make():
+        return getattr(library, task)(*arguments, compiled=subject == "compiled")
+
+    if measured == "memory":
+        print(json.dumps(peaks(make)))
+        return
+    step = make()
+    step()  # traces, compiles
     for _ in sys.stdin:
-        detect()  # fills caches that the other process emptied
-        start = time.perf_counter()
-        scores = detect()
-        seconds = time.perf_counter() - start
-        print(json.dumps([seconds, peak_of_process(), len(scores)]), flush=True)
+        step()  # fills caches that the other process emptied
+        print(json.dumps(timed(step)), flush=True)
+
+
+def inputs(network, height, width, task):
+    """Images, and for training what they show."""
+    if task == "detection":
+        return [[detection_networks.image(height, width)]]
+    seeds = range(detection_networks.IMAGES)
+    images = [detection_networks.image(height, width, seed) for seed in seeds]
+    objects = [detection_networks.objects(network, height, width, x) for x in seeds]
+    return [images, objects]
+
+
+def timed(step):
+    start, cpu = time.perf_counter(), time.process_time()
+    result = step()
+    return time.perf_counter() - start, time.process_time() - cpu, result
+
+
+def peaks(make):
+    """MiB above the libraries in the third call; of the process, whenever."""
+    memory = PeakMemory()
+    step = make()
+    step()
+    step()
+    whole = peak_of_process()
+    above = memory.mib(step, 0)
+    return above, max(whole, peak_of_process())
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ RETURN_AT_ONCE = {
 }
 
 
-def run_module(*arguments, environment=RETURN_AT_ONCE):
+def run_module(*arguments, environment=RETURN_AT_ONCE, python=sys.executable):
     """The JSON that `python -m ARGUMENTS` prints; None if memory ran out."""
-    command = [sys.executable, "-m", *arguments]
+    command = [python, "-m", *arguments]
     done = subprocess.run(
         command,
         cwd=ROOT,

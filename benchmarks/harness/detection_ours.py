@@ -1,0 +1,76 @@
+"""Our side of benchmarks/detection.py."""
+
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_nonlocal
+from harness import detection_networks
+from harness.detection_networks import DECAY, FROZEN, MOMENTUM, RATE
+
+sys.path.append(str(pathlib.Path(__file__).parents[2]))  # `trainers` is not installed
+from trainers.detection.configs import SamplingConfig
+from trainers.detection.initialization import freeze_layers
+from trainers.detection.objective import compute_losses
+
+CLASSES = {
+    "maskrcnn": keras_nonlocal.MaskRCNN,
+    "keypointrcnn": keras_nonlocal.KeypointRCNN,
+}
+
+
+def set_threads(count):
+    tf.config.threading.set_intra_op_parallelism_threads(count)
+    tf.config.threading.set_inter_op_parallelism_threads(count)
+
+
+def detection(network, images, compiled=False):
+    """A function that detects the objects in an image, and counts them."""
+    model = _model(network, images[0])
+    return lambda: len(model.detect(images)[0]["scores"])
+
+
+def training(network, images, objects, compiled=False):
+    """A function of one step of SGD, that gives the loss."""
+    model = _model(network, images[0])
+    freeze_layers(model, FROZEN)
+    options = {"momentum": MOMENTUM, "weight_decay": DECAY}
+    optimizer = keras.optimizers.SGD(RATE, **options)
+    optimizer.build(model.trainable_variables)
+    pixels, config = tf.constant(np.stack(images)), SamplingConfig()
+    batch = {
+        "boxes": np.stack([one["boxes"] for one in objects]),
+        "classes": np.stack([one["labels"] for one in objects]).astype("int32"),
+        "sizes": np.array([image.shape[:2] for image in images], "int32"),
+        "sample": np.arange(len(images)),
+    }
+    target = "masks" if "masks" in objects[0] else "keypoints"
+    batch[target] = np.stack([one[target] for one in objects])
+    batch["is_crowd"] = np.zeros_like(batch["classes"], bool)
+    batch = {name: tf.constant(value) for name, value in batch.items()}
+
+    @tf.function
+    def step():
+        inputs = tf.stack([model.preprocess(x) for x in tf.unstack(pixels)])
+        with tf.GradientTape() as tape:
+            terms = compute_losses(model, batch | {"images": inputs}, config, seed=0)
+            parts = [
+                tf.reduce_sum(sums) / tf.maximum(tf.reduce_sum(counts), 1)
+                for sums, counts in terms.values()
+            ]
+            loss = tf.add_n(parts)
+        variables = model.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    return lambda: float(step())
+
+
+def _model(network, image):
+    short, long = sorted(image.shape[:2])
+    model = CLASSES[network](min_size=short, max_size=long)
+    keras_nonlocal.convert.load_weights(model, detection_networks.read(network))
+    return model
