@@ -48,7 +48,7 @@ def roi_align(features, boxes, image_indices, output_size, scale, aligned=False)
     return ops.average_pool(points, SAMPLES, SAMPLES, data_format="channels_last")
 
 
-def multilevel_roi_align(features, boxes, output_size):
+def multilevel_roi_align(features, boxes, output_size, parts=1):
     """`roi_align` of each box from the level of the pyramid that suits its size.
 
     Of level k = 4 + log2(sqrt(area) / 224), rounded down, within P2 to P5 (Eq. 1 of
@@ -58,6 +58,9 @@ def multilevel_roi_align(features, boxes, output_size):
         features: P2 to P5, `(B, H_k, W_k, C)` each, of strides 4 to 32.
         boxes: `(B, n, 4)` in pixels of the image.
         output_size: Int m.
+        parts: Groups that the boxes are pooled in. What is interpolated for a group
+            takes four times the memory of its result. Each group adds a pass over
+            `features` to the gradient: 1 for training.
 
     Returns:
         `(B * n, m, m, C)`, in float32 at least.
@@ -74,8 +77,10 @@ def multilevel_roi_align(features, boxes, output_size):
         scale = 0.5 ** (level + FINEST)
         return lambda *rois: roi_align(features[level], *rois, output_size, scale)
 
-    pools = [pool(level) for level in range(len(features))]
-    return kernels.map_groups(pools, _levels(boxes, len(features)), boxes, images)
+    pools = [pool(level) for level in range(len(features))] * parts
+    part = ops.arange(batch * count) % parts
+    groups = _levels(boxes, len(features)) + part * len(features)
+    return kernels.map_groups(pools, groups, boxes, images)
 
 
 def _levels(boxes, count):

@@ -132,3 +132,13 @@ def test_levels_by_area():
     ]
     regions = to_numpy(multilevel_roi_align(levels, boxes, 1)).ravel()
     np.testing.assert_array_equal(regions, [2, 2, 3, 3, 4, 4, 5, 5])
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("count", [2, 11])
+def test_parts_change_no_bit(count):
+    features, boxes, _ = make_regions()
+    boxes = np.stack([boxes, 16 * boxes])[:, :count]
+    levels = [features, features[:, ::2, ::2]]
+    whole, parts = (multilevel_roi_align(levels, boxes, 2, n) for n in (1, 4))
+    np.testing.assert_array_equal(to_numpy(whole), to_numpy(parts))
