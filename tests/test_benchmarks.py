@@ -125,9 +125,12 @@ def test_modes_are_measured_beside_their_network():
     assert [float(row[2].rstrip("x")) for row in rows][0] == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "result"), [([], (100, 100)), (["--train"], (0.1, 100))]
+    ("options", "result"),
+    [
+        pytest.param([], (100, 100), marks=pytest.mark.slow),
+        pytest.param(["--train"], (0.1, 100), marks=pytest.mark.hostile),
+    ],
 )
 def test_detection_is_measured_alone_without_a_peer(options, result):
     quick = "--quick --networks maskrcnn --threads 1".split()
