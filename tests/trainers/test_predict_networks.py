@@ -76,6 +76,24 @@ def test_features_are_the_mean_of_pool5_over_views(model, tmp_path):
     np.testing.assert_allclose(found, expected.mean(axis=0)[None], rtol=1e-4, atol=1e-5)
 
 
+def test_features_of_an_export_are_those_of_the_trained_network(
+    model, export_dir, tmp_path
+):
+    video, found = write(tmp_path / "a.mkv", noise(60, 48, 62)), {}
+    for name, predictor in {
+        "trained": predictors.of_model(make_task(), model, with_features=True),
+        "exported": predictors.of_export(str(export_dir), with_features=True),
+    }.items():
+        out = tmp_path / name
+        options = {"features": "npz", "window": 1.0, "output_dir": str(out)}
+        assert run(predictor, video, **options) == 0
+        found[name] = np.load(out / "a.features.npz")["features"]
+    assert found["trained"].shape[0] == 3
+    np.testing.assert_allclose(
+        found["exported"], found["trained"], rtol=1e-4, atol=1e-5
+    )
+
+
 def test_an_export_that_is_damaged_or_none_is_one_clear_error(export_dir, tmp_path):
     options = modes.Options("", paths=("a.mp4",), export_dir=str(tmp_path))
     with pytest.raises(UserError, match="No export in .*run --mode export"):

@@ -1,5 +1,6 @@
 """Windows of long videos and of live input, and the files that predict writes."""
 
+import io
 import json
 import os
 import pathlib
@@ -26,6 +27,7 @@ from trainers.video_classification.predictors import Predictor
 CLASSES = ("red", "green", "blue & <co>")
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "bgr0"}
 RATE = 25
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def weighted_means(views):
@@ -623,3 +625,56 @@ def test_parquet_without_pyarrow_is_one_clear_error():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "needs pyarrow: pip install pyarrow" in done.stdout, done.stderr
+
+
+_SLOW = """
+import sys, time
+from tests.trainers.test_predict_windows import make_predictor, run, weighted_means
+
+def slow(views):
+    time.sleep(0.05)
+    return weighted_means(views)
+
+options = {"outputs": ("srt", "mp4"), "features": "npz", "output_dir": sys.argv[2]}
+sys.exit(run(make_predictor(slow), sys.argv[1], window=1.0, **options))
+"""
+
+
+@pytest.mark.hostile
+def test_files_of_a_run_that_is_killed_at_any_moment_are_complete_or_absent(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number in range(8):
+        write(folder / f"{number}.mkv", noise(75, 64, 80, number))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+
+    def start(out):
+        command = [sys.executable, "-c", _SLOW, str(folder), str(out)]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+    assert start(whole).wait() == 0
+    expected = {path.name: path.read_bytes() for path in whole.iterdir()}
+    random = np.random.default_rng(0)
+    for attempt in range(6):
+        process = start(killed)
+        before = len(list(killed.glob("*.jsonl"))) if killed.exists() else 0
+        while process.poll() is None and before == len(list(killed.glob("*.jsonl"))):
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+        for path in killed.glob("[!.]*"):
+            assert_same_file(path, expected[path.name])
+        assert len(list(killed.glob("*.jsonl"))) > before, attempt
+    assert start(killed).wait() == 0
+    found = {path.name for path in killed.iterdir()}
+    assert found == expected.keys()
+
+
+def assert_same_file(path, expected):
+    """NPZ files hold the time at which they were written."""
+    if path.suffix == ".npz":
+        found, other = np.load(path), np.load(io.BytesIO(expected))
+        assert all(np.array_equal(found[name], other[name]) for name in other.files)
+    elif path.name != ".lock":
+        assert path.read_bytes() == expected, path

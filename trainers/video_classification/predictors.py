@@ -6,7 +6,6 @@ An exported network is run as it is, without Keras.
 import dataclasses
 from collections.abc import Callable
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -54,8 +53,8 @@ def of_model(task, model, name: str = "", with_features: bool = False) -> Predic
         task: Task the model was trained for: clips, test views, class names.
         model: Keras model from normalised clips to logits, weights loaded.
         name: Path of its checkpoint.
-        with_features: Also compute the mean features over views: those of `pool5`,
-            before the classifier.
+        with_features: Also compute the mean features over views: what the
+            classifier receives.
     """
     data, clip = task.task_config.validation_data, task.task_config.clip
     data.check()
@@ -70,17 +69,12 @@ def build_video_scorer(task, model, with_features: bool = False) -> Callable:
     config = task.task_config
     clip, data = config.clip, config.validation_data
     aggregate = AGGREGATIONS[config.evaluation.view_aggregation]
-    network = inference_form(model)
-    scorer, features = build_scorer(network, config), None
-    if with_features:
-        features = keras.Model(network.input, network.get_layer("pool5").output)
+    scorer = build_scorer(inference_form(model), config, with_features)
 
     # Whole frames have many sizes: one graph for all, instead of one for each.
     @tf.function(reduce_retracing=data.protocol.whole_frame)
     def outputs(views):
-        clips = normalize(views, clip, tf.float32)
-        scores = scorer(clips)[1]
-        return (scores, features(clips, training=False)) if features else (scores,)
+        return scorer(normalize(views, clip, tf.float32))[1:]
 
     def score(views):
         scores, *more = _in_parts(outputs, views)
@@ -176,8 +170,8 @@ def _export_scorer(network, signatures, with_features: bool) -> Callable:
     def outputs(clips):
         found = [signatures["serving_default"](clips=clips)["probabilities"]]
         if with_features:
-            found += signatures["features"](clips=clips).values()
-        return found[:2]
+            found.append(signatures["features"](clips=clips)["features"])
+        return found
 
     def score(views):
         try:
