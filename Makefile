@@ -26,6 +26,8 @@ PYTHON3 ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 #   make test-beam      marked `beam`: needs Apache Beam, which is installed in $(VENV)
 #   make test-browser   marked `browser`: pages in Chromium, the system's or that of
 #                       `playwright install chromium`
+#   make test-runtimes  marked `runtimes`: exports for OpenVINO, ONNX Runtime and LiteRT,
+#                       which are installed in $(VENV); by hand, not in CI
 # The tier `tfio` needs an environment of its own (tests/trainers/data/test_tfio.py).
 # Tests run side by side, those of one module in the same process; each process holds
 # a TensorFlow of its own, 1 to 2 GB: hence at most 4. One folder alone:
@@ -40,7 +42,7 @@ PORTABLE = tests/ops tests/layers tests/models tests/convert/test_load.py \
 	tests/test_attention_analysis.py tests/test_attention_page.py
 DEMO_OPTIONS ?=
 
-.PHONY: install demo demo-detection test test-backends test-beam test-browser test-hostile test-recipes test-slow bench docs lint clean
+.PHONY: install demo demo-detection test test-backends test-beam test-browser test-runtimes test-hostile test-recipes test-slow bench docs lint clean
 
 install: $(VENV)/.installed
 
@@ -88,6 +90,13 @@ $(VENV)/.installed-browser: $(VENV)/.installed
 
 test-browser: $(VENV)/.installed-browser
 	$(PYTEST) -m browser $(TESTS)
+
+$(VENV)/.installed-runtimes: $(VENV)/.installed
+	$(PYTHON) -m pip install -qq --editable '.[openvino,onnx,litert]'
+	@touch $@
+
+test-runtimes: $(VENV)/.installed-runtimes
+	$(PYTEST) -m runtimes $(TESTS)
 
 test-hostile: install
 	$(PYTEST) --dist load -m hostile $(TESTS)

@@ -67,6 +67,17 @@ _BLOCK = flags.DEFINE_multi_string(
 _QUERY = flags.DEFINE_multi_string(
     "query", [], "t,y,x that visualize draws the attention of. Default: it chooses."
 )
+_FORMAT = flags.DEFINE_string(
+    "format",
+    "saved_model",
+    "What export writes: saved_model, openvino, onnx or litert.",
+)
+_PRECISION = flags.DEFINE_string(
+    "precision",
+    None,
+    "Of export: float32, bfloat16 or int8, which saved_model (the first two), openvino "
+    "(all), onnx and litert (the first) have. By default as trained, or float32.",
+)
 _WITHOUT_MODEL_DIR = ("dry_run", "check_data", "benchmark_input")
 
 
@@ -91,6 +102,8 @@ def main(arguments):
         queue=_QUEUE.value,
         blocks=tuple(_BLOCK.value),
         queries=tuple(_QUERY.value),
+        format=_FORMAT.value,
+        precision=_PRECISION.value,
     )
     return modes.run(flags.FLAGS.mode, options)
 

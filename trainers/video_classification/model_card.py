@@ -57,6 +57,7 @@ def metadata(model, task, preprocessing, training: Mapping, signatures) -> dict:
         "classes": list(task.class_names),
         "preprocessing": preprocessing,
         "signatures": sorted(signatures or ()),
+        "top_k": min(task.task_config.export.top_k, len(task.class_names)),
         "limits": task.task_config.export.limits,
         **(dict(training) or provenance.versions()),
     }

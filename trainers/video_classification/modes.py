@@ -4,8 +4,9 @@ import dataclasses
 import functools
 
 from trainers.core import files, modes, provenance
-from trainers.core.errors import UserError
+from trainers.core.errors import UserError, check_key
 from trainers.video_classification import experiments  # noqa: F401 (registers)
+from trainers.video_classification.configs import EXPORT_PRECISIONS
 from trainers.video_classification.task import VideoClassificationTask
 
 _UNTRAINED = ("train", "train_and_eval", "dry_run", "check_data", "benchmark_input")
@@ -16,6 +17,8 @@ class Options(modes.Options):
     """The flags of the command."""
 
     top_k: int = 5
+    format: str = "saved_model"
+    precision: str | None = None
     window: float | None = None
     step: float | None = None
     output_dir: str = ""
@@ -45,14 +48,27 @@ def build_task(experiment, class_names=None):
 
 
 def export(options, name, experiment):
-    """Writes a SavedModel for TF Serving."""
+    """Writes a SavedModel for TF Serving, or a network for another runtime."""
     from trainers.video_classification import export as export_lib
+    from trainers.video_classification import runtime_export, runtimes
 
+    check_key("--format", options.format, ("saved_model", *runtimes.RUNTIMES))
+    is_saved_model = options.format == "saved_model"
+    if is_saved_model and options.precision:
+        check_key("--precision", options.precision, EXPORT_PRECISIONS)
+        experiment.task.export.precision = options.precision
     task, model = modes.restore_trained(options, experiment, build_task)
-    export_dir = options.export_dir or files.join(options.model_dir, "export")
     checkpoint = modes.find_checkpoint(options, experiment)
     training = provenance.describe(options.model_dir, name, experiment, checkpoint)
-    written = export_lib.export_saved_model(task, model, export_dir, training)
+    folder = "export" if is_saved_model else f"export_{options.format}"
+    export_dir = options.export_dir or files.join(options.model_dir, folder)
+    if is_saved_model:
+        written = export_lib.export_saved_model(task, model, export_dir, training)
+    else:
+        kind = options.format, options.precision
+        written = runtime_export.export_network(
+            task, model, export_dir, *kind, training
+        )
     print(f"Exported to {written}")
 
 
