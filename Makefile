@@ -28,6 +28,7 @@ PYTHON3 ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 #                       `playwright install chromium`
 #   make test-runtimes  marked `runtimes`: exports for OpenVINO, ONNX Runtime and LiteRT,
 #                       which are installed in $(VENV); by hand, not in CI
+#   make test-serving   marked `serving`: MLServer with an export, under load; by hand
 # The tier `tfio` needs an environment of its own (tests/trainers/data/test_tfio.py).
 # Tests run side by side, those of one module in the same process; each process holds
 # a TensorFlow of its own, 1 to 2 GB: hence at most 4. One folder alone:
@@ -42,7 +43,7 @@ PORTABLE = tests/ops tests/layers tests/models tests/convert/test_load.py \
 	tests/test_attention_analysis.py tests/test_attention_page.py
 DEMO_OPTIONS ?=
 
-.PHONY: install demo demo-detection test test-backends test-beam test-browser test-runtimes test-hostile test-recipes test-slow bench docs lint clean
+.PHONY: install demo demo-detection test test-backends test-beam test-browser test-runtimes test-serving serve-demo test-hostile test-recipes test-slow bench docs lint clean
 
 install: $(VENV)/.installed
 
@@ -97,6 +98,19 @@ $(VENV)/.installed-runtimes: $(VENV)/.installed
 
 test-runtimes: $(VENV)/.installed-runtimes
 	$(PYTEST) -m runtimes $(TESTS)
+
+$(VENV)/.installed-mlserver: $(VENV)/.installed
+	$(PYTHON) -m pip install -qq --editable '.[mlserver]'
+	@touch $@
+
+test-serving: $(VENV)/.installed-mlserver
+	$(PYTEST) -m serving $(TESTS)
+
+# The export of the demo in MLServer: one video is asked about, the answer compared.
+serve-demo: $(VENV)/.installed-mlserver
+	@test -d demo/export || $(MAKE) demo
+	$(PYTHON) examples/serving/serve.py demo/export \
+		--once "$$(find demo/videos -name '*.mp4' | sort | tail -n 1)"
 
 test-hostile: install
 	$(PYTEST) --dist load -m hostile $(TESTS)
