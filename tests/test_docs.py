@@ -5,6 +5,7 @@ import functools
 import importlib
 import importlib.util
 import io
+import itertools
 import os
 import pathlib
 import re
@@ -136,8 +137,10 @@ def check_pip(words):
 
 def check_pytest(words):
     markers = project()["tool"]["pytest"]["ini_options"]["markers"]
-    for marker in words[words.index("-m") + 1 :] if "-m" in words else ():
-        assert any(line.startswith(f"{marker}:") for line in markers)
+    for flag, marker in itertools.pairwise(words):
+        assert flag != "-m" or any(line.startswith(f"{marker}:") for line in markers)
+    for path in (word for word in words if word.startswith("tests/")):
+        assert (ROOT / path.split("::")[0]).exists()
 
 
 def project():

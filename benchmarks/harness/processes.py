@@ -17,9 +17,9 @@ RETURN_AT_ONCE = {
 }
 
 
-def run_module(*arguments, environment=RETURN_AT_ONCE, python=sys.executable):
+def run_module(*arguments, environment=RETURN_AT_ONCE, python=None):
     """The JSON that `python -m ARGUMENTS` prints; None if memory ran out."""
-    command = [python, "-m", *arguments]
+    command = [python or sys.executable, "-m", *arguments]
     done = subprocess.run(
         command,
         cwd=ROOT,

@@ -21,10 +21,8 @@ pytestmark = pytest.mark.slow
 
 SGD = "trainer.optimizer_config.optimizer.sgd"
 # With batch normalisation over all replicas, everything is the same however a batch of
-# 12 is divided, dropout included. A tenth of the rate of `config`: with that, three
-# workers were 1e-4 off one process after 20 steps.
+# 12 is divided, dropout included.
 TRAINING = (
-    "trainer.optimizer_config.learning_rate.constant.learning_rate=0.002",
     "task.train_data.global_batch_size=12",
     "task.validation_data.global_batch_size=12",
     "task.model.dropout_rate=0.5",
