@@ -42,6 +42,7 @@ PORTABLE = tests/ops tests/layers tests/models tests/convert/test_load.py \
 	tests/parity tests/test_receptive_field.py tests/test_visualize.py \
 	tests/test_attention_analysis.py tests/test_attention_page.py
 DEMO_OPTIONS ?=
+BENCH_OPTIONS ?=
 
 .PHONY: install demo demo-detection test test-backends test-beam test-browser test-runtimes test-serving serve-demo test-hostile test-recipes test-slow bench docs lint clean
 
@@ -121,8 +122,12 @@ test-recipes: install
 test-slow: install
 	$(PYTEST) -m slow $(TESTS)
 
+# Hours. What has changed since benchmarks/records/ is printed; `--record` keeps the new
+# figures. make bench BENCH_OPTIONS="--record --peer-python python-with-torch"
 bench: install
-	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
+	@for script in $(filter-out benchmarks/scaling.py,$(wildcard benchmarks/*.py)); do \
+	echo "== $$script"; $(PYTHON) $$script $(BENCH_OPTIONS) || exit 1; done
+	$(PYTHON) benchmarks/scaling.py
 
 # Needs no backend: the API reference is read from the sources, without an import.
 $(VENV)/.installed-docs: pyproject.toml setup.py | $(PYTHON)

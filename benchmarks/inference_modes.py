@@ -2,57 +2,53 @@
 
     python benchmarks/inference_modes.py [--batch 5] [--dtype bfloat16]
 
-Three programs score the same clips, from memory, each in a process of its own: the
-network of `video_model.py`'s row "batch norm folded" alone, on normalised clips; and
-the two modes of `trainers/video.py`, from uint8 views to scores on the host. The
-processes take turns in random order, and wait in between. What an evaluation does once,
-as folding the present weights, is not counted. CPU time is of all threads; it is what
-to compare on a machine that others use as well.
+Three programs score the same clips, from memory: the network of `video_model.py`'s row
+"batch norm folded" alone, on normalised clips; and the two modes of
+`trainers/video.py`, from uint8 views to scores on the host. What an evaluation does
+once, as folding the present weights, is not counted. CPU time is of all threads. The
+clock: harness/clock.py.
 """
 
-import argparse
-import os
-import random
-import statistics
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["KERAS_BACKEND"] = "tensorflow"
-
-from harness import machine
+from harness.clock import Clock
 from harness.networks import BLOCKS, NETWORKS, POLICIES, Case
-from harness.options import positive
-from harness.processes import Worker
-from harness.tables import QUICK_NOTE, number, print_header, print_row
+from harness.options import clock_parser, parse, positive
+from harness.report import Report, number, print_header, print_row, ratio
+from harness.workers import Subject
 
 SUBJECTS = {
     "folded": "the folded network alone",
     "eval": "`--mode eval`",
     "predict": "`--mode predict`",
 }
-QUICK = {"depth": 14, "width": 8, "frames": 4, "side": 32, "rounds": 1, "batches": 1}
+QUICK = {"depth": 14, "width": 8, "frames": 4, "side": 32, "batches": 1}
+FIGURES = ("clip CPU ms", "clip ms")
 
 
 def main():
     args = parse_arguments()
-    print(f"{machine.machine_line()}\n")
+    report, clock = Report(__file__, args), Clock(args)
     sizes = {name: getattr(args, name) for name in Case._fields[2:-1]}
     case = Case(args.model, args.dtype, **sizes)
-    times = measure(case, args.batches, args.rounds)
-    print_header(("a clip", "CPU ms", "speed", "wall ms", "speed"))
-    medians = {
-        key: [statistics.median(x) for x in zip(*rows, strict=True)]
-        for key, rows in times.items()
-    }
-    for key, name in SUBJECTS.items():
+    measured = clock.measure(
+        {
+            key: Subject(name, "harness.inference_mode:make", (key, case, args.batches))
+            for key, name in SUBJECTS.items()
+        }
+    )
+    print_header(("a clip", "CPU ms", "speed", "ms", "speed"))
+    alone = measured["folded"].figures
+    for key, (figures, _) in measured.items():
+        report.add(", ".join(map(str, (*case, key))), figures)
         cells = []
-        for mine, network in zip(medians[key], medians["folded"], strict=True):
-            cells += [number(mine), f"{network / mine:.3f}x"]
-        print_row([name, *cells])
-    print(QUICK_NOTE if args.quick else "")
+        for name in FIGURES:
+            speed = ratio(alone[name], figures[name])
+            cells += [number(figures[name]), f"{speed:.2f}x"]
+        print_row([SUBJECTS[key], *cells])
+    report.finish(clock.loads)
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = clock_parser(__doc__, rounds=11, seconds=180, memory=False)
     add = parser.add_argument
     add("--model", choices=NETWORKS, default="NL-I3D")
     add("--dtype", choices=POLICIES, default="float32")
@@ -61,29 +57,8 @@ def parse_arguments():
     add("--batch", type=positive, default=1, help="views in the network at once")
     add("--frames", type=positive, default=8)
     add("--side", type=positive, default=224)
-    add("--batches", type=positive, default=5, help="in a turn")
-    add("--rounds", type=positive, default=15)
-    add("--quick", action="store_true", help="smoke test: a tiny network and clips")
-    args = parser.parse_args()
-    if args.quick:
-        vars(args).update(QUICK)
-    return args
-
-
-def measure(case, num_batches, rounds):
-    """Lists of (CPU, wall) milliseconds a clip, by subject."""
-    order = random.Random(0)
-    workers = {
-        key: Worker("harness.inference_mode", key, repr(tuple(case)), str(num_batches))
-        for key in SUBJECTS
-    }
-    times = {key: [] for key in SUBJECTS}
-    for _ in range(rounds):
-        for key in order.sample(list(workers), len(workers)):
-            times[key].append(workers[key].turn())
-    for worker in workers.values():
-        worker.close()
-    return times
+    add("--batches", type=positive, default=5, help="in a round")
+    return parse(parser, QUICK)
 
 
 if __name__ == "__main__":

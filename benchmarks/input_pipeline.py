@@ -5,32 +5,26 @@
 Every pipeline cuts the same training clips (32 frames, every second one, scaled to a
 short side of 256 to 320, cropped to a square of 224, flipped or not; uint8) out of the
 same files and makes batches of them, ours with as many decoding threads as PyTorch's
-DataLoader has worker processes. All antialias where frames are scaled down. Each runs
-in processes of its own, which are stopped while another is measured; the first batches
-of a turn are not timed, because they may have been prefetched. Figures are medians over
-turns. PSNR and mean difference are relative to a reference: every frame decoded, scaled
-as a whole by Pillow (bicubic, antialiased), cropped.
+DataLoader has worker processes. All antialias where frames are scaled down. The first
+batches of a round are not timed, because they may have been prefetched. PSNR and mean
+difference are relative to a reference: every frame decoded, scaled as a whole by Pillow
+(bicubic, antialiased), cropped. The clock: harness/clock.py.
 """
 
-import argparse
+import json
 import os
 import pathlib
-import statistics
 import sys
 import tempfile
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))
-
 import numpy as np
-from harness import machine
+from harness.clock import Clock
 from harness.input_clips import SIZES, cuts, link_clips, make_clips
-from harness.input_process import OURS, Job, Pipeline
-from harness.options import choices_of
-from harness.processes import end_in_order
-from harness.tables import number, print_header, print_row
+from harness.options import choices_of, clock_parser, parse, positive
+from harness.report import Report, number, print_header, print_row
+from harness.workers import Subject
 
+OURS = "ours"
 PEERS = (
     "pyav_cv2",
     "pyav_torch",
@@ -54,40 +48,37 @@ HEADER = (
 
 def main():
     args = parse_arguments()
-    end_in_order()
-    print(f"{machine.machine_line()} {args.workers} workers, batch {args.batch}.\n")
+    report, clock = Report(__file__, args), Clock(args)
+    print(f"{args.workers} workers, batch {args.batch}\n")
     print_header(HEADER)
     wrong = []
     for name, originals in sources(args):
         with tempfile.TemporaryDirectory() as folder:
             clips = prepare(folder, name, originals, args.copies)
-            wrong += measure(args, name, clips, folder)
+            wrong += measure(args, clock, report, name, clips)
+    report.finish(clock.loads)
     if wrong:
         sys.exit("error: not the clips of the reference: " + "; ".join(wrong))
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = clock_parser(__doc__, rounds=7, seconds=240, memory=False)
     add = parser.add_argument
     add("--clips", type=pathlib.Path, nargs="+", help="files, or folders of them")
     add("--sizes", type=choices_of(SIZES), default=",".join(SIZES), help="generated")
     add("--peers", type=choices_of(PEERS), default=",".join(PEERS))
     add("--no-peers", action="store_true", help="measure ours only; needs no PyTorch")
-    add("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    add("--batch", type=int, default=8)
-    add("--copies", type=int, default=256, help="links to the files of a data set")
-    add("--frames", type=int, default=32)
-    add("--stride", type=int, default=2)
+    add("--workers", type=positive, default=len(os.sched_getaffinity(0)))
+    add("--batch", type=positive, default=8)
+    add("--copies", type=positive, default=256, help="links to the files of a data set")
+    add("--frames", type=positive, default=32)
+    add("--stride", type=positive, default=2)
     add("--short-side", type=int, nargs=2, default=(256, 320))
-    add("--crop", type=int, default=224)
-    add("--turns", type=int, default=5)
-    add("--take", type=int, default=8, help="batches timed in a turn")
-    add("--quick", action="store_true", help="smoke test: one small turn")
-    args = parser.parse_args()
+    add("--crop", type=positive, default=224)
+    add("--take", type=positive, default=8, help="batches timed in a round")
+    args = parse(parser, {"take": 2, "copies": 4, "batch": 2})
     if args.no_peers:
         args.peers = []
-    if args.quick:
-        args.turns, args.take, args.copies, args.batch = 1, 2, 4, 2
     return args
 
 
@@ -109,29 +100,37 @@ def prepare(folder, name, originals, copies):
     return link_clips(folder, originals, copies)
 
 
-def measure(args, name, clips, folder):
+def measure(args, clock, report, name, clips):
     """Prints the rows of one data set; returns the errors."""
     job = make_job(args, clips)
-    expected = reference(job.cuts[: args.batch])
-    pipelines = start(args, job, folder)
-    try:
-        quality = {p.name: compare(p.first_clips(folder), expected) for p in pipelines}
-        turns = {p.name: [] for p in pipelines}
-        for _ in range(args.turns):
-            for pipeline in pipelines:
-                turns[pipeline.name].append(
-                    pipeline.turn(discard=2 * args.workers + 2, count=args.take)
-                )
-    finally:
-        for pipeline in pipelines:
-            pipeline.close()
-    print_rows(name, turns, quality)
-    return [
-        f"{p}, {name}: {q[0]:.1f} dB" for p, q in quality.items() if q[0] < LEAST_PSNR
-    ]
+    path = clock.folder / "job.json"
+    path.write_text(json.dumps(job))
+    subjects = {
+        pipeline: Subject(
+            pipeline,
+            "harness.input_subject:make",
+            (pipeline, str(path), args.take),
+            sys.executable if pipeline == OURS else args.peer_python,
+            is_peer=pipeline != OURS,
+        )
+        for pipeline in (OURS, *args.peers)
+    }
+    measured = clock.measure(subjects)
+    expected = reference(job["cuts"][: args.batch])
+    wrong = []
+    for pipeline, (figures, values) in measured.items():
+        psnr, mean = compare(values[0], expected)
+        sizes = f"{args.frames} x {args.stride}, {args.crop}, batch {args.batch}"
+        row = f"{name}, {sizes}, {args.workers} workers, {pipeline}"
+        report.add(row, figures)
+        ours = measured[OURS].figures["clip ms"]
+        print_row([name, pipeline, *cells(figures, ours, psnr, mean)])
+        wrong += [f"{pipeline}, {name}: {psnr:.1f} dB"] if psnr < LEAST_PSNR else []
+    return wrong
 
 
 def make_job(args, clips):
+    """What all pipelines read (harness/input_subject.py)."""
     from trainers.video_classification.data import load_index
     from trainers.video_classification.data.configs import ClipConfig, DataConfig
 
@@ -148,18 +147,8 @@ def make_job(args, clips):
     index = load_index(config)
     count = max(args.copies, args.batch) * 4
     samples = list(cuts(index, config, ClipConfig(**clip), count, seed=0))
-    return Job(samples, data, clip, args.batch, args.workers, seed=0)
-
-
-def start(args, job, folder):
-    """The pipelines that can run here; prints why the others cannot."""
-    pipelines = [Pipeline(OURS, job, folder)]
-    for name in args.peers:
-        try:
-            pipelines.append(Pipeline(name, job, folder))
-        except RuntimeError as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
-    return pipelines
+    sizes = {"batch_size": args.batch, "workers": args.workers, "seed": 0}
+    return {"cuts": samples, "data": data, "clip": clip, **sizes}
 
 
 def reference(samples):
@@ -191,20 +180,14 @@ def compare(clips, expected):
     return 10 * np.log10(255**2 / error), float(difference.mean())
 
 
-def print_rows(name, turns, quality):
-    def median(pipeline, field):
-        return statistics.median(getattr(turn, field) for turn in turns[pipeline])
-
-    ours = median(OURS, "clips_per_second")
-    for pipeline in turns:
-        speed = median(pipeline, "clips_per_second")
-        psnr, mean = quality[pipeline]
-        cells = speed, ours / speed, median(pipeline, "cpu_ms_per_clip")
-        memory = max(turn.memory for turn in turns[pipeline])
-        print_row(
-            [name, pipeline, f"{speed:.1f}", f"{cells[1]:.2f}", number(cells[2])]
-            + [number(memory), f"{psnr:.1f}", f"{mean:+.2f}"]
-        )
+def cells(figures, ours, psnr, mean):
+    """Clips a second, CPU time, memory and quality of one pipeline."""
+    time = figures["clip ms"]
+    speed, times_ours = f"{1e3 / time.median:.1f}", time.median / ours.median
+    spread = f"{(time.high - time.low) / time.median:.0%}"
+    measured = number(figures["clip CPU ms"]), number(figures["MiB"])
+    quality = f"{psnr:.1f}", f"{mean:+.2f}"
+    return [f"{speed} ({spread})", f"{times_ours:.2f}", *measured, *quality]
 
 
 if __name__ == "__main__":

@@ -3,59 +3,60 @@
     python benchmarks/large_maps.py [--maps 64x56x56] [--modes dot_product]
 
 One step is the block's output and the gradients of x and of all weights, of a clip of
---channels channels, keys sub-sampled, under `tf.function`, in a process of its own.
-The peak is that of the whole process, libraries included; "all pairs" is the size of
-one (N, M) map.
+--channels channels, keys sub-sampled, under `tf.function`. The peak is that of the
+whole process, libraries included; "all pairs" is the size of one (N, M) map. The clock:
+harness/clock.py.
 """
 
 import argparse
-import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
-from harness import large_map, machine
-from harness.op_subjects import MODES
-from harness.options import choices_of
-from harness.tables import QUICK_NOTE, number, print_header, print_row
+from harness.block import Case
+from harness.clock import Clock
+from harness.operation import MODES
+from harness.options import choices_of, clock_parser, parse, positive
+from harness.report import Report, number, print_header, print_row
+from harness.workers import Subject
 
 DEFAULT_MAP = "64x56x56"
 QUICK_MAP = "4x8x8"
 BYTES = {"float32": 4, "bfloat16": 2}
-HEADER = ("map", "N", "M", "mode", "step, s", "peak, MiB", "all pairs, MiB")
+HEADER = ("map", "N", "M", "mode", "step, ms", "peak, MiB", "all pairs, MiB")
 
 
 def main():
     args = parse_arguments()
-    print(
-        f"{machine.machine_line()} {args.dtype}, batch 1, {args.channels} channels.\n"
-    )
-    print(f"\n{QUICK_NOTE}" if args.quick else "")
+    report, clock = Report(__file__, args), Clock(args)
+    print(f"{args.dtype}, batch 1, {args.channels} channels\n")
     print_header(HEADER)
     failed = []
     for sizes in args.maps:
         for mode in args.modes:
-            measured = large_map.measure(mode, args.dtype, (*sizes, args.channels))
-            print_row(cells(sizes, mode, measured, args.dtype))
-            failed += [] if measured else [f"{mode} at {'x'.join(map(str, sizes))}"]
+            case = Case(mode, "PySlowFast", args.dtype, *sizes, args.channels)
+            name = "x".join(map(str, sizes))
+            subject = Subject(mode, "harness.block:make_training", (case,))
+            measured = clock.measure({mode: subject})[mode]
+            report.add(
+                f"{name}, {args.channels}, {args.dtype}, {mode}", measured.figures
+            )
+            print_row(cells(name, case, measured.figures))
+            if not measured.figures:
+                failed.append(f"{mode} at {name}: out of memory")
+            elif not all(values.all() for values in measured.values):
+                failed.append(f"{mode} at {name}: a gradient is not finite")
+    report.finish(clock.loads)
     if failed:
-        sys.exit(f"error: out of memory: {', '.join(failed)}")
+        sys.exit(f"error: {', '.join(failed)}")
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = clock_parser(__doc__, rounds=3, seconds=60)
     add = parser.add_argument
-    add("--maps", type=_maps, help=f"TxHxW, by commas; default: {DEFAULT_MAP}")
+    add("--maps", type=_maps, default=DEFAULT_MAP, help="TxHxW, by commas")
     add("--modes", type=choices_of(MODES), default=",".join(MODES))
-    add("--channels", type=int, default=64, help="of the block's input")
+    add("--channels", type=positive, default=64, help="of the block's input")
     add("--dtype", choices=BYTES, default="float32")
-    add("--quick", action="store_true", help="smoke test: a tiny map")
-    args = parser.parse_args()
-    if args.channels < 1:
-        parser.error(f"--channels {args.channels}: expected a positive number")
-    args.maps = args.maps or _maps(QUICK_MAP if args.quick else DEFAULT_MAP)
-    return args
+    return parse(parser, {"maps": _maps(QUICK_MAP)})
 
 
 def _maps(text):
@@ -71,16 +72,13 @@ def _map(text):
     return tuple(map(int, sizes))
 
 
-def cells(sizes, mode, measured, dtype):
+def cells(name, case, figures):
     """One line of the table."""
-    frames, height, width = sizes
-    queries = frames * height * width
-    keys = frames * (height // 2) * (width // 2)
-    pairs = queries * keys * BYTES[dtype] / 2**20
-    seconds, peak = measured or (None, None)
-    counts = (f"{count:,}" for count in (queries, keys))
-    name = "x".join(map(str, sizes))
-    return [name, *counts, mode, *map(number, (seconds, peak, pairs))]
+    queries, keys, _ = case.op_shape
+    pairs = queries * keys * BYTES[case.dtype] / 2**20
+    figures = figures.get("training ms"), figures.get("process MiB")
+    counts = f"{queries:,}", f"{keys:,}"
+    return [name, *counts, case.mode, *map(number, (*figures, pairs))]
 
 
 if __name__ == "__main__":

@@ -6,169 +6,132 @@ A block is theta, phi, g, pooling, the operation, W_z, batch normalisation and t
 sum. The peers are written from the published formulas of PySlowFast, AlexHex7's
 Non-local_pytorch and mmcv; our layer gets the conventions and weights of each, and
 the values are compared (errors of z, dx and all weight gradients, against the peer
-in float32; the peer's own is that of its channels-last form). Times are medians, in
-ms, of calls taken turn by turn in this process.
+in float32). The clock: harness/clock.py.
 """
 
-import argparse
 import itertools
-import os
 import sys
-from typing import NamedTuple
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
-import numpy as np
-from harness import block_subjects, machine, op_peers
-from harness.block_conventions import CONVENTIONS
-from harness.measure import medians
-from harness.op_subjects import MODES
-from harness.operands import OpShape, eighths, relative_error
-from harness.options import choices_of
-from harness.tables import QUICK_NOTE, number, print_header, print_row, scientific
+from harness import machine
+from harness.block import CONVENTIONS, Case
+from harness.clock import Clock
+from harness.operation import MODES, relative_error
+from harness.options import choices_of, clock_parser, parse
+from harness.report import (
+    Report,
+    number,
+    print_header,
+    print_row,
+    scientific,
+)
+from harness.workers import CannotRun, Subject, call
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 1e-1}
-FORMS = ("ours", "contiguous", "channels last", "compiled")
-LEGEND = """\
-Times: medians, in ms. "best / ours": time of the fastest of PyTorch's forms over ours.
-Errors: the largest of z, dx and the weight gradients, relative; the peer's own is that
-of its channels-last form.
-"""
+# Frames, height, width and channels; an 8x8 clip of 224x224 has the first two.
+MAPS = {"res3": (4, 28, 28, 512), "res4": (4, 14, 14, 1024), "tiny": (2, 6, 6, 16)}
+OURS = "ours"
+# (channels_last, compiled)
+PEERS = {
+    "contiguous": (False, False),
+    "channels last": (True, False),
+    "compiled": (True, True),
+}
+FORMS = (OURS, *PEERS)
 HEADER = (
     "map",
     "mode",
     "block of",
     "step",
     *(f"{form}, ms" for form in FORMS),
-    "best / ours",
+    "fastest peer / ours",
     "our error",
-    "peer's",
+    "largest error of the peer",
 )
-
-
-class Map(NamedTuple):
-    """The block's input; an 8x8 clip of 224x224 has these maps at res3 and res4."""
-
-    frames: int
-    side: int
-    channels: int
-
-    def op_shape(self):
-        keys = self.frames * (self.side // 2) ** 2
-        return OpShape(self.frames * self.side**2, keys, self.channels // 2)
-
-
-MAPS = {"res3": Map(4, 28, 512), "res4": Map(4, 14, 1024), "tiny": Map(2, 6, 16)}
 
 
 def main():
     args = parse_arguments()
-    machine.use_all_threads("tensorflow", *("torch",) * machine.installed("torch"))
-    args.compile = args.compile and can_compile()
-    print(QUICK_NOTE if args.quick else LEGEND)
-    if not machine.installed("torch"):
-        print("PyTorch is not installed (extra [backends]): our times only.\n")
+    report, watch = Report(__file__, args), Clock(args)
     disagreeing = []
     for dtype in args.dtypes:
-        print(f"{machine.machine_line()} {dtype}, batch 1.\n")
+        print(f"**{dtype}**, batch 1\n")
         print_header(HEADER)
-        for case in cases(args, dtype):
-            error, peers_error = measure(args, dtype, *case)
-            if error is not None and not error < max(TOLERANCE[dtype], 2 * peers_error):
-                disagreeing.append(f"{', '.join(case)}, {dtype}: {error:.1e}")
+        for name, mode, convention in cases(args, dtype):
+            case = Case(mode, convention, dtype, *MAPS[name])
+            disagreeing += measure(args, watch, report, name, case)
         print()
+    report.finish(watch.loads)
     if disagreeing:
         sys.exit("error: not the values of the peer: " + "; ".join(disagreeing))
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = clock_parser(__doc__, rounds=9, seconds=20, memory=False)
     add = parser.add_argument
     add("--maps", type=choices_of(MAPS), default="res3,res4")
     add("--modes", type=choices_of(MODES), default=",".join(MODES))
     add("--peers", type=choices_of(CONVENTIONS), default=",".join(CONVENTIONS))
     add("--dtypes", type=choices_of(TOLERANCE), default="float32,bfloat16")
-    add("--repeats", type=int, default=15, help="turns at most")
-    add("--seconds", type=float, default=2, help="per line; three turns at least")
     add("--compile", action="store_true", help="torch.compile, channels last, too")
-    add("--quick", action="store_true", help="smoke test: a tiny map, three turns")
-    args = parser.parse_args()
-    if args.quick:
-        args.maps, args.repeats = ["tiny"], 3
-    return args
-
-
-def can_compile():
-    if not machine.installed("torch"):
-        return False
-    reason = machine.why_no_compile()
-    if reason:
-        print(f"torch.compile does not work here ({reason}): left out.\n")
-    return not reason
+    return parse(parser, {"maps": ["tiny"]})
 
 
 def cases(args, dtype):
     """(map, mode, peer), without combinations that a peer does not have."""
     for name, mode, peer in itertools.product(args.maps, args.modes, args.peers):
-        fits = op_peers.pairs_fit(mode, MAPS[name].op_shape(), dtype)
+        case = Case(mode, peer, dtype, *MAPS[name])
+        fits = machine.pairs_fit(case.op_shape, dtype) or mode != "concatenation"
         if mode in CONVENTIONS[peer].modes and fits:
             yield name, mode, peer
 
 
-def measure(args, dtype, name, mode, peer):
-    """Prints the lines of one case; returns the errors of ours and of the peer."""
-    steps, expected = build(args, dtype, name, mode, CONVENTIONS[peer])
-    errors = {form: error_of(s, expected) for form, s in steps.items()}
+def measure(args, watch, report, name, case):
+    """Prints the lines of one case; returns our error if it is too large."""
+    subjects, expected = subjects_of(args, watch, case)
+    measured = watch.measure(subjects)
+    errors = {}
+    if expected:
+        errors = {k: relative_error(m.values, expected) for k, m in measured.items()}
+    peers_error = max((e for k, e in errors.items() if k != OURS), default=None)
+    line = name, case.mode, case.convention
     for step in ("inference", "training"):
-        run = {form: getattr(s, step) for form, s in steps.items()}
-        ms = medians(run, args.repeats, args.seconds)
-        peers = [ms[form] for form in ms if form != "ours"]
-        ratio = min(peers) / ms["ours"] if peers else None
-        cells = [number(value) for value in (*map(ms.get, FORMS), ratio)]
-        cells += [scientific(errors.get(form)) for form in ("ours", "channels last")]
-        print_row([name, mode, peer, step, *cells])
-    return errors["ours"], errors.get("channels last")
+        times = {k: m.figures.get(f"{step} ms") for k, m in measured.items()}
+        report.add(", ".join((*line, case.dtype, step)), times)
+        cells = [number(times.get(form)) for form in FORMS]
+        cells += [fastest(times), scientific(errors.get(OURS)), scientific(peers_error)]
+        print_row([*line, step, *cells])
+    if not errors or errors[OURS] < max(TOLERANCE[case.dtype], 2 * peers_error):
+        return []
+    return [f"{', '.join(line)}, {case.dtype}: {errors[OURS]:.1e}"]
 
 
-def build(args, dtype, name, mode, convention):
-    """Steps by form, all with the same weights; and the expected values."""
-    frames, side, channels = MAPS[name]
-    shape = (1, frames, side, side, channels)
-    rng = np.random.default_rng(0)
-    clip = [eighths(rng, shape) for _ in ("x", "dz")]
-    layer = block_subjects.our_layer(mode, convention, shape, dtype)
-    if not machine.installed("torch"):
-        weights = layer.trainable_variables
-        return {"ours": block_subjects.keras_steps(layer, weights, *clip, dtype)}, None
-    from harness.block_peers import seeded_block
-
-    def peer(dtype="float32", **options):
-        block = seeded_block(channels, mode, convention)
-        return block_subjects.torch_steps(block, *clip, dtype, **options)
-
-    weights = block_subjects.load_weights(
-        layer, seeded_block(channels, mode, convention)
-    )
-    steps = {
-        "ours": block_subjects.keras_steps(layer, weights, *clip, dtype),
-        "contiguous": peer(dtype),
-        "channels last": peer(dtype, channels_last=True),
-    }
-    if args.compile:
-        steps["compiled"] = peer(dtype, channels_last=True, compiled=True)
-    return steps, values(peer())
+def subjects_of(args, watch, case):
+    """The forms, all with the same weights; and the expected values, if any."""
+    ours = Subject(OURS, "harness.block:make_ours", (case,))
+    weights = str(watch.folder / "weights.npz")
+    peer = Subject("PyTorch", "harness.block_peers:save_weights", (case, weights))
+    try:
+        call(peer._replace(python=args.peer_python))
+    except CannotRun as error:
+        watch.leave_out(peer._replace(is_peer=True), error)
+        return {OURS: ours}, None
+    subjects = {OURS: ours._replace(arguments=(case, weights))}
+    for form, options in PEERS.items():
+        if form != "compiled" or args.compile:
+            subjects[form] = torch_block(args, form, case, *options)
+    reference = case._replace(dtype="float32")
+    return subjects, watch.values(torch_block(args, "the reference", reference))
 
 
-def values(steps):
-    """Of inference and training, as a list; also the first call of both."""
-    inference = steps.to_numpy([steps.inference()])
-    return inference + steps.to_numpy(steps.training())
+def torch_block(args, label, case, *options):
+    arguments = (case, *options)
+    return Subject(label, "harness.block_peers:make", arguments, args.peer_python, True)
 
 
-def error_of(steps, expected):
-    found = values(steps)
-    return None if expected is None else relative_error(found, expected)
+def fastest(times):
+    """The time of the fastest peer over ours."""
+    peers = [x.median for form, x in times.items() if form != OURS]
+    return number(min(peers) / times[OURS].median) if peers else "-"
 
 
 if __name__ == "__main__":

@@ -19,13 +19,10 @@ assumptions to replace by one's own.
 import argparse
 import math
 import os
-import pathlib
-import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from harness.tables import number, print_header, print_row
+from harness.report import number, print_header, print_row
 
 FRAMES = {"8x8": 8, "32x2": 32}
 HOSTS = (1, 2, 4, 8, 16, 32, 64, 128)

@@ -1,39 +1,36 @@
 """What a training step costs beyond its graph.
 
-    python benchmarks/step_overhead.py [--steps 5000]
+    python benchmarks/step_overhead.py
 
 A network of one neuron, whose graph takes little time, is trained by the trainer of
 `trainers/video.py`. Its compiled step is also called alone, on one batch, not reading
 its results. The difference is the time of the host: input, results, progress, signals.
-Each in a process of its own; medians over loops of 100 steps.
+Figures are of loops of 100 steps. The clock: harness/clock.py.
 """
 
-import argparse
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
-from harness import machine
-from harness.options import positive
-from harness.processes import run_module
-from harness.tables import QUICK_NOTE, print_header, print_row
+from harness.clock import Clock
+from harness.options import clock_parser, parse
+from harness.report import Report, number, print_header, print_row
+from harness.workers import Subject
 
 SUBJECTS = {"graph": "its graph alone", "trainer": "the trainer"}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add = parser.add_argument
-    add("--steps", type=positive, default=5000, help="rounded up to loops of 100")
-    add("--quick", action="store_true", help="smoke test: one loop")
-    args = parser.parse_args()
-    loops = 1 if args.quick else -(-args.steps // 100)
-    print(f"{machine.machine_line()}\n")
-    print(f"{QUICK_NOTE}" if args.quick else "")
-    print_header(("a step", "microseconds"))
-    for key, name in SUBJECTS.items():
-        print_row((name, f"{run_module('harness.tiny_step', key, str(loops)):.0f}"))
+    parser = clock_parser(__doc__, rounds=15, seconds=60, memory=False)
+    args = parse(parser, {})
+    report, clock = Report(__file__, args), Clock(args)
+    print_header(("100 steps", "ms", "CPU ms"))
+    measured = clock.measure(
+        {
+            key: Subject(name, "harness.tiny_step:make", (key,))
+            for key, name in SUBJECTS.items()
+        }
+    )
+    for key, (figures, _) in measured.items():
+        report.add(key, figures)
+        print_row((SUBJECTS[key], *map(number, figures.values())))
+    report.finish(clock.loads)
 
 
 if __name__ == "__main__":

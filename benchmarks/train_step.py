@@ -8,19 +8,12 @@ trainer here, the same as one compiled function). The peer is PySlowFast's C2D a
 ResNet, written from its published configuration, on the same weights, without
 dropout on either side; loss and gradient norm are compared. In bfloat16 the peer
 converts everything (`.to(bfloat16)`); with `--peers autocast` it keeps float32 weights,
-as ours does.
+as ours does. The clock: harness/clock.py.
 """
-
-import os
-import warnings
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from harness import network_run
 
-DEFAULTS = {"batch": 2, "frames": 8, "side": 112, "seconds": 30}
+DEFAULTS = {"batch": 2, "frames": 8, "side": 112}
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", module="torch")
-    network_run.main("training", __doc__.split("\n")[0], DEFAULTS)
+    network_run.main("training", __file__, __doc__, DEFAULTS)

@@ -1,8 +1,45 @@
 """Non-local blocks in PyTorch, written from the formulas that others published."""
 
+import numpy as np
 import torch
 
-from harness.op_peers import published
+from harness.block import CONVENTIONS, Case, as_keras, clip, one_vector
+from harness.operation import published
+from harness.process import THREADS, Made
+
+
+def make(case, channels_last=False, compiled=False):
+    """A block in this memory layout; values as of `block.make_ours`."""
+    torch.set_num_threads(THREADS)
+    case = Case(*case)
+    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+
+    def tensor(array):
+        array = torch.from_numpy(np.moveaxis(array, -1, 1).copy())
+        return array.to(getattr(torch, case.dtype)).to(memory_format=layout)
+
+    block = seeded_block(case.channels, case.mode, CONVENTIONS[case.convention])
+    block = block.to(getattr(torch, case.dtype)).to(memory_format=layout)
+    x, dz = map(tensor, clip(case))
+    leaves = [x.requires_grad_(), *block.parameters()]
+    run = torch.compile(block, dynamic=False) if compiled else block
+
+    def inference():
+        block.eval()
+        with torch.no_grad():
+            return run(x)
+
+    def training():
+        block.train()
+        z = run(x)
+        return z.detach(), *torch.autograd.grad(z, leaves, dz)
+
+    def values():
+        arrays = [t.float().numpy() for t in (inference(), *training())]
+        maps = [np.moveaxis(t, 1, -1) for t in arrays[:3]]
+        return [*maps, one_vector([as_keras(t) for t in arrays[3:]])]
+
+    return Made({"inference": inference, "training": training}, values)
 
 
 class Block(torch.nn.Module):
@@ -60,6 +97,13 @@ def seeded_block(channels, mode, convention):
         elif name in ("theta.weight", "phi.weight"):
             torch.nn.init.normal_(parameter, std=(variance / channels) ** 0.5)
     return block
+
+
+def save_weights(case, path):
+    """Writes the weights of `seeded_block` by their names."""
+    case = Case(*case)
+    block = seeded_block(case.channels, case.mode, CONVENTIONS[case.convention])
+    np.savez(path, **{k: v.detach().numpy() for k, v in block.named_parameters()})
 
 
 def _same(x):

@@ -22,12 +22,16 @@ def read(name):
         return _seeded().state(dict(file))
 
 
-def image(height, width, seed=5):
-    """uint8 `(H, W, 3)`."""
-    return _seeded().image(height, width, seed)
+def inputs(network, size, task):
+    """Images, uint8 `(H, W, 3)`, and for training what they show."""
+    height, width = map(int, size.split("x"))
+    if task == "detection":
+        return [_seeded().image(height, width, 5)], None
+    images = [_seeded().image(height, width, seed) for seed in range(IMAGES)]
+    return images, [_objects(network, height, width, seed) for seed in range(IMAGES)]
 
 
-def objects(network, height, width, seed):
+def _objects(network, height, width, seed):
     """What an image shows: `boxes`, `labels`, and `masks` or `keypoints`."""
     rng = np.random.default_rng(seed)
     sides = rng.uniform(0.1, 0.5, (OBJECTS, 2)) * (width, height)

@@ -1,8 +1,5 @@
 """Our side of benchmarks/detection.py."""
 
-import pathlib
-import sys
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -10,8 +7,7 @@ import tensorflow as tf
 import keras_nonlocal
 from harness import detection_networks
 from harness.detection_networks import DECAY, FROZEN, MOMENTUM, RATE
-
-sys.path.append(str(pathlib.Path(__file__).parents[2]))  # `trainers` is not installed
+from harness.process import Made
 from trainers.detection.configs import SamplingConfig
 from trainers.detection.initialization import freeze_layers
 from trainers.detection.objective import compute_losses
@@ -22,18 +18,23 @@ CLASSES = {
 }
 
 
-def set_threads(count):
-    tf.config.threading.set_intra_op_parallelism_threads(count)
-    tf.config.threading.set_inter_op_parallelism_threads(count)
+def make(network, size, threads, task):
+    """Detection in an image of `size`, or a step of training."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    images, objects = detection_networks.inputs(network, size, task)
+    step = {"detection": _detection, "training": _training}[task]
+    step = step(network, images, objects)
+    return Made({task: step}, lambda: [np.array(step())])
 
 
-def detection(network, images, compiled=False):
+def _detection(network, images, objects):
     """A function that detects the objects in an image, and counts them."""
     model = _model(network, images[0])
     return lambda: len(model.detect(images)[0]["scores"])
 
 
-def training(network, images, objects, compiled=False):
+def _training(network, images, objects):
     """A function of one step of SGD, that gives the loss."""
     model = _model(network, images[0])
     freeze_layers(model, FROZEN)

@@ -3,6 +3,7 @@
 Normalisation is frozen, as in the networks that torchvision has COCO weights of.
 """
 
+import numpy as np
 import torch
 from torchvision.models import detection as models
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -10,11 +11,19 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from harness import detection_networks
 from harness.detection_networks import CLASSES, DECAY, FROZEN, MOMENTUM, RATE
+from harness.process import Made
 
-set_threads = torch.set_num_threads
+
+def make(network, size, threads, task, compiled=False):
+    """Detection in an image of `size`, or a step of training."""
+    torch.set_num_threads(threads)
+    images, objects = detection_networks.inputs(network, size, task)
+    step = {"detection": _detection, "training": _training}[task]
+    step = step(network, images, objects, compiled)
+    return Made({task: step}, lambda: [np.array(step())])
 
 
-def detection(network, images, compiled=False):
+def _detection(network, images, objects, compiled):
     """A function that detects the objects in an image, and counts them."""
     model = _model(network, images[0], compiled).eval()
 
@@ -28,7 +37,7 @@ def detection(network, images, compiled=False):
     return detect
 
 
-def training(network, images, objects, compiled=False):
+def _training(network, images, objects, compiled):
     """A function of one step of SGD, that gives the loss."""
     model = _model(network, images[0], compiled).train()
     trained = [weight for weight in model.parameters() if weight.requires_grad]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from harness.processes import die_with_parent
+from harness.process import die_with_parent
 
 cv2.setNumThreads(0)
 

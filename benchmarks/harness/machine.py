@@ -1,67 +1,79 @@
-"""Describes the machine, and tests which peers are installed."""
+"""Describes the machine, and measures how much of it others use."""
 
-import importlib.metadata
-import importlib.util
-import os
+import contextlib
 import pathlib
 import platform
+import shutil
+import subprocess
+import time
 
-THREADS = os.cpu_count()
+import psutil
 
+from harness.process import THREADS
 
-def machine_line():
-    """Device, threads and versions, in one line."""
-    names = (os.environ.get("KERAS_BACKEND", "tensorflow"), "keras", "torch")
-    versions = [
-        f"{name} {importlib.metadata.version(name)}"
-        for name in dict.fromkeys(names)
-        if installed(name)
-    ]
-    device = f"{gpu()}, " if gpu() else ""
-    return f"{device}{_cpu()}, {THREADS} threads, " + ", ".join(versions) + "."
+MUCH = 0.3  # of a core: above it, times are not to be trusted
 
 
-def gpu():
-    """Name of the GPU that PyTorch sees, or None."""
-    if not installed("torch"):
-        return None
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+def description():
+    """The processors that the figures hold for, in one line."""
+    cores = f"{THREADS} cores of {_cpu()}"
+    return f"{_gpu()}, {cores}" if _gpu() else cores
 
 
-def installed(name):
-    """Whether the module `name` can be imported."""
-    return importlib.util.find_spec(name) is not None
-
-
-def use_all_threads(*frameworks):
-    """Gives each of the frameworks the same number of threads."""
-    if "torch" in frameworks:
-        import torch
-
-        torch.set_num_threads(THREADS)
-    if "tensorflow" in frameworks:
-        import tensorflow as tf
-
-        tf.get_logger().setLevel("ERROR")  # retracing for new shapes is intended
-        tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+def device():
+    """`"gpu"` or `"cpu"`."""
+    return "gpu" if _gpu() else "cpu"
 
 
 def available_bytes():
-    """Free memory in bytes, or None where the system does not report it."""
-    return _kib("/proc/meminfo", "MemAvailable")
+    """Memory that is free to use."""
+    return psutil.virtual_memory().available
 
 
-def why_no_compile():
-    """Why torch.compile cannot be measured here, or None if it can."""
-    import torch
+def pairs_fit(shape, dtype):
+    """Whether the pairs of the published concatenation, repeated and joined, and
+    their gradients fit into memory; `shape` is an `OpShape`."""
+    pairs = 2 * shape.channels * shape.queries * shape.keys
+    return 5 * pairs * {"float32": 4, "bfloat16": 2}[dtype] < available_bytes()
 
-    try:
-        torch.compile(lambda x: 2 * x + 1)(torch.ones(2))
-    except Exception as error:  # a missing C++ compiler, an unsupported Python
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-    return None
+
+class Load:
+    """What others have used of the cores since this was built.
+
+    Others are all but this process and its children; what the host of a virtual
+    machine withholds counts as used.
+    """
+
+    def __init__(self):
+        self._start = _cpu_seconds()
+
+    def per_core(self):
+        """Between 0, an idle machine, and 1."""
+        seconds, busy, ours = (
+            now - start for start, now in zip(self._start, _cpu_seconds(), strict=True)
+        )
+        return max(busy - ours, 0.0) / max(seconds, 1e-3) / THREADS
+
+
+def _cpu_seconds():
+    """(elapsed, CPU time of all programs, CPU time of this one and its children)."""
+    total, me = psutil.cpu_times(), psutil.Process()
+    fields = ("user", "nice", "system", "irq", "softirq", "steal")
+    busy = sum(getattr(total, field, 0.0) for field in fields)
+    ours = sum(me.cpu_times()[:4])  # with that of children that have ended
+    for child in me.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            ours += sum(child.cpu_times()[:4])
+    return time.monotonic(), busy, ours
+
+
+def _gpu():
+    """Name of the first GPU of NVIDIA's driver, or None."""
+    if not shutil.which("nvidia-smi"):
+        return None
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True)
+    return done.stdout.splitlines()[0] if done.stdout else None
 
 
 def _cpu():
@@ -75,14 +87,5 @@ def _cpu():
     )
     flags = lines.get("flags", "").split()
     units = [u for u in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if u in flags]
+    units += ["virtual"] if "hypervisor" in flags else []
     return f"{lines.get('model name', platform.machine())} ({', '.join(units)})"
-
-
-def _kib(path, key):
-    path = pathlib.Path(path)
-    if not path.exists():
-        return None
-    for line in path.read_text().splitlines():
-        if line.startswith(key + ":"):
-            return 1024 * int(line.split()[1])
-    return None

@@ -5,18 +5,26 @@ import keras
 import numpy as np
 from jax import numpy as jnp
 
-from harness.networks import clips, labels, our_model
-from harness.steps import Step
+from harness.networks import Case, clips, labels, our_model
+from harness.process import Made
 
 
-def inference(form, case, state=None):
-    """A `Step` of a form of `network_forms.OURS["inference"]`."""
-    call = FORMS[form](our_model(case, state), case.dtype)
+def make(kind, key, case, weights):
+    """A form of `networks.OURS`, with the weights of a file, or None."""
+    case = Case(*case)
+    if kind == "training":
+        return _training(case, weights)
+    call = FORMS[key](our_model(case, weights), case.dtype)
     clip = jnp.asarray(clips(case))
-    return Step(
-        lambda: jax.block_until_ready(call(clip)),
+    return Made(
+        {"inference": lambda: jax.block_until_ready(call(clip))},
         lambda: [np.asarray(call(clip), "float32")],
     )
+
+
+def smallest(kind, key, case, weights):
+    """Arguments of `make` for a tiny network."""
+    return kind, key, Case(*case).smallest, None
 
 
 def _plain(model, dtype):
@@ -46,9 +54,9 @@ def _constants(model, dtype):
 FORMS = {"plain": _plain, "folded": _folded, "constants": _constants}
 
 
-def training(form, case, state=None):
+def _training(case, weights):
     """Forward, backward and the update, in one program that reuses its memory."""
-    model = our_model(case, state)
+    model = our_model(case, weights)
     optimizer = keras.optimizers.SGD(1e-3, momentum=0.9, nesterov=True)
     optimizer.build(model.trainable_variables)
     variables = [*_values(model), [v.value for v in optimizer.variables]]
@@ -60,7 +68,8 @@ def training(form, case, state=None):
         variables, *results = update(variables, *batch)
         return jax.block_until_ready(results)
 
-    return Step(run, lambda: [np.atleast_1d(np.float32(x)) for x in run()])
+    values = lambda: [np.atleast_1d(np.float32(x)) for x in run()]  # noqa: E731
+    return Made({"training": run}, values)
 
 
 def _update(model, optimizer):

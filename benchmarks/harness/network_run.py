@@ -1,76 +1,89 @@
-"""Options, turns, tables and checks of the benchmarks of whole networks."""
+"""Options, tables and checks of the benchmarks of whole networks."""
 
-import argparse
-import gc
 import math
+import os
 import sys
+import tempfile
 from typing import NamedTuple
 
-from harness import machine, matrix_peak, network_memory
-from harness.measure import medians
-from harness.network_forms import OURS, THEIRS, build, exports, label
-from harness.networks import BLOCKS, NETWORKS, POLICIES, Case, backend, multiply_adds
-from harness.operands import relative_error
-from harness.options import choices_of, positive
-from harness.tables import QUICK_NOTE, number, print_header, print_row, scientific
+from harness import machine
+from harness.clock import Clock, Figure
+from harness.networks import BLOCKS, NETWORKS, OURS, PASSES, POLICIES, THEIRS, Case
+from harness.networks import label as label_of
+from harness.operation import relative_error
+from harness.options import choices_of, clock_parser, parse, positive
+from harness.report import (
+    Report,
+    number,
+    print_header,
+    print_row,
+    ratio,
+    scientific,
+)
+from harness.workers import CannotRun, Subject, call
 
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 TOLERANCE = {"float32": 1e-3, "bfloat16": 1e-1}
-PASSES = {"inference": 1, "training": 3}  # in units of the forward pass
 NO_PEER = "none"
 COMPARED = {"inference": "logits", "training": "loss and gradient norm"}
-QUICK = {"depth": 14, "width": 8, "frames": 8, "side": 96, "repeats": 3}
+QUICK = {"depth": 14, "width": 8, "frames": 8, "side": 96}
+SIDES = {"quick": 256, "cpu": 2048, "gpu": 8192}  # of a matrix
 HEADER = ("network", "form", "ms", "x ours", "peak MiB", "% of products")
 LEGEND = """
 ms: median of {kind} on {batch} x {frames} x {side} x {side}.
 x ours: by that of our fastest form.
 peak MiB: by how much a process that runs this form alone grows above its libraries,
-weights included{loaded}; freed memory goes back to the system at once.
+weights included; freed memory goes back to the system at once.
 % of products: {passes} x the operations of a forward pass, two a multiply-add, by the
 rate of a large matrix product in this run.
 error: of the {compared}, against the peer run eagerly in float32.
-Last line of a network: its fastest peer by our fastest form."""
+Last line of a network: its fastest peer by our fastest form.
+"""
 
 
 class Row(NamedTuple):
-    """One form: milliseconds, MiB, and the error of its values."""
+    """One form: milliseconds and MiB, each a `Figure`, and the error of its values."""
 
     key: str
-    ms: float
-    peak: float | None
+    ms: Figure | None
+    peak: Figure | None
     error: float | None
 
 
-def main(kind, description, defaults):
+def main(kind, script, description, defaults):
     """Prints the tables; exits with an error where values disagree.
 
     Args:
         kind: `"inference"` or `"training"`.
+        script: Its path.
         description: Of the script, for `--help`.
         defaults: Of the options, by name.
     """
     args = parse_arguments(kind, description, defaults)
-    machine.use_all_threads(backend(), *("torch",) * machine.installed("torch"))
-    print(machine.machine_line(), end="\n\n")
-    keys = [*args.forms, *_runnable(kind, args.peers)]
+    report, watch = Report(script, args), Clock(args)
+    sizes = {name: getattr(args, name) for name in ("batch", "frames", "side")}
+    print(
+        LEGEND.format(kind=kind, passes=PASSES[kind], compared=COMPARED[kind], **sizes)
+    )
     disagreeing = []
     for dtype in args.dtypes:
-        rate = matrix_peak.gflops(dtype, small=args.quick)
-        print(f"**{dtype}**: a large matrix product runs at {rate:,.0f} GFLOP/s.\n")
+        rate = matrix_rate(args, watch, report, dtype)
+        print(f"**{dtype}**: a large matrix product runs at {number(rate)} GFLOP/s.\n")
         print_header((*HEADER, f"error of {COMPARED[kind]}"))
         for network in args.models:
             case = _case(args, network, dtype)
-            gflop = _gflop(kind, case)
-            rows = measure(args, kind, keys, case)
-            print_rows(kind, rows, network, gflop / rate)
+            gflop = count_gflop(kind, case)
+            rows = measure(args, watch, report, kind, case)
+            print_rows(kind, rows, network, gflop / rate if rate else None)
             disagreeing += _disagreeing(kind, rows, case)
         print()
-    print(QUICK_NOTE if args.quick else _legend(kind, args))
+    report.finish(watch.loads)
     if disagreeing:
         sys.exit("error: not the values of the peer: " + "; ".join(disagreeing))
 
 
 def parse_arguments(kind, description, defaults):
-    parser = argparse.ArgumentParser(description=description)
+    parser = clock_parser(description, rounds=9, seconds=60)
     add = parser.add_argument
     peers = [key for key, form in THEIRS[kind].items() if not form.autocast]
     add("--models", type=choices_of(NETWORKS), default=",".join(NETWORKS))
@@ -84,84 +97,109 @@ def parse_arguments(kind, description, defaults):
     )
     add("--depth", type=int, choices=BLOCKS, default=50)
     add("--width", type=positive, default=64, help="channels after conv1")
-    for name in ("batch", "frames", "side"):
-        add(f"--{name}", type=positive, default=defaults[name])
+    for name, default in defaults.items():
+        add(f"--{name}", type=positive, default=default)
     if kind == "training":
         add("--recompute", action="store_true", help="activations, in backward")
-    add("--repeats", type=positive, default=15, help="turns at most")
-    add("--seconds", type=float, default=defaults["seconds"], help="per network")
-    add("--no-memory", action="store_true", help="times only")
-    add("--quick", action="store_true", help="smoke test: tiny networks and clips")
-    args = parser.parse_args()
-    if getattr(args, "recompute", False) and backend() != "tensorflow":
+    args = parse(parser, QUICK)
+    if getattr(args, "recompute", False) and BACKEND != "tensorflow":
         parser.error("--recompute is the trainer's: it needs KERAS_BACKEND=tensorflow")
-    if args.quick:
-        vars(args).update(QUICK)
     return args
 
 
-def _runnable(kind, keys):
-    """The peers that can run here; prints why the others cannot."""
-    keys = [key for key in keys if key != NO_PEER]
-    if not keys:
-        return []
-    if not machine.installed("torch"):
-        print("PyTorch is not installed (extra [backends]): ours only.\n")
-        return []
-    compiled = [key for key in keys if THEIRS[kind][key].compile is not None]
-    reason = machine.why_no_compile() if compiled else None
-    if reason:
-        print(f"torch.compile does not work here ({reason}): left out.\n")
-        return [key for key in keys if key not in compiled]
-    return keys
-
-
 def _case(args, network, dtype):
-    names = Case._fields[2:-1]
-    sizes = {name: getattr(args, name) for name in names}
+    sizes = {name: getattr(args, name) for name in Case._fields[2:-1]}
     return Case(network, dtype, **sizes, recompute=getattr(args, "recompute", False))
 
 
-def _gflop(kind, case):
+def count_gflop(kind, case):
     """GFLOP of a step; exits with an error if the network cannot be built."""
-    import keras
-
-    filtered = keras.config.is_traceback_filtering_enabled()
-    keras.config.disable_traceback_filtering()  # it wraps messages, too
+    count = Subject("the network", "harness.networks:operations", (kind, case))
     try:
-        return 2 * PASSES[kind] * multiply_adds(case) / 1e9
-    except ValueError as error:
+        return call(count) / 1e9
+    except CannotRun as error:
         sys.exit(f"error: {error}")
-    finally:
-        if filtered:
-            keras.config.enable_traceback_filtering()
 
 
-def measure(args, kind, keys, case):
+def matrix_rate(args, watch, report, dtype):
+    """GFLOP/s of a large square product, in the fastest framework."""
+    if args.only == "memory":
+        return None
+    side = SIDES["quick" if args.quick else machine.device()]
+    pythons = {BACKEND: sys.executable}
+    if args.peers != [NO_PEER]:
+        pythons["torch"] = args.peer_python
+    subjects = {
+        name: Subject(
+            f"{name}'s product",
+            "harness.matrix_product:make",
+            (name, dtype, side),
+            python,
+            is_peer=name == "torch",
+        )
+        for name, python in pythons.items()
+    }
+    measured = watch.measure(subjects, memory=False)
+    for name, found in measured.items():
+        report.add(f"product of {side}, {dtype}, {name}", found.figures)
+    times = [found.figures["product ms"].median for found in measured.values()]
+    return 2 * side**3 / min(times) / 1e6
+
+
+def measure(args, watch, report, kind, case):
     """A `Row` for each form, ours first."""
-    peaks = {}
-    if not args.no_memory:
-        peaks = {key: network_memory.peak(kind, key, case) for key in keys}
-    state, expected = None, None
-    if any(key in THEIRS[kind] for key in keys):
-        state, expected = _the_peer(kind, case)
-    steps = {key: build(kind, key, case, state) for key in keys}
-    values = {key: step.values() for key, step in steps.items()}
-    ms = medians({k: s.run for k, s in steps.items()}, args.repeats, args.seconds)
-    errors = {}
-    if expected is not None:
-        errors = {key: relative_error(values[key], expected) for key in keys}
-    return [Row(key, ms[key], peaks.get(key), errors.get(key)) for key in keys]
+    with tempfile.TemporaryDirectory(dir=watch.folder) as folder:
+        subjects, expected = subjects_of(args, watch, kind, case, folder)
+        measured = watch.measure(subjects)
+    rows = []
+    for key, (figures, values) in measured.items():
+        error = relative_error(values, expected) if values and expected else None
+        rows.append(
+            Row(key, figures.get(f"{kind} ms"), figures.get(f"{kind} MiB"), error)
+        )
+        report.add(", ".join(map(str, (*case, key))), figures)
+    return rows
 
 
-def _the_peer(kind, case):
-    """Weights, and the expected values."""
-    gc.collect()
-    from harness import network_torch
+def subjects_of(args, watch, kind, case, folder):
+    """The forms, all with the same weights; and the expected values, if any."""
+    peers = [key for key in args.peers if key != NO_PEER]
+    weights = _weights(args, watch, case, f"{folder}/weights.npz") if peers else None
+    subjects = {}
+    for key in args.forms:
+        source = weights
+        if (kind, BACKEND) == ("inference", "tensorflow"):
+            source = f"{folder}/{key}"
+            arguments = (key, case, weights, source)
+            call(Subject(key, "harness.network_tensorflow:export", arguments))
+        made = f"harness.network_{BACKEND}:make", (kind, key, case, source)
+        subjects[key] = Subject(label_of(kind, key), *made)
+    if weights is None:
+        return subjects, None
+    for key in peers:
+        subjects[key] = torch_form(args, kind, key, case)
+    if args.only == "memory":
+        return subjects, None
+    eager = torch_form(args, kind, "eager", case._replace(dtype="float32"), "cpu")
+    return subjects, watch.values(eager)
 
-    network_torch.forget_compiled()
-    expected = network_torch.expected(kind, THEIRS[kind]["eager"], case)
-    return network_torch.state_of(case), expected
+
+def _weights(args, watch, case, path):
+    """The file of the peer's weights, or None if there is no peer."""
+    arguments = "harness.network_torch:save_weights", (case, path), args.peer_python
+    subject = Subject("PyTorch", *arguments, is_peer=True)
+    try:
+        call(subject)
+    except CannotRun as error:
+        watch.leave_out(subject, error)
+        return None
+    return path
+
+
+def torch_form(args, kind, key, case, *place):
+    arguments = (kind, key, case, *place)
+    made = "harness.network_torch:make", arguments, args.peer_python
+    return Subject(label_of(kind, key), *made, is_peer=True)
 
 
 def print_rows(kind, rows, network, least):
@@ -171,27 +209,26 @@ def print_rows(kind, rows, network, least):
         kind: `"inference"` or `"training"`.
         rows: `Row`s.
         network: Name.
-        least: Seconds that a large matrix product of as many operations takes.
+        least: Seconds that a large matrix product of as many operations takes, or None.
     """
     ours, theirs = _fastest(kind, rows)
     for row in rows:
-        percent = 100 * least / (row.ms / 1e3)
-        cells = (row.ms, row.ms / ours.ms, row.peak, percent)
+        percent = 100 * least / (row.ms.median / 1e3) if row.ms and least else None
+        cells = row.ms, ratio(row.ms, ours and ours.ms), row.peak, percent
         cells = [*map(number, cells), scientific(row.error)]
-        print_row([network, label(kind, row.key), *cells])
-    if theirs:
-        peak = ""
-        if theirs.peak and ours.peak:
-            peak = f"x {theirs.peak / ours.peak:.2f}"
-        cells = ["", f"**{theirs.ms / ours.ms:.2f}**", peak, "", ""]
+        print_row([network, label_of(kind, row.key), *cells])
+    if ours and theirs:
+        times, peaks = ratio(theirs.ms, ours.ms), ratio(theirs.peak, ours.peak)
+        cells = ["", f"**{times:.2f}**", f"x {peaks:.2f}" if peaks else "", "", ""]
         print_row([network, "**fastest peer / ours**", *cells])
 
 
 def _fastest(kind, rows):
-    """Of ours, and of the peers (or None)."""
+    """Of ours, and of the peers; None without times."""
+    rows = [row for row in rows if row.ms]
     ours = [row for row in rows if row.key in OURS[kind]]
     theirs = [row for row in rows if row.key not in OURS[kind]]
-    by_time = {"key": lambda row: row.ms, "default": None}
+    by_time = {"key": lambda row: row.ms.median, "default": None}
     return min(ours, **by_time), min(theirs, **by_time)
 
 
@@ -200,15 +237,7 @@ def _disagreeing(kind, rows, case):
     peers = [2 * row.error for row in rows if row.key == "eager" and row.error]
     allowed = max(TOLERANCE[case.dtype], *filter(math.isfinite, peers), 0)
     return [
-        f"{label(kind, row.key)}, {case.network}, {case.dtype}: {row.error:.1e}"
+        f"{label_of(kind, row.key)}, {case.network}, {case.dtype}: {row.error:.1e}"
         for row in rows
         if row.key in OURS[kind] and row.error is not None and not row.error < allowed
     ]
-
-
-def _legend(kind, args):
-    sizes = {name: getattr(args, name) for name in ("batch", "frames", "side")}
-    loaded = " (ours from its SavedModel)" if exports(kind, "plain") else ""
-    return LEGEND.format(
-        kind=kind, loaded=loaded, passes=PASSES[kind], compared=COMPARED[kind], **sizes
-    ).strip()

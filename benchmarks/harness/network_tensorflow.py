@@ -1,13 +1,11 @@
 """Ours on TensorFlow: the forms of a network for inference, the trainer's step."""
 
-import pathlib
-import sys
-
 import numpy as np
 import tensorflow as tf
 
 from harness.networks import (
     CLASSES,
+    Case,
     clips,
     fill,
     labels,
@@ -15,39 +13,63 @@ from harness.networks import (
     our_model,
     pixels,
 )
-from harness.steps import Step
-
-ROOT = pathlib.Path(__file__).parents[2]
+from harness.process import Made
 
 
-def inference(form, case, state=None):
-    """The `Step` of a form of `OURS["inference"]`."""
-    return _step(FORMS[form](our_model(case, state), case.dtype), case)
+def make(kind, key, case, source):
+    """A form of `networks.OURS`.
+
+    Args:
+        kind: `"inference"` or `"training"`.
+        key: Of the form.
+        case: `networks.Case`.
+        source: Of inference, the folder that `export` wrote; of training, a file of
+            weights, or None.
+    """
+    case = Case(*case)
+    return _load(case, source) if kind == "inference" else _training(case, source)
 
 
-def export(form, case, directory):
-    """Writes the form as a SavedModel, for `load`."""
+def smallest(kind, key, case, source):
+    """Arguments of `make` for a tiny network."""
+    source = f"{source}/{SMALLEST}" if kind == "inference" else None
+    return kind, key, Case(*case).smallest, source
+
+
+def export(key, case, weights, folder):
+    """Writes the form as a SavedModel, and that of a tiny network.
+
+    It is measured in a process that has not built the model itself: TensorFlow keeps
+    the memory of objects that are no longer needed, and the peak of a folded network,
+    for example, would include the network that it was made from.
+    """
+    case = Case(*case)
+    _export(key, case, weights, folder)
+    _export(key, case.smallest, None, f"{folder}/{SMALLEST}")
+
+
+def _export(key, case, weights, folder):
     module = tf.Module()
-    module.call = FORMS[form](our_model(case), case.dtype)
+    module.call = FORMS[key](our_model(case, weights), case.dtype)
     traced = module.call.get_concrete_function(tf.TensorSpec(clips(case).shape))
     module.weights = traced.variables
-    tf.saved_model.save(module, directory)
+    tf.saved_model.save(module, folder)
 
 
-def load(case, directory):
-    """The `Step` of a form, in a process that has not built the model itself.
-
-    TensorFlow keeps the memory of objects that are no longer needed: the peak of a
-    folded network, for example, would include the network that it was made from.
-    """
-    module = tf.saved_model.load(directory)
-    step = _step(module.call, case)
-    return step._replace(run=lambda: (module, step.run())[1])  # keeps the variables
-
-
-def _step(call, case):
+def _load(case, folder):
+    module = tf.saved_model.load(folder)
     clip = tf.constant(clips(case))
-    return Step(lambda: call(clip), lambda: [tf.cast(call(clip), tf.float32).numpy()])
+
+    def step(module=module):  # which keeps the variables
+        return module.call(clip)
+
+    return Made({"inference": step}, lambda: [tf.cast(step(), tf.float32).numpy()])
+
+
+def folded(case):
+    """A function that runs the folded network."""
+    call, clip = _folded(our_model(case), case.dtype), tf.constant(clips(case))
+    return lambda: call(clip)
 
 
 def _plain(model, dtype):
@@ -62,7 +84,6 @@ def _folded(model, dtype):
 
 def _constants(model, dtype):
     """Folded, with its weights as constants, as `task.export.constants` exports it."""
-    sys.path.append(str(ROOT))  # `trainers` is not installed
     from keras_nonlocal import fold_batch_norm
     from trainers.video_classification.scoring import with_constants
 
@@ -72,23 +93,23 @@ def _constants(model, dtype):
 
 
 FORMS = {"plain": _plain, "folded": _folded, "constants": _constants}
+SMALLEST = "smallest"
 
 
-def training(form, case, state=None):
+def _training(case, weights):
     """The training step of `trainers/video.py`, on one repeated batch."""
-    trainer = _trainer(case, state)
+    trainer = _trainer(case, weights)
     one = tf.constant(1)
 
     def values():
         results = trainer.train(one)
         return [np.float32([results[name]]) for name in ("loss", "gradient_norm")]
 
-    return Step(lambda: trainer.train(one), values)
+    return Made({"training": lambda: trainer.train(one)}, values)
 
 
 def evaluation(case):
     """Function that evaluates some batches as `--mode eval` does; all are the same."""
-    sys.path.append(str(ROOT))  # `trainers` is not installed
     from trainers.core import distribution
     from trainers.core.trainer import Trainer
 
@@ -105,7 +126,6 @@ def evaluation(case):
 
 def prediction(case):
     """The function of `--mode predict` from a video's uint8 views to its scores."""
-    sys.path.append(str(ROOT))  # `trainers` is not installed
     from trainers.core import distribution
     from trainers.video_classification.predictors import build_video_scorer
 
@@ -115,8 +135,7 @@ def prediction(case):
     return build_video_scorer(task, task.build_model())
 
 
-def _trainer(case, state):
-    sys.path.append(str(ROOT))  # `trainers` is not installed
+def _trainer(case, weights):
     from trainers.core import distribution, optimization
     from trainers.core.trainer import Trainer
 
@@ -125,7 +144,7 @@ def _trainer(case, state):
     with distribution.build_strategy(config.runtime).scope():
         task = _task(config, _batches(case))
         model = task.build_model((case.frames, case.side, case.side, 3))
-        fill(model, state)
+        fill(model, weights)
         distribution.share_dropout_masks(model)
         chosen = config.trainer.optimizer_config
         optimizer = optimization.build_optimizer(

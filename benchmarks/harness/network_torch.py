@@ -6,32 +6,34 @@ import numpy as np
 import torch
 
 from harness import network_peer
-from harness.networks import CLASSES, clips, labels
-from harness.steps import Step
+from harness.networks import CLASSES, THEIRS, Case, clips, labels
+from harness.process import THREADS, Made
 
 
-def device():
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def make(kind, key, case, place=None):
+    """A form of `networks.THEIRS`, on the CPU or, if there is one, on a GPU.
+
+    Values are the logits, or loss and gradient norm before the update.
+    """
+    torch.set_num_threads(THREADS)
+    place = place or ("cuda" if torch.cuda.is_available() else "cpu")
+    step = {"inference": _inference, "training": _training}[kind]
+    return step(THEIRS[kind][key], Case(*case), place)
 
 
-def state_of(case):
-    """The weights of all forms, by the names of PySlowFast."""
-    return network_peer.build(case, CLASSES).state_dict()
+def smallest(kind, key, case, place=None):
+    """Arguments of `make` for a tiny network."""
+    return kind, key, Case(*case).smallest, place
 
 
-def forget_compiled():
-    """Without this the ninth network silently runs uncompiled."""
-    torch._dynamo.reset()
+def save_weights(case, path):
+    """Writes the weights of all forms, by the names of PySlowFast."""
+    state = network_peer.build(Case(*case), CLASSES).state_dict()
+    np.savez(path, **{name: tensor.numpy() for name, tensor in state.items()})
 
 
-def expected(kind, form, case):
-    """Values of a form in float32, on the CPU."""
-    case = case._replace(dtype="float32")
-    return _BUILDERS[kind](form, case, "cpu").values()
-
-
-def inference(form, case, place=None):
-    network, clip, _ = _prepare(form, case, place or device())
+def _inference(form, case, place):
+    network, clip, _ = _prepare(form, case, place)
     network.eval()
     run = _compiled(network, form)
 
@@ -41,11 +43,11 @@ def inference(form, case, place=None):
         _wait(logits)
         return logits
 
-    return Step(step, lambda: [step().float().cpu().numpy()])
+    return Made({"inference": step}, lambda: [step().float().cpu().numpy()])
 
 
-def training(form, case, place=None):
-    network, clip, targets = _prepare(form, case, place or device())
+def _training(form, case, place):
+    network, clip, targets = _prepare(form, case, place)
     network.train()
     if case.recompute:
         network_peer.recompute(network)
@@ -71,10 +73,7 @@ def training(form, case, place=None):
         results = loss, torch.stack(norms).norm()
         return [np.atleast_1d(x.cpu().numpy()) for x in results]
 
-    return Step(step, values)
-
-
-_BUILDERS = {"inference": inference, "training": training}
+    return Made({"training": step}, values)
 
 
 def _prepare(form, case, place):

@@ -1,7 +1,6 @@
-"""The measured networks, and their input clips."""
+"""The measured networks, their forms, and their input clips."""
 
 import math
-import os
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,49 @@ BLOCKS = {
 CLASSES = 400
 MEAN, STD = 114.75, 57.375  # of the pixels, 0-255
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+PASSES = {"inference": 1, "training": 3}  # in units of the forward pass
+
+
+class TorchForm(NamedTuple):
+    """One way to run the peer's network."""
+
+    label: str
+    channels_last: bool = False
+    compile: dict | None = None  # options of torch.compile
+    autocast: bool = False  # weights in float32, else in the dtype
+
+
+_EAGER = {
+    "eager": TorchForm("PyTorch, eager"),
+    "channels_last": TorchForm("PyTorch, channels last", True),
+    "compile": TorchForm("torch.compile", False, {}),
+}
+THEIRS = {
+    "inference": _EAGER
+    | {
+        "freeze": TorchForm(
+            "torch.compile, freezing, channels last", True, {"freezing": True}
+        ),
+    },
+    "training": _EAGER
+    | {
+        "compile_channels_last": TorchForm("torch.compile, channels last", True, {}),
+        "autocast": TorchForm("PyTorch, autocast, channels last", True, None, True),
+    },
+}
+OURS = {
+    "inference": {
+        "plain": "ours, Keras layers",
+        "folded": "ours, batch norm folded",
+        "constants": "ours, folded, weights as constants",
+    },
+    "training": {"step": "ours"},
+}
+
+
+def label(kind, key):
+    """Of a form, as tables show it."""
+    return OURS[kind][key] if key in OURS[kind] else THEIRS[kind][key].label
 
 
 class Case(NamedTuple):
@@ -81,8 +123,8 @@ def model_options(case):
     }
 
 
-def our_model(case, state=None):
-    """`C2D` or `I3D` with the policy of the dtype and the weights of PySlowFast."""
+def our_model(case, weights=None):
+    """`C2D` or `I3D` with the policy of the dtype, and weights as for `fill`."""
     import keras
 
     from keras_nonlocal.models import build
@@ -90,26 +132,27 @@ def our_model(case, state=None):
     keras.config.set_dtype_policy(POLICIES[case.dtype])
     shape = (case.frames, case.side, case.side, 3)
     name = "i3d" if case.is_inflated else "c2d"
-    return fill(build(name, input_shape=shape, **model_options(case)), state)
+    return fill(build(name, input_shape=shape, **model_options(case)), weights)
 
 
-def fill(model, state):
-    """Loads a state dict of the peer, unless it is None; returns the model."""
-    if state is not None:
+def fill(model, weights):
+    """Loads the file that `network_torch.save_weights` wrote, if any; returns the
+    model."""
+    if weights is not None:
         from keras_nonlocal.convert import load_weights
 
-        load_weights(model, state, source="pyslowfast")
+        with np.load(weights) as file:
+            load_weights(model, dict(file), source="pyslowfast")
     return model
 
 
-def multiply_adds(case):
-    """Multiply-adds of a forward pass over the batch, as `describe` counts them."""
+def operations(kind, case):
+    """Of a step over the batch: two a multiply-add, as `describe` counts them."""
+    import keras
+
     from keras_nonlocal.models import describe
 
-    model = our_model(case._replace(dtype="float32"))
-    return case.batch * describe(model).macs.total
-
-
-def backend():
-    """Name of the Keras backend."""
-    return os.environ["KERAS_BACKEND"]
+    keras.config.disable_traceback_filtering()  # it wraps messages, too
+    case = Case(*case)
+    macs = describe(our_model(case._replace(dtype="float32"))).macs.total
+    return 2 * PASSES[kind] * case.batch * macs

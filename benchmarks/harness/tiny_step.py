@@ -1,23 +1,11 @@
-"""Time of a training step of the smallest network, in a process of its own.
+"""100 training steps of the smallest network, by the trainer or its graph alone."""
 
-    python -m harness.tiny_step graph|trainer LOOPS
-
-prints the median microseconds of a step, over loops of `STEPS_PER_LOOP` steps.
-"""
-
-import json
-import os
-import pathlib
-import statistics
-import sys
-import time
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import contextlib
 
 import keras
 import tensorflow as tf
 
-sys.path.append(str(pathlib.Path(__file__).parents[2]))  # `trainers` is not installed
+from harness.process import Made
 from trainers.core import distribution, optimization
 from trainers.core.config_definitions import ExperimentConfig
 from trainers.core.progress import ProgressBar
@@ -25,7 +13,8 @@ from trainers.core.signals import StopRequest
 from trainers.core.task import Task
 from trainers.core.trainer import Trainer
 
-STEPS_PER_LOOP = 100
+STEPS = 100
+LIFE = contextlib.ExitStack()  # of the process: the scope and the signals of a run
 
 
 class TinyTask(Task):
@@ -47,19 +36,18 @@ class TinyTask(Task):
     aggregate_logs = reduce_aggregated_logs = validation_step
 
 
-def main(subject, loops):
+def make(subject):
+    """The subject `"graph"` or `"trainer"`."""
     config = ExperimentConfig()
     config.runtime.distribution_strategy = "one_device"
     config.task.train_data.global_batch_size = 1
     config.trainer.optimizer_config.learning_rate.type = "constant"
     distribution.configure(config.runtime)
-    with distribution.build_strategy(config.runtime).scope():
-        trainer = _trainer(config)
-        with StopRequest() as trainer.stop:
-            loop = {"graph": _graph, "trainer": _training}[subject](trainer)
-            loop()  # traces
-            times = [_microseconds(loop) for _ in range(int(loops))]
-    print(json.dumps(statistics.median(times)))
+    LIFE.enter_context(distribution.build_strategy(config.runtime).scope())
+    trainer = _trainer(config)
+    trainer.stop = LIFE.enter_context(StopRequest())
+    loop = {"graph": _graph, "trainer": _training}[subject](trainer)
+    return Made({"steps": loop})
 
 
 def _trainer(config):
@@ -80,21 +68,11 @@ def _graph(trainer):
     step = trainer._train_step.get_concrete_function(batch, None)
 
     def loop():
-        for _ in range(STEPS_PER_LOOP):
+        for _ in range(STEPS):
             step(batch, None)
 
     return loop
 
 
 def _training(trainer):
-    return lambda: trainer.train(tf.constant(STEPS_PER_LOOP))
-
-
-def _microseconds(loop):
-    start = time.perf_counter()
-    loop()
-    return 1e6 * (time.perf_counter() - start) / STEPS_PER_LOOP
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    return lambda: trainer.train(tf.constant(STEPS))

@@ -1,25 +1,14 @@
-"""Rate of large matrix products on this machine: the upper limit of a network."""
+"""A large matrix product: its rate is the upper limit of a network's."""
 
 import numpy as np
 
-from harness import machine
-from harness.measure import fastest
-from harness.networks import backend
-
-SIDE = {"cpu": 2048, "gpu": 8192}
-SMALL = 256  # per attempt
+from harness.process import THREADS, Made
 
 
-def gflops(dtype, small=False):
-    """GFLOP/s of a large square product, in the fastest framework."""
-    side = SMALL if small else SIDE["gpu" if machine.gpu() else "cpu"]
+def make(framework, dtype, side):
+    """The product of two squares, in `"tensorflow"`, `"jax"` or `"torch"`."""
     square = np.random.default_rng(0).standard_normal((side, side), dtype="float32")
-    frameworks = [backend(), *["torch"] * machine.installed("torch")]
-    steps = {name: _PRODUCTS[name](square, dtype) for name in frameworks}
-    for step in steps.values():
-        step()
-    ms = min(fastest(steps, 15, 5).values())
-    return 2 * side**3 / ms / 1e6
+    return Made({"product": _PRODUCTS[framework](square, dtype)})
 
 
 def _tensorflow(square, dtype):
@@ -40,6 +29,7 @@ def _jax(square, dtype):
 def _torch(square, dtype):
     import torch
 
+    torch.set_num_threads(THREADS)
     x = torch.from_numpy(square).to(getattr(torch, dtype))
     x = x.cuda() if torch.cuda.is_available() else x
 
