@@ -109,7 +109,7 @@ test-serving: $(VENV)/.installed-mlserver
 
 # The export of the demo in MLServer: one video is asked about, the answer compared.
 serve-demo: $(VENV)/.installed-mlserver
-	@test -d demo/export || $(MAKE) demo
+	@test -f demo/export/1/saved_model.pb || $(MAKE) demo
 	$(PYTHON) examples/serving/serve.py demo/export \
 		--once "$$(find demo/videos -name '*.mp4' | sort | tail -n 1)"
 

@@ -11,6 +11,7 @@ tensorflow-serving-api; requests by REST need neither.
 
 import argparse
 import base64
+import http.client
 import io
 import json
 import sys
@@ -86,14 +87,30 @@ def _post(url, body):
         with urllib.request.urlopen(request, timeout=120) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
-        raise RuntimeError(error.read().decode(errors="replace")) from error
+        raise RuntimeError(f"{url}: {_reason(error.read())}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise RuntimeError(f"no answer from {url}: {reason}") from error
+
+
+def _reason(body):
+    """What a server says of an error: KServe and TF Serving call it `error`."""
+    text = body.decode(errors="replace")
+    try:
+        return json.loads(text)["error"]
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 def _pairs(answer):
-    outputs = answer["outputs"]
-    if isinstance(outputs, list):  # KServe's
-        outputs = {x["name"]: [x["data"]] for x in outputs}
-    return list(zip(outputs["classes"][0], outputs["scores"][0], strict=True))
+    try:
+        outputs = answer["outputs"]
+        if isinstance(outputs, list):  # KServe's
+            outputs = {x["name"]: [x["data"]] for x in outputs}
+        names, scores = (outputs[name][0] for name in _OUTPUTS)
+    except (KeyError, TypeError, IndexError) as error:
+        raise RuntimeError(f"not the answer of an export: {answer}"[:500]) from error
+    return list(zip(names, scores, strict=True))
 
 
 def tfserving_request(model, frames):
@@ -118,7 +135,7 @@ def tfserving_grpc(address, model, frames):
         try:
             answer = stub.Predict(tfserving_request(model, frames), timeout=120)
         except grpc.RpcError as error:
-            raise RuntimeError(error.details()) from error
+            raise RuntimeError(f"{address}: {error.details()}") from error
     names, scores = (tf.make_ndarray(answer.outputs[x])[0] for x in _OUTPUTS)
     return [(x.decode(), float(y)) for x, y in zip(names, scores, strict=True)]
 
@@ -136,7 +153,7 @@ def kserve_grpc(address, model, frames):
         try:
             answer = stub.ModelInfer(request, timeout=120)
         except grpc.RpcError as error:
-            raise RuntimeError(error.details()) from error
+            raise RuntimeError(f"{address}: {error.details()}") from error
     found = {x.name: x.contents for x in answer.outputs}
     names, scores = (found[name] for name in _OUTPUTS)
     names = [name.decode() for name in names.bytes_contents]
@@ -178,7 +195,7 @@ def main():
         server = arguments.api, arguments.protocol, arguments.address, arguments.model
         for name, score in ask(*server, frames):
             print(f"{name}  {score:.3f}")
-    except (OSError, RuntimeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 

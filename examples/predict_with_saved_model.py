@@ -112,7 +112,9 @@ def upright(frame):
 
 
 def newest_version(export_dir):
-    """The version with the highest number, as in TF Serving."""
+    """The version with the highest number, as in TF Serving; or the given one."""
+    if tf.io.gfile.exists(os.path.join(export_dir, "saved_model.pb")):
+        return export_dir
     found = tf.io.gfile.glob(os.path.join(export_dir, "*", "saved_model.pb"))
     names = [path.split("/")[-2] for path in found]
     versions = [int(name) for name in names if name.isdecimal()]

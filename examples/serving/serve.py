@@ -4,16 +4,18 @@
     python examples/serving/serve.py EXPORT_DIR --once VIDEO
 
 Needs `pip install -e '.[mlserver]'`. It writes MLServer's two files of settings, with
-the inputs and outputs of the newest version declared, and starts the server; it listens
-on this machine alone (--host). With --once it asks the server about a video, compares
-the answer with that of the network itself, and ends.
+the inputs and outputs of the newest version declared, and starts the server, until
+Ctrl-C or SIGTERM; it listens on this machine alone (--host). With --once it asks the
+server about a video, compares the answer with that of the network itself, and ends.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,7 @@ import client  # noqa: E402
 import predict_with_saved_model as direct  # noqa: E402
 
 NAME = "video"
+_GRACE = 20  # seconds that the server has to answer what it was asked
 
 
 def write_settings(folder, version, host, http, grpc):
@@ -51,8 +54,8 @@ def write_settings(folder, version, host, http, grpc):
         "name": NAME,
         "implementation": "runtime.SavedModel",
         "parameters": {
-            "uri": os.path.abspath(version),
-            "version": pathlib.Path(version).name,
+            "uri": version if "://" in version else os.path.abspath(version),
+            "version": pathlib.PurePath(version).name,
             "extra": {"max_batch_size": 8, "max_batch_time": 0.01},
         },
         "platform": "tensorflow_savedmodel",
@@ -77,17 +80,46 @@ def write_settings(folder, version, host, http, grpc):
         pathlib.Path(folder, f"{name}.json").write_text(text)
 
 
-def start(folder, **options):
-    """Starts the server in a process of its own."""
+def check_ports(host, *ports):
+    """Exits if another program listens at one: gRPC would share its port with it."""
+    for port in ports:
+        try:
+            socket.create_server((host, port)).close()
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            sys.exit(
+                f"error: cannot listen at {host}:{port} ({reason}): choose other ports "
+                "with --http and --grpc, or end the program that listens there"
+            )
+
+
+@contextlib.contextmanager
+def started(folder, **options):
+    """Context: the server, a process of its own, which ends with the block."""
     paths = [str(FOLDER), os.environ.get("PYTHONPATH", "")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    mlserver = pathlib.Path(sys.executable).parent / "mlserver"
-    return subprocess.Popen([mlserver, "start", folder], env=env, **options)
+    program = pathlib.Path(sys.executable).parent / "mlserver"
+    if not program.exists():
+        sys.exit(f"error: there is no {program}: pip install -e '.[mlserver]'")
+    # In a session of its own: Ctrl-C reaches this program, which then ends it.
+    process = subprocess.Popen(
+        [program, "start", folder], env=env, start_new_session=True, **options
+    )
+    try:
+        yield process
+    finally:
+        try:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE)
+        finally:  # also after another Ctrl-C
+            process.kill()
+            process.wait()
 
 
-def wait_until_ready(process, http, seconds=300):
+def wait_until_ready(process, address, seconds=300):
     """Raises `RuntimeError` if the server ends, or is not ready in time."""
-    url = f"http://127.0.0.1:{http}/v2/models/{NAME}/ready"
+    url = f"http://{address}/v2/models/{NAME}/ready"
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -100,21 +132,35 @@ def wait_until_ready(process, http, seconds=300):
     raise RuntimeError(f"the server is not ready after {seconds} s")
 
 
-def ask_once(process, arguments, version):
+def ask_once(addresses, video, version):
     """Compares the server's answers about a video with those of the network."""
-    wait_until_ready(process, arguments.http)
-    network, classes, clip = direct.load(version)
-    frames = direct.read_middle_clip(arguments.once, *clip)
-    encoded = client.encode(frames)
+    network, _, clip = direct.load(version)
+    encoded = client.encode(direct.read_middle_clip(video, *clip))
     expected = client.of_network(network, encoded)
-    for protocol, port in (("rest", arguments.http), ("grpc", arguments.grpc)):
-        found = client.ask("kserve", protocol, f"127.0.0.1:{port}", NAME, encoded)
+    for protocol, address in addresses.items():
+        found = client.ask("kserve", protocol, address, NAME, encoded)
         difference = max(abs(a[1] - b[1]) for a, b in zip(found, expected, strict=True))
         print(
             f"{protocol}: {found[0][0]} {found[0][1]:.4f}; difference {difference:.1e}"
         )
         if difference > 1e-5 or found[0][0] != expected[0][0]:
-            sys.exit(f"error: the server answers {found}; the network: {expected}")
+            raise RuntimeError(f"the server answers {found}; the network: {expected}")
+
+
+def serve(arguments, version, folder):
+    """Runs the server until it ends; with --once, until it has answered."""
+    ports = {"rest": arguments.http, "grpc": arguments.grpc}
+    write_settings(folder, version, arguments.host, *ports.values())
+    # A server on all addresses is asked on this machine.
+    host = {"0.0.0.0": "127.0.0.1"}.get(arguments.host, arguments.host)
+    addresses = {protocol: f"{host}:{port}" for protocol, port in ports.items()}
+    with started(folder) as process:
+        wait_until_ready(process, addresses["rest"])
+        if arguments.once is not None:
+            return ask_once(addresses, arguments.once, version)
+        places = " and ".join(f"{address} ({x})" for x, address in addresses.items())
+        print(f"{version} is served at {places}; Ctrl-C ends it", flush=True)
+        raise RuntimeError(f"the server has ended with code {process.wait()}")
 
 
 def main():
@@ -126,20 +172,16 @@ def main():
     parser.add_argument("--once", metavar="VIDEO")
     arguments = parser.parse_args()
     version = direct.newest_version(arguments.export_dir)
-    with tempfile.TemporaryDirectory() as folder:
-        address = arguments.host, arguments.http, arguments.grpc
-        write_settings(folder, version, *address)
-        process = start(folder)
-        try:
-            if arguments.once:
-                ask_once(process, arguments, version)
-            else:
-                process.wait()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+    check_ports(arguments.host, arguments.http, arguments.grpc)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            serve(arguments, version, folder)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (OSError, RuntimeError, ValueError, direct.tf.errors.OpError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

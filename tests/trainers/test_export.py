@@ -279,6 +279,7 @@ def test_assets_have_what_a_client_needs(export_dir):
 
 LIMITS = {
     "max_frames": 8,
+    "max_request_frames": 99,
     "max_frame_bytes": 50_000,
     "max_frame_pixels": 40_000,
     "max_request_pixels": 100_000,
@@ -334,7 +335,10 @@ def test_jpeg_frames_above_a_limit_are_refused(loaded_limited, frames, received)
         ((1, 1, 2, 20_001), "has 2 x 20001 pixels.*expected 1 to 40000"),
         ((1, 1, 0, 40), "has 0 x 40 pixels.*expected 1 to 40000"),
         ((1, 3, 180, 200), "have 108000 pixels; expected 1 to 100000"),
-        ((20, 5, 1, 1), "have 102400 pixels"),  # each becomes a crop of 1024
+        ((17, 6, 1, 1), "have 102 frames"),
+        ((25, 1, 1, 1), "have 100 frames; expected 1 to 99"),  # each is repeated
+        ((8, 2, 100, 200), "have 320000 pixels"),
+        ((14, 7, 1, 1), "have 100352 pixels"),  # each becomes a crop of 1024
     ],
 )
 def test_clips_above_a_limit_are_refused(loaded_limited, shape, received):

@@ -32,6 +32,7 @@ _OPTIONS = {
 }
 _EXPORT_LIMITS = (
     "max_frames",
+    "max_request_frames",
     "max_frame_bytes",
     "max_frame_pixels",
     "max_request_pixels",
@@ -161,6 +162,9 @@ class ExportConfig(hyperparams.Config):
             while loading and, with non-local blocks, a file of twice the size (see
             docs/results.md).
         max_frames: Frames of a clip.
+        max_request_frames: Frames of all clips of a request, a clip shorter than
+            `num_frames` counting as one of that length: what the memory of the
+            network grows with.
         max_frame_bytes: Bytes of a JPEG frame.
         max_frame_pixels: Pixels of a frame, height times width; by default a little
             more than those of 8K video.
@@ -184,6 +188,7 @@ class ExportConfig(hyperparams.Config):
     calibration_clips: int = 128
     max_accuracy_drop: float = 0.01
     max_frames: int = 512
+    max_request_frames: int = 512
     max_frame_bytes: int = 2**25
     max_frame_pixels: int = 2**25
     max_request_pixels: int = 2**28

@@ -12,19 +12,20 @@ import tensorflow as tf
 _JPEG_START = b"\xff\xd8\xff"
 
 
-def checked_clips(clips: tf.Tensor, limits, crop_size: int) -> tf.Tensor:
+def checked_clips(clips: tf.Tensor, limits, crop_size: int, num_frames: int):
     """`clips`, after a check of its shape.
 
     Args:
         clips: uint8 `(batch, frames, height, width, 3)`.
         limits: `ExportConfig`.
         crop_size: Side of the square that every frame becomes.
+        num_frames: Of the clips that shorter ones become.
     """
     batch, frames, height, width, _ = tf.unstack(tf.shape(clips, tf.int64))
     pixels = height * width
     checks = [
         _check_batch(batch),
-        _check_length(frames, limits),
+        _check_length(batch, frames, num_frames, limits),
         _check_frame(height, width, limits),
         _check_total(batch * frames * _counted(pixels, crop_size), limits),
     ]
@@ -32,19 +33,20 @@ def checked_clips(clips: tf.Tensor, limits, crop_size: int) -> tf.Tensor:
         return tf.identity(clips)
 
 
-def checked_frames(frames: tf.Tensor, limits, crop_size: int) -> tf.Tensor:
+def checked_frames(frames: tf.Tensor, limits, crop_size: int, num_frames: int):
     """`frames`, after a check of their number, bytes and the sizes in their headers.
 
     Args:
         frames: Encoded frames, `(batch, frames)`.
         limits: `ExportConfig`.
         crop_size: Side of the square that every frame becomes.
+        num_frames: Of the clips that shorter ones become.
     """
     sizes = tf.strings.length(frames)
     batch, length = tf.unstack(tf.shape(frames, tf.int64))
     checks = [
         _check_batch(batch),
-        _check_length(length, limits),
+        _check_length(batch, length, num_frames, limits),
         _check(
             tf.reduce_all(sizes <= limits.max_frame_bytes),
             "A frame of the request has {} bytes",
@@ -112,9 +114,15 @@ def _check_batch(batch: tf.Tensor) -> tf.Operation:
     return tf.debugging.Assert(batch >= 1, [message])
 
 
-def _check_length(frames: tf.Tensor, limits) -> tf.Operation:
+def _check_length(batch: tf.Tensor, frames: tf.Tensor, num_frames: int, limits):
     received = "A clip of the request has {} frames"
-    return _check(frames <= limits.max_frames, received, [frames], limits, "max_frames")
+    fits = frames <= limits.max_frames
+    check = _check(fits, received, [frames], limits, "max_frames")
+    total = batch * tf.maximum(frames, num_frames)
+    fits = total <= limits.max_request_frames
+    received = "The clips of the request have {} frames"
+    with tf.control_dependencies([check]):
+        return _check(fits, received, [total], limits, "max_request_frames")
 
 
 def _check_frame(height: tf.Tensor, width: tf.Tensor, limits) -> tf.Operation:

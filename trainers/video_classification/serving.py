@@ -84,6 +84,7 @@ class ServingModule(tf.Module):
         self._clip = config.clip
         self._data = config.validation_data
         self._settings = config.export
+        self._limits = config.export, self._data.crop_size, self._clip.num_frames
         self._class_names = list(class_names)
         self._has_blocks = bool(block_names(model))
         blocks = block_names(model, config.export.attention_blocks)
@@ -124,7 +125,7 @@ class ServingModule(tf.Module):
     @tf.function(input_signature=[_FRAMES])
     def jpeg(self, frames):
         """Signature `jpeg`: JPEG frames `(batch, frames)`, of any sizes."""
-        frames = checked_frames(frames, self._settings, self._data.crop_size)
+        frames = checked_frames(frames, *self._limits)
         crops = tf.map_fn(
             self._decode_and_crop,
             tf.reshape(frames, [-1]),
@@ -168,7 +169,7 @@ class ServingModule(tf.Module):
         return outputs
 
     def _checked_crops(self, clips):
-        return self._crop(checked_clips(clips, self._settings, self._data.crop_size))
+        return self._crop(checked_clips(clips, *self._limits))
 
     def _decode_and_crop(self, frame):
         image = tf.io.decode_jpeg(frame, channels=3)

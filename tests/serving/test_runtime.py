@@ -1,0 +1,138 @@
+"""examples/serving/runtime.py: requests of several clients in one batch."""
+
+import asyncio
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainers.core.export import write_warmup
+
+pytestmark = pytest.mark.serving
+SHAPE = (2, 4, 4, 3)  # of a clip
+
+
+class Sums(tf.Module):
+    """Sums of pixels, and with how many clips each was summed; takes a while."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *SHAPE), tf.uint8, "clips")])
+    def __call__(self, clips):
+        _, work = tf.while_loop(
+            lambda i, _: i < 200,
+            lambda i, x: (i + 1, tf.linalg.matmul(x, x)),
+            (0, tf.zeros((300, 300))),
+        )
+        sums = tf.reduce_sum(tf.cast(clips, tf.float32), [1, 2, 3, 4]) + work[0, 0]
+        together = tf.fill(tf.shape(clips)[:1], tf.shape(clips)[0])
+        return {"sums": sums, "together": together}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder, module = str(tmp_path_factory.mktemp("sums")), Sums()
+    tf.saved_model.save(module, folder, {"serving_default": module.__call__})
+    clips = np.zeros((1, *SHAPE), np.uint8)
+    write_warmup(folder, {"serving_default": {"clips": clips}})
+    return folder
+
+
+def run(folder, example, test):
+    """Runs `test(model)`, a coroutine, with a loaded runtime."""
+    from mlserver import ModelSettings
+
+    settings = ModelSettings(
+        name="sums",
+        implementation=example("runtime").SavedModel,
+        parameters={
+            "uri": folder,
+            "extra": {"max_batch_size": 8, "max_batch_time": 0.3},
+        },
+        inputs=[{"name": "clips", "datatype": "UINT8", "shape": [-1, *SHAPE]}],
+    )
+
+    async def tested():
+        model = settings.implementation(settings)
+        await model.load()
+        await test(model)
+        await model.unload()
+
+    asyncio.run(tested())
+
+
+def request(clips, datatype="UINT8", data=None):
+    """A request as MLServer hands it on: with the headers of the client."""
+    from mlserver.types import InferenceRequest
+    from mlserver.utils import insert_headers
+
+    data = clips.ravel().tolist() if data is None else data
+    tensor = {"name": "clips", "datatype": datatype, "shape": [*clips.shape]}
+    payload = InferenceRequest.model_validate({"inputs": [tensor | {"data": data}]})
+    return insert_headers(payload, {"host": "127.0.0.1"})
+
+
+def noise(count):
+    shape = (count, 1, *SHAPE)
+    return list(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+
+
+def values(response):
+    """`(sum, clips of the batch)` of a response about one clip."""
+    sums, together = (x.data.root for x in response.outputs)
+    return sums[0], together[0]
+
+
+def test_requests_at_the_same_time_are_one_batch(folder, example):
+    async def ask(model):
+        clips = noise(8)
+        found = await asyncio.gather(*(model.predict(request(x)) for x in clips))
+        assert [values(x) for x in found] == [(x.sum(), 8) for x in clips]
+
+    run(folder, example, ask)
+
+
+def test_a_client_that_hangs_up_does_not_end_the_batch(folder, example):
+    async def ask(model):
+        clips = noise(4)
+        tasks = [asyncio.create_task(model.predict(request(x))) for x in clips]
+        await asyncio.sleep(0.05)  # all wait for the batch to fill
+        tasks[1].cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(found.pop(1), asyncio.CancelledError)
+        assert [values(x)[0] for x in found] == [
+            x.sum() for i, x in enumerate(clips) if i != 1
+        ]
+
+    run(folder, example, ask)
+
+
+def test_wrong_requests_do_not_reach_the_pixels_of_others(folder, example):
+    from mlserver.errors import MLServerError
+
+    async def ask(model):
+        clips = noise(5)
+        pixels = [x.ravel().tolist() for x in clips]
+        wrong = [
+            request(clips[0], data=pixels[0][:-5]),
+            request(clips[1], data=pixels[1] + [0] * 5),
+            request(clips[2], datatype="FP32"),
+            request(clips[3], data=[300, *pixels[3][1:]]),
+        ]
+        payloads = [*wrong, request(clips[4])]
+        found = await asyncio.gather(
+            *(model.predict(x) for x in payloads), return_exceptions=True
+        )
+        assert all(isinstance(x, MLServerError) for x in found[:4]), found
+        assert values(found[4])[0] == clips[4].sum()
+
+    run(folder, example, ask)
+
+
+def test_the_server_stays_awake_while_a_request_is_answered(folder, example):
+    async def ask(model):
+        task, ticks = asyncio.create_task(model._run(request(noise(1)[0]))), 0
+        while not task.done():
+            await asyncio.sleep(0.001)
+            ticks += 1
+        assert ticks > 10
+
+    run(folder, example, ask)
