@@ -88,7 +88,9 @@ def _post(url, body):
             return json.load(response)
     except urllib.error.HTTPError as error:
         raise RuntimeError(f"{url}: {_reason(error.read())}") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except http.client.HTTPException as error:
+        raise RuntimeError(f"no HTTP server, or none any more, at {url}") from error
+    except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise RuntimeError(f"no answer from {url}: {reason}") from error
 
@@ -192,10 +194,13 @@ def main():
     clip = about["num_frames"], about["temporal_stride"], about["fps"]
     try:
         frames = encode(direct.read_middle_clip(arguments.video, *clip))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {arguments.video}: {direct.reason(error)}")
+    try:
         server = arguments.api, arguments.protocol, arguments.address, arguments.model
         for name, score in ask(*server, frames):
             print(f"{name}  {score:.3f}")
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
+    except (ImportError, RuntimeError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -11,6 +11,7 @@ server about a video, compares the answer with that of the network itself, and e
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -29,6 +30,7 @@ import client  # noqa: E402
 import predict_with_saved_model as direct  # noqa: E402
 
 NAME = "video"
+MAX_BYTES = 2**26  # of a request; a list of numbers takes 13 times as much memory
 _GRACE = 20  # seconds that the server has to answer what it was asked
 
 
@@ -47,8 +49,7 @@ def write_settings(folder, version, host, http, grpc):
     side, ports = clip["short_side"], {"http_port": http, "grpc_port": grpc}
     best = about["top_k"]
     server = {"host": host, **ports, "metrics_endpoint": None, "debug": False}
-    # MLServer 1.7.1 cannot start processes of its own with uvloop 0.23.
-    server |= {"parallel_workers": 0, "grpc_max_message_length": 2**28}
+    server |= {"parallel_workers": 0, "grpc_max_message_length": MAX_BYTES}
     shapes = {"logits": count, "probabilities": count, "classes": best, "scores": best}
     model = {
         "name": NAME,
@@ -59,6 +60,7 @@ def write_settings(folder, version, host, http, grpc):
             "extra": {"max_batch_size": 8, "max_batch_time": 0.01},
         },
         "platform": "tensorflow_savedmodel",
+        "versions": [pathlib.PurePath(version).name],
         "inputs": [
             {
                 "name": "clips",
@@ -84,7 +86,9 @@ def check_ports(host, *ports):
     """Exits if another program listens at one: gRPC would share its port with it."""
     for port in ports:
         try:
-            socket.create_server((host, port)).close()
+            with socket.socket() as listening:
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listening.bind((host, port))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             sys.exit(
@@ -96,15 +100,9 @@ def check_ports(host, *ports):
 @contextlib.contextmanager
 def started(folder, **options):
     """Context: the server, a process of its own, which ends with the block."""
-    paths = [str(FOLDER), os.environ.get("PYTHONPATH", "")]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    program = pathlib.Path(sys.executable).parent / "mlserver"
-    if not program.exists():
-        sys.exit(f"error: there is no {program}: pip install -e '.[mlserver]'")
+    command = [sys.executable, FOLDER / "server.py", folder, str(MAX_BYTES)]
     # In a session of its own: Ctrl-C reaches this program, which then ends it.
-    process = subprocess.Popen(
-        [program, "start", folder], env=env, start_new_session=True, **options
-    )
+    process = subprocess.Popen(command, start_new_session=True, **options)
     try:
         yield process
     finally:
@@ -171,12 +169,16 @@ def main():
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--once", metavar="VIDEO")
     arguments = parser.parse_args()
+    if not importlib.util.find_spec("mlserver"):
+        sys.exit("error: MLServer is not installed: pip install -e '.[mlserver]'")
     version = direct.newest_version(arguments.export_dir)
     check_ports(arguments.host, arguments.http, arguments.grpc)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = pathlib.Path(scratch, NAME)  # MLServer warns of other names
+            folder.mkdir()
             serve(arguments, version, folder)
     except KeyboardInterrupt:
         sys.exit(130)

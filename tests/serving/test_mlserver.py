@@ -2,6 +2,7 @@
 
 import base64
 import collections
+import gzip
 import json
 import random
 import time
@@ -51,9 +52,10 @@ def infer(port, inputs, signature=None):
     return post(port, json.dumps(body).encode())
 
 
-def post(port, data):
+def post(port, data, headers=None):
     url = f"http://127.0.0.1:{port}/v2/models/video/infer"
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"} | (headers or {})
+    request = urllib.request.Request(url, data, headers)
     try:
         with urllib.request.urlopen(request, timeout=120) as response:
             answer = json.load(response)
@@ -148,6 +150,15 @@ def test_rubbish_and_oversized_requests_are_refused(server, network, example):
     }
     with pytest.raises(RuntimeError, match="400.*1 items of frames, whose shape is"):
         post(server[0], json.dumps(body).encode())
+    test_both_protocols_answer_as_the_network_does(server, network, example)
+
+
+def test_long_and_compressed_bodies_are_refused(server, network, example):
+    begin = b'{"inputs": [{"name": "clips", "data": ['
+    with pytest.raises(RuntimeError, match=r"413.*more than 67108864 bytes"):
+        post(server[0], begin + b"0," * 2**25)
+    with pytest.raises(RuntimeError, match="415.*compressed"):
+        post(server[0], gzip.compress(bytes(1000)), {"Content-Encoding": "gzip"})
     test_both_protocols_answer_as_the_network_does(server, network, example)
 
 
