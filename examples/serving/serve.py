@@ -30,7 +30,7 @@ import client  # noqa: E402
 import predict_with_saved_model as direct  # noqa: E402
 
 NAME = "video"
-MAX_BYTES = 2**26  # of a request; a list of numbers takes 13 times as much memory
+MAX_BYTES = 2**26  # of a request; a list of numbers takes 14 times as much memory
 _GRACE = 20  # seconds that the server has to answer what it was asked
 
 

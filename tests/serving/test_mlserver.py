@@ -60,7 +60,7 @@ def post(port, data, headers=None):
         with urllib.request.urlopen(request, timeout=120) as response:
             answer = json.load(response)
     except urllib.error.HTTPError as error:
-        raise RuntimeError(f"{error.code}: {error.read()[:500]}") from error
+        raise RuntimeError(f"{error.code}: {error.read().decode()[:500]}") from error
     return {
         x["name"]: np.array(x["data"]).reshape(x["shape"]) for x in answer["outputs"]
     }
