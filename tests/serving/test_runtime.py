@@ -1,6 +1,14 @@
-"""examples/serving/runtime.py: requests of several clients in one batch."""
+"""examples/serving/runtime.py: requests of several clients in one batch.
+
+MLServer runs in a process of its own: it and tritonclient, which other tests import,
+define the same messages.
+"""
 
 import asyncio
+import multiprocessing
+import pathlib
+import sys
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +17,7 @@ import tensorflow as tf
 from trainers.core.export import write_warmup
 
 pytestmark = pytest.mark.serving
+FOLDER = pathlib.Path(__file__).parents[2] / "examples" / "serving"
 SHAPE = (2, 4, 4, 3)  # of a clip
 
 
@@ -28,21 +37,24 @@ class Sums(tf.Module):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def served(tmp_path_factory):
+    """Function that runs a coroutine with a loaded model, as `run` does."""
     folder, module = str(tmp_path_factory.mktemp("sums")), Sums()
     tf.saved_model.save(module, folder, {"serving_default": module.__call__})
     clips = np.zeros((1, *SHAPE), np.uint8)
     write_warmup(folder, {"serving_default": {"clips": clips}})
-    return folder
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        yield lambda ask: process.submit(run, folder, ask).result()
 
 
-def run(folder, example, test):
-    """Runs `test(model)`, a coroutine, with a loaded runtime."""
+def run(folder, ask):
+    """Runs the coroutine `ask(model)`."""
     from mlserver import ModelSettings
 
+    sys.path.insert(0, str(FOLDER))
     settings = ModelSettings(
         name="sums",
-        implementation=example("runtime").SavedModel,
+        implementation="runtime.SavedModel",
         parameters={
             "uri": folder,
             "extra": {"max_batch_size": 8, "max_batch_time": 0.3},
@@ -50,13 +62,13 @@ def run(folder, example, test):
         inputs=[{"name": "clips", "datatype": "UINT8", "shape": [-1, *SHAPE]}],
     )
 
-    async def tested():
+    async def asked():
         model = settings.implementation(settings)
         await model.load()
-        await test(model)
+        await ask(model)
         await model.unload()
 
-    asyncio.run(tested())
+    asyncio.run(asked())
 
 
 def request(clips, datatype="UINT8", data=None):
@@ -81,58 +93,59 @@ def values(response):
     return sums[0], together[0]
 
 
-def test_requests_at_the_same_time_are_one_batch(folder, example):
-    async def ask(model):
-        clips = noise(8)
-        found = await asyncio.gather(*(model.predict(request(x)) for x in clips))
-        assert [values(x) for x in found] == [(x.sum(), 8) for x in clips]
-
-    run(folder, example, ask)
+async def ask_8_at_once(model):
+    clips = noise(8)
+    found = await asyncio.gather(*(model.predict(request(x)) for x in clips))
+    assert [values(x) for x in found] == [(x.sum(), 8) for x in clips]
 
 
-def test_a_client_that_hangs_up_does_not_end_the_batch(folder, example):
-    async def ask(model):
-        clips = noise(4)
-        tasks = [asyncio.create_task(model.predict(request(x))) for x in clips]
-        await asyncio.sleep(0.05)  # all wait for the batch to fill
-        tasks[1].cancel()
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(found.pop(1), asyncio.CancelledError)
-        assert [values(x)[0] for x in found] == [
-            x.sum() for i, x in enumerate(clips) if i != 1
-        ]
-
-    run(folder, example, ask)
+def test_requests_at_the_same_time_are_one_batch(served):
+    served(ask_8_at_once)
 
 
-def test_wrong_requests_do_not_reach_the_pixels_of_others(folder, example):
+async def hang_up(model):
+    clips = noise(4)
+    tasks = [asyncio.create_task(model.predict(request(x))) for x in clips]
+    await asyncio.sleep(0.05)  # all wait for the batch to fill
+    tasks.pop(1).cancel()
+    found = await asyncio.wait_for(asyncio.gather(*tasks), 60)
+    others = [clips[0], *clips[2:]]
+    assert [values(x)[0] for x in found] == [x.sum() for x in others]
+
+
+def test_a_client_that_hangs_up_does_not_end_the_batch(served):
+    served(hang_up)
+
+
+async def ask_wrongly(model):
     from mlserver.errors import MLServerError
 
-    async def ask(model):
-        clips = noise(5)
-        pixels = [x.ravel().tolist() for x in clips]
-        wrong = [
-            request(clips[0], data=pixels[0][:-5]),
-            request(clips[1], data=pixels[1] + [0] * 5),
-            request(clips[2], datatype="FP32"),
-            request(clips[3], data=[300, *pixels[3][1:]]),
-        ]
-        payloads = [*wrong, request(clips[4])]
-        found = await asyncio.gather(
-            *(model.predict(x) for x in payloads), return_exceptions=True
-        )
-        assert all(isinstance(x, MLServerError) for x in found[:4]), found
-        assert values(found[4])[0] == clips[4].sum()
-
-    run(folder, example, ask)
+    clips = noise(5)
+    pixels = [x.ravel().tolist() for x in clips]
+    payloads = [
+        request(clips[0], data=pixels[0][:-5]),
+        request(clips[1], data=pixels[1] + [0] * 5),
+        request(clips[2], datatype="FP32"),
+        request(clips[3], data=[300, *pixels[3][1:]]),
+        request(clips[4]),
+    ]
+    tasks = [model.predict(x) for x in payloads]
+    *wrong, right = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(x, MLServerError) for x in wrong), wrong
+    assert values(right)[0] == clips[4].sum()
 
 
-def test_the_server_stays_awake_while_a_request_is_answered(folder, example):
-    async def ask(model):
-        task, ticks = asyncio.create_task(model._run(request(noise(1)[0]))), 0
-        while not task.done():
-            await asyncio.sleep(0.001)
-            ticks += 1
-        assert ticks > 10
+def test_wrong_requests_do_not_reach_the_pixels_of_others(served):
+    served(ask_wrongly)
 
-    run(folder, example, ask)
+
+async def count_ticks(model):
+    running, ticks = asyncio.create_task(model._run(request(noise(1)[0]))), 0
+    while not running.done():
+        await asyncio.sleep(0.001)
+        ticks += 1
+    assert ticks > 10
+
+
+def test_the_server_stays_awake_while_a_request_is_answered(served):
+    served(count_ticks)
