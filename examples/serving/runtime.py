@@ -44,7 +44,7 @@ class SavedModel(MLModel):
             try:
                 # A client that hangs up must not end the batch of the others.
                 return await asyncio.shield(self._batcher.predict(payload))
-            except Exception:
+            except MLServerError:
                 pass  # One of the batch is refused: each is asked alone.
         return await self._run(payload)
 
