@@ -5,7 +5,7 @@ from keras import backend, ops
 
 # Of the weights of one slice: large enough for fast matrix products, small enough to
 # stay in a processor's cache.
-CHUNK_BYTES = 2**23
+CHUNK_BYTES = 2**24
 MIN_ROWS = 128
 GROUPS = 8
 

@@ -4,7 +4,11 @@ from keras import backend, ops
 
 from keras_nonlocal.ops import chunks
 from keras_nonlocal.ops.backends import refuse_second_order
-from keras_nonlocal.ops.half_precision import accumulation_dtype, at_least_float32
+from keras_nonlocal.ops.half_precision import (
+    accumulation_dtype,
+    at_least_float32,
+    softmax,
+)
 
 
 def operands(theta, phi, scale=None, concat_kernel=None):
@@ -24,13 +28,13 @@ def raw_operands(theta, phi, scale=None, concat_kernel=None):
 def scores(theta, phi, bias=None):
     """softmax_j(theta_i . phi_j + bias_j): `(B, N, M)`, in theta's dtype.
 
-    `bias` is None or `(B, 1, M)`. The softmax of half precision is in float32.
+    `bias` is None or `(B, 1, M)`.
     """
     logits = ops.matmul(theta, ops.swapaxes(phi, 1, 2))
     logits = logits if bias is None else logits + bias
     if logits.shape[-1] == 1:  # ops.softmax warns of a single key
         return ops.exp(logits - logits)  # 1, with a gradient of 0
-    return ops.cast(ops.softmax(at_least_float32(logits), axis=-1), theta.dtype)
+    return softmax(logits)
 
 
 def dense(theta, phi, g, bias=None):
@@ -41,8 +45,8 @@ def dense(theta, phi, g, bias=None):
 def chunked(theta, phi, g):
     """The same for a slice of the queries at a time, forward and backward.
 
-    Of the map only each row's log-sum-exp is kept; the backward pass computes the
-    weights of a slice again, so that memory is O(slice * M) in place of O(N * M).
+    Nothing of the map is kept: the backward pass computes the weights of a slice
+    again, so that memory is O(slice * M) in place of O(N * M).
     """
     if backend.backend() == "torch" and theta.shape[-1] == g.shape[-1]:
         return _fused(theta, phi, g)
@@ -62,25 +66,19 @@ def _chunked(theta, phi, g):
     dtype = accumulation_dtype(theta.dtype)
 
     def forward(sums, theta):
-        logits = at_least_float32(ops.matmul(theta, ops.swapaxes(phi, 1, 2)))
-        largest = ops.max(logits, axis=-1, keepdims=True)
-        weights = ops.exp(logits - largest)
-        total = ops.sum(weights, axis=-1, keepdims=True)
-        y = ops.matmul(ops.cast(weights, g.dtype), g) / ops.cast(total, g.dtype)
-        return sums, (y, largest + ops.log(total))
+        return sums, (dense(theta, phi, g),)
 
-    _, (y, log_sums) = chunks.loop(forward, (), [chunks.split(theta, rows)])
+    _, (y,) = chunks.loop(forward, (), [chunks.split(theta, rows)])
     y = chunks.join(y, num_queries)
 
     def gradient(*args, upstream=None):
         refuse_second_order()
         dy = args[0] if upstream is None else upstream
-        # The softmax's gradient: ds_ij = p_ij (dy_i . g_j - dy_i . y_i).
-        means = ops.sum(at_least_float32(dy * y), axis=-1, keepdims=True)
 
-        def backward(sums, theta, dy, log_sums, means):
-            logits = at_least_float32(ops.matmul(theta, ops.swapaxes(phi, 1, 2)))
-            weights = ops.exp(logits - log_sums)
+        def backward(sums, theta, dy, y):
+            # The softmax's gradient: ds_ij = p_ij (dy_i . g_j - dy_i . y_i).
+            means = ops.sum(at_least_float32(dy * y), axis=-1, keepdims=True)
+            weights = at_least_float32(scores(theta, phi))
             dweights = at_least_float32(ops.matmul(dy, ops.swapaxes(g, 1, 2)))
             dlogits = ops.cast(weights * (dweights - means), theta.dtype)
             dphi = ops.matmul(ops.swapaxes(dlogits, 1, 2), theta)
@@ -88,11 +86,10 @@ def _chunked(theta, phi, g):
             sums = (sums[0] + ops.cast(dphi, dtype), sums[1] + ops.cast(dg, dtype))
             return sums, (ops.matmul(dlogits, phi),)
 
-        slices = [chunks.split(t, rows) for t in (theta, dy, log_sums_, means)]
+        slices = [chunks.split(t, rows) for t in (theta, dy, y)]
         zeros = tuple(ops.zeros_like(t, dtype=dtype) for t in (phi, g))
         (dphi, dg), (dtheta,) = chunks.loop(backward, zeros, slices)
         dtheta = chunks.join(dtheta, num_queries)
         return dtheta, ops.cast(dphi, phi.dtype), ops.cast(dg, g.dtype)
 
-    log_sums_ = chunks.join(log_sums, num_queries)
     return y, gradient

@@ -2,6 +2,8 @@
 
 from keras import backend, ops
 
+from keras_nonlocal.ops.backends import backend_kernels
+
 
 def at_least_float32(x):
     """`x`, cast to float32 if it is in half precision."""
@@ -13,3 +15,11 @@ def accumulation_dtype(dtype):
     """float32 for float16 and bfloat16; else `dtype`."""
     dtype = backend.standardize_dtype(dtype)
     return "float32" if dtype in ("float16", "bfloat16") else dtype
+
+
+def softmax(logits):
+    """Softmax over the last axis, in the dtype of `logits`; its sums are in float32."""
+    kernels, dtype = backend_kernels(), backend.standardize_dtype(logits.dtype)
+    if kernels and kernels.softmax_sums_in_float32(dtype):
+        return ops.softmax(logits)
+    return ops.cast(ops.softmax(at_least_float32(logits)), dtype)

@@ -17,7 +17,7 @@ TIERS = [
 
 def sizes_of(algorithm):
     """Batch, N and M; of several slices in the chunked form."""
-    return (2, 1100, 1000) if algorithm == "chunked" else (2, 20, 70)
+    return (2, 1100, 2000) if algorithm == "chunked" else (2, 20, 70)
 
 
 def loss(call):

@@ -75,8 +75,8 @@ def test_equals_the_dense_form(mode, algorithm, batch, n, m):
 @pytest.mark.parametrize("num_queries", [1100, 1104])
 def test_several_slices_equal_the_dense_form(mode, num_queries):
     """8 slices of 138 queries, with and without padding."""
-    assert chunks.chunk_rows(2, num_queries, 1000) == 138
-    check_against_dense(mode, "chunked", operands(mode, 2, num_queries, 1000, 5, 6))
+    assert chunks.chunk_rows(2, num_queries, 2000) == 138
+    check_against_dense(mode, "chunked", operands(mode, 2, num_queries, 2000, 5, 6))
 
 
 @pytest.mark.parametrize(("mode", "algorithm"), FORMS)
