@@ -17,6 +17,8 @@ import pathlib
 import sys
 import tempfile
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import numpy as np
 from harness.clock import Clock
 from harness.input_clips import SIZES, cuts, link_clips, make_clips

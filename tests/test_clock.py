@@ -275,5 +275,5 @@ def test_records_of_the_repository_are_as_they_are_written(harness):
         runs = report.read(path)
         assert report.dumps(runs) == text and runs
         for one in runs:
-            assert {"date", "command", "machine", "versions", "load"} <= set(one)
+            assert {"date", "command", "machine", "versions"} <= set(one)
             assert "/" not in one["command"]

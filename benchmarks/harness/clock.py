@@ -46,7 +46,7 @@ class Measured(NamedTuple):
 
 
 class Clock:
-    """Measures subjects, with the options of `options.add_clock`.
+    """Measures subjects, with the options of `options.clock_parser`.
 
     It exits with an error if others use much of the machine.
     """

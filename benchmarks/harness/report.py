@@ -30,7 +30,9 @@ class Report:
         self._rows = {}
         self._run = {
             "date": datetime.date.today().isoformat(),
-            "command": shlex.join([pathlib.Path(script).name, *sys.argv[1:]]),
+            "command": shlex.join(
+                [pathlib.Path(x).name for x in [script, *sys.argv[1:]]]
+            ),
             "machine": machine.description(),
             "versions": versions(args.peer_python),
         }
