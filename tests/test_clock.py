@@ -164,8 +164,8 @@ def test_a_peer_that_cannot_run_is_left_out_with_its_reason(
     broken = subject("broken", is_peer=True)
     _, measured = measure(clock, broken, counter, only=None)
     assert list(measured) == ["counter"]
-    shown = capsys.readouterr().out
-    assert shown == "broken is left out: ImportError: No module named 'frame'\n\n"
+    shown = capsys.readouterr().err
+    assert shown == "broken is left out: ImportError: No module named 'frame'\n"
 
 
 def test_ours_that_cannot_run_is_an_error(clock, subject):

@@ -137,7 +137,7 @@ class Clock:
         if not subject.is_peer:
             sys.exit(f"error: {subject.label}: {error}")
         if subject.label not in self._said:
-            print(f"{subject.label} is left out: {error}\n")
+            print(f"{subject.label} is left out: {error}", file=sys.stderr)
         self._said.add(subject.label)
 
 
