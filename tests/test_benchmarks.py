@@ -15,13 +15,14 @@ from tests.parity import comparing, seeded
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = ["non_local_op.py", "non_local_block.py"]
 QUICK = {
-    "non_local_op.py": "--quick --only time --peers published,broadcast,sdpa,keras",
+    "non_local_op.py": "--quick --only time --modes embedded_gaussian,concatenation "
+    "--peers published,broadcast,sdpa,keras",
     "non_local_block.py": "--quick --modes embedded_gaussian,concatenation "
-    "--dtypes float32",
+    "--peers PySlowFast,AlexHex7 --dtypes float32",
 }
 FORMS = {
     "non_local_op.py": ["ours", "published", "broadcast", "SDPA", "keras.ops"],
-    "non_local_block.py": ["PySlowFast", "AlexHex7", "mmcv"],
+    "non_local_block.py": ["PySlowFast", "AlexHex7"],
 }
 OURS_ALONE = {
     "non_local_op.py": "--quick --only time --modes dot_product --dtype bfloat16",
@@ -189,6 +190,7 @@ def test_mistakes_in_options_are_named(harness, monkeypatch, capsys, options, me
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_clips_that_are_too_small_are_an_error(harness):
     case = harness("networks").Case("C2D", "float32", 14, 8, 1, 1, 64)
     with pytest.raises(SystemExit, match="^error: .*The clips are too small: pool2"):

@@ -1,10 +1,12 @@
 """The clock of the benchmarks, on subjects that only sleep or allocate; the record."""
 
 import argparse
+import contextlib
 import importlib
 import json
 import pathlib
 import textwrap
+import time
 
 import psutil
 import pytest
@@ -146,12 +148,21 @@ def test_processes_are_stopped_meanwhile_and_end(clock, harness, tmp_path, subje
     subjects = {x: subject("sleeper", x, str(tmp_path / "log")) for x in "ab"}
     team = harness("workers").Team(subjects, lambda: tmp_path / "values.npz")
     before = set(psutil.Process().children())
-    for key in subjects:
-        team.measure(key)
-    processes = set(psutil.Process().children()) - before
-    assert [process.status() for process in processes] == ["stopped", "stopped"]
-    team.close()
+    with contextlib.closing(team):
+        for key in subjects:
+            team.measure(key)
+        processes = set(psutil.Process().children()) - before
+        assert len(processes) == 2
+        for process in processes:
+            wait_until(lambda one=process: one.status() == psutil.STATUS_STOPPED)
     assert not set(psutil.Process().children()) - before
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 # === What can happen ===

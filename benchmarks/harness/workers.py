@@ -110,8 +110,9 @@ class Worker:
     def measure(self):
         time.sleep(PAUSE)
         self._signal(signal.SIGCONT)
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # ended: its answer says so
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
         return self._answer()
 
     def close(self):
