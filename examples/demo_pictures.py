@@ -5,7 +5,7 @@
 DEMO is the output folder of examples/demo.py. `curves.png` compares the networks.
 `attention.png` shows, for each class, a test clip and the 20 strongest connections
 (paper, Fig. 3) of one position on the ball or the box: the one with the most
-attention to the frames on the other side of the curtain.
+attention to the other object, on the other side of the curtain.
 """
 
 import pathlib
@@ -103,11 +103,13 @@ def _draw_row(axes, task, model, video):
 
 
 def farthest_looking(maps, frames):
-    """The query on the ball or the box with the most attention to the other half."""
-    late = [grid.centres[:, 0] >= len(frames) / 2 for grid in (maps.queries, maps.keys)]
-    across = late[0][:, None] != late[1]  # (N, M)
-    weight = (maps.scores[0] * across).sum(axis=1)
-    return int(np.where(is_colorful(frames, maps.queries.centres), weight, -1).argmax())
+    """The query on one object with the most attention to the other one."""
+    grids = maps.queries.centres, maps.keys.centres
+    on_object = [is_colorful(frames, centres) for centres in grids]
+    is_late = [centres[:, 0] >= len(frames) / 2 for centres in grids]
+    across = is_late[0][:, None] != is_late[1]  # (N, M)
+    weight = (maps.scores[0] * (across & on_object[1])).sum(axis=1)
+    return int(np.where(on_object[0], weight, -1).argmax())
 
 
 def is_colorful(frames, points):

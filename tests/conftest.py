@@ -4,6 +4,7 @@ import gc
 import os
 import pathlib
 import random
+import shutil
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -56,6 +57,51 @@ def _same_settings_of_the_process_afterwards():
         from tensorflow.python.framework import config  # the public API only enables
 
         config.disable_op_determinism()
+
+
+# === In a browser ===
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as running:
+        names = ("chromium", "chromium-browser", "google-chrome")
+        path = next(filter(None, map(shutil.which, names)), None)
+        path = path or running.chromium.executable_path
+        if not os.path.exists(path):
+            pytest.skip("there is no Chromium: playwright install chromium")
+        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Function that opens a file, and gives the page.
+
+    It takes the options of a context, such as `color_scheme`. Afterwards nothing may
+    have been printed to the console, nor requested from elsewhere.
+    """
+    contexts, problems = [], []
+
+    def check(request):
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            problems.append(f"asked {request.url}")
+
+    def open_file(path, **options):
+        contexts.append(chromium.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", check)
+        page.goto(path.as_uri())
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert problems == []
 
 
 # === The checkout stays as it is ===

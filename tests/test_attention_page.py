@@ -2,9 +2,7 @@
 
 import base64
 import json
-import os
 import re
-import shutil
 import zlib
 
 import numpy as np
@@ -107,23 +105,9 @@ def test_invalid_contents_are_refused(frames, maps, message):
 # === In a browser ===
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        names = ("chromium", "chromium-browser", "google-chrome")
-        path = next(filter(None, map(shutil.which, names)), None)
-        path = path or running.chromium.executable_path
-        if not os.path.exists(path):
-            pytest.skip("there is no Chromium: playwright install chromium")
-        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(params=["light", "dark"])
-def opened(request, chromium, tmp_path):
-    """The page, and what it printed to the console or requested."""
+def opened(request, open_page, tmp_path):
+    """The page, and its colour scheme."""
     maps = random_maps((2, 8, 8), (2, 4, 4))
     maps = maps._replace(keys=Grid((2, 4, 4), (0.5, 3.5, 3.5), (2.0, 8.0, 8.0)))
     query = maps.queries.nearest(2, 20, 9)
@@ -131,20 +115,9 @@ def opened(request, chromium, tmp_path):
     maps.scores[0, query, 5] = 1  # at frame 0.5, row 11.5, column 11.5
     path = tmp_path / "page.html"
     path.write_text(attention_page(random_frames(), {"one": maps, "two": maps}))
-    context = chromium.new_context(color_scheme=request.param)
-    page, problems = context.new_page(), []
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    local = ("file:", "data:", "blob:")
-    page.on(
-        "request",
-        lambda r: r.url.startswith(local) or problems.append(f"asked {r.url}"),
-    )
-    page.goto(path.as_uri())
+    page = open_page(path, color_scheme=request.param)
     page.locator("#status:not(:empty)").wait_for()
-    yield page, request.param
-    context.close()
-    assert problems == []
+    return page, request.param
 
 
 @pytest.mark.browser
@@ -175,7 +148,7 @@ def test_a_click_and_the_keys_move_the_query(opened):
 READ_PIXELS = """canvas => {
     const copy = new OffscreenCanvas(32, 32);
     const context = copy.getContext("2d", {willReadFrequently: true});
-    context.drawImage(canvas, 0, 0);
+    context.drawImage(canvas, 0, 0, 32, 32);
     return [...context.getImageData(0, 0, 32, 32).data];
 }"""
 

@@ -224,7 +224,7 @@ def test_curves_are_read_by_step_and_later_runs_win(demo_pictures, tmp_path):
     assert steps.tolist() == [0, 1, 2, 3] and losses.tolist() == [0, 1, 12, 13]
 
 
-def test_query_is_on_an_object_and_looks_most_across_the_curtain(demo_pictures):
+def test_query_is_on_an_object_and_looks_most_at_the_other_one(demo_pictures):
     frames = np.full((4, 8, 8, 3), 90, np.uint8)
     frames[0, 4:, :4] = frames[3, :4, 4:] = (250, 20, 20)  # ball, box
     grid = Grid((4, 2, 2), (0.0, 1.5, 1.5), (1.0, 4.0, 4.0))
@@ -234,8 +234,9 @@ def test_query_is_on_an_object_and_looks_most_across_the_curtain(demo_pictures):
     ball, box = np.flatnonzero(colorful)
     scores = np.zeros((1, 16, 16))
     scores[0, ball, :8] = 1.0  # within its half
-    scores[0, box, 3] = 0.2  # across
-    scores[0, 15, 0] = 0.9  # across, but from the background
+    scores[0, ball, 14] = 0.9  # across, but beside the box
+    scores[0, box, ball] = 0.2
+    scores[0, 15, ball] = 0.9  # from the background
     maps = AttentionMaps(scores, grid, grid)
     assert demo_pictures.farthest_looking(maps, frames) == box
 

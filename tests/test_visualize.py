@@ -328,6 +328,14 @@ def test_figure_is_saved_as_a_picture(tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+def test_labels_are_in_the_corners_of_their_frames():
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    figure = draw_arrows(frames, (0, 4, 4), [(1, 2, 2)], labels=["first", "second"])
+    _, *labels = figure.axes[0].texts
+    assert [label.get_text() for label in labels] == ["first", "second"]
+    assert [label.xy for label in labels] == [(0, 0), (12, 0)]
+
+
 def test_arrows_are_drawn_in_axes_of_ones_own():
     figure = Figure()
     axes = figure.subplots(2)
@@ -384,6 +392,20 @@ def test_heat_lies_on_its_keys_and_between_them():
     )
     assert images[2, 1, 0].tolist() == [128, 64, 0]
     assert not images[2:, 6].any()
+
+
+@pytest.mark.parametrize("place", [(20, 11), (0, 31)])
+def test_the_query_is_a_cross_on_the_heat(place):
+    keys = Grid((2, 4, 4), (0.0, 3.5, 3.5), (1.0, 8.0, 8.0))
+    frames = np.full((2, 32, 32, 3), 90, np.uint8)
+    images = draw_heat(frames, np.zeros(32), keys, query=(1.0, *place))
+    assert (images[0] == 90).all()
+    rows, columns = np.nonzero((images[1] == 255).all(axis=2))
+    inside = [(y, x) for y, x in zip(rows, columns, strict=True)]
+    assert place in inside and images[1][place].tolist() == [255] * 3
+    assert max(abs(np.array(inside) - place).max(axis=0)) == 2
+    assert {y for y, x in inside if x != place[1]} == {place[0]}
+    assert {x for y, x in inside if y != place[0]} == {place[1]}
 
 
 def test_heat_of_other_sizes_is_refused():

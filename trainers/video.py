@@ -59,7 +59,10 @@ _FEATURES = flags.DEFINE_string(
     "features", "", "predict also writes features, to files of: npz, parquet."
 )
 _QUEUE = flags.DEFINE_integer(
-    "queue", 4, "Windows of live input that may wait; then the oldest is dropped."
+    "queue",
+    4,
+    "Windows of live input that may wait; then the oldest is dropped. 0: none is, and "
+    "the input waits.",
 )
 _BLOCK = flags.DEFINE_multi_string(
     "block", [], "visualize draws this block, such as res3_3. Default: all."

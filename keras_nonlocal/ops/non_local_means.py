@@ -36,8 +36,11 @@ def non_local_means(
     tile, one-hot, and phi -1e9 for each position whose window the key is not in.
 
     The arguments and the weights are those of scikit-image's
-    `denoise_nl_means(fast_mode=False, sigma=0)`, which computes an approximation:
-    weights below about exp(-5) become 0, and its exponential is an approximate one.
+    `denoise_nl_means(fast_mode=False, sigma=0)`, which computes an approximation: a
+    weight becomes 0 where the distance exceeds 5 before the last row of the patches,
+    and its exponential is an approximate one. On a photograph with h=0.1 its pixels
+    differ by 0.003 on average, and by 0.11 at most; of the equation with that
+    truncation by 0.0002 and 0.003.
 
     Args:
         image: Floats of any rank, such as `(L,)`, `(H, W)`, `(T, H, W)`, and one axis

@@ -8,7 +8,7 @@ import numpy as np
 _GAP = 4  # pixels between frames
 
 
-def draw_arrows(frames, source, targets, weights=None, *, axes=None):
+def draw_arrows(frames, source, targets, weights=None, *, labels=None, axes=None):
     """Frames in a row, with arrows from one position to others, as in Fig. 3.
 
     A position between two frames (after a stride in time) is drawn in the earlier.
@@ -19,6 +19,7 @@ def draw_arrows(frames, source, targets, weights=None, *, axes=None):
         targets: `(k, 3)`, the same of the keys.
         weights: `(k,)`; stronger connections are drawn more opaque. None: all
             alike.
+        labels: A text for each frame, in its upper left corner; None: there is none.
         axes: `matplotlib.axes.Axes`. None: those of a new figure.
 
     Returns:
@@ -44,6 +45,8 @@ def draw_arrows(frames, source, targets, weights=None, *, axes=None):
     for end, weight in zip(ends[1:], strengths, strict=True):
         _add_arrow(axes, ends[0], end, weight)
     axes.plot(*ends[0], "o", color="white", markersize=7, markeredgecolor="black")
+    for t, label in enumerate(labels or ()):
+        _add_label(axes, t * (frames.shape[2] + _GAP), label)
     return axes.figure
 
 
@@ -53,7 +56,7 @@ def strip_coordinates(points, frame_width):
     return np.stack([np.floor(t) * (frame_width + _GAP) + x, y], axis=1)
 
 
-def draw_heat(frames, row, keys, *, opacity=0.6):
+def draw_heat(frames, row, keys, *, query=None, opacity=0.6):
     """Frames with the attention of one query over them, from black to yellow.
 
     A frame has the weights of the keys nearest in time; between the centres of keys
@@ -64,6 +67,7 @@ def draw_heat(frames, row, keys, *, opacity=0.6):
         frames: Images `(T, H, W, 3)`, uint8, or floats in [0, 1].
         row: Weights of the keys, `(M,)`: a row of `AttentionMaps.scores[0]`.
         keys: Their `Grid`, `AttentionMaps.keys`.
+        query: `(t, y, x)`, where a white cross is drawn; None: there is none.
         opacity: Of the largest weight.
 
     Returns:
@@ -89,7 +93,10 @@ def draw_heat(frames, row, keys, *, opacity=0.6):
     heat = (heat / max(row.max(), 1e-30))[..., None]
     colors = 255 * np.concatenate([(2 * heat).clip(0, 1), heat, 0 * heat], axis=-1)
     alpha = opacity * heat
-    return np.rint((1 - alpha) * images + alpha * colors).clip(0, 255).astype("uint8")
+    images = np.rint((1 - alpha) * images + alpha * colors).clip(0, 255).astype("uint8")
+    if query is not None:
+        _draw_cross(images, query)
+    return images
 
 
 def encode_animation(images, suffix=".gif", frames_per_second=8.0) -> bytes:
@@ -147,6 +154,17 @@ def _nearest_or_linear(count, start, stride, size, is_linear):
     place = ((np.arange(size) - start) / stride).clip(0, count - 1)
     place = place if is_linear else np.rint(place)
     return (1 - np.abs(place[:, None] - np.arange(count))).clip(0, 1)
+
+
+def _draw_cross(images, query):
+    """White, in black: seen on any picture."""
+    t, y, x = np.floor(query).clip(0, np.array(images.shape[:3]) - 1).astype(int)
+    arm = max(2, min(images.shape[1:3]) // 32)
+    for value, width in ((0, 1), (255, 0)):
+        length = arm + width
+        for up, left in ((length, width), (width, length)):
+            rows = slice(max(y - up, 0), y + up + 1)
+            images[t, rows, max(x - left, 0) : x + left + 1] = value
 
 
 # === Files ===
@@ -222,6 +240,13 @@ def _show_strip(axes, frames):
 
 def _strip_width(num_frames, width):
     return num_frames * (width + _GAP) - _GAP
+
+
+def _add_label(axes, left, text):
+    box = {"boxstyle": "round,pad=0.2", "facecolor": "black", "alpha": 0.6}
+    place = {"verticalalignment": "top", "size": 8, "color": "white"}
+    offset = {"xytext": (4, -4), "textcoords": "offset points"}
+    axes.annotate(text, (left, 0), **offset, **place, bbox=box)
 
 
 def _add_arrow(axes, start, end, weight):

@@ -22,8 +22,11 @@ def noisy(*shape, seed=0, noise=0.1):
     return (0.2 + 0.6 * steps + random.normal(0, noise, shape)).astype("float32")
 
 
-def equation(image, h, sizes, distances):
-    """y_i = sum_j w_ij x_j / sum_j w_ij by loops over i and j, `(*axes, C)`."""
+def equation(image, h, sizes, distances, is_truncated=False):
+    """y_i = sum_j w_ij x_j / sum_j w_ij by loops over i and j, `(*axes, C)`.
+
+    With `is_truncated` a weight is 0 where the distance exceeds 5 before the last row.
+    """
     *shape, channels = image.shape
     image = image.astype("float64")
     border = [(size // 2, size // 2) for size in sizes]
@@ -45,8 +48,11 @@ def equation(image, h, sizes, distances):
             for k, d, n in zip(i, distances, shape, strict=True)
         ]
         keys = list(itertools.product(*window))
-        squares = [(kernel * (patch(i) - patch(j)) ** 2).sum() for j in keys]
-        weights = np.exp(-np.array(squares) / h**2)
+        squares = np.array([kernel * (patch(i) - patch(j)) ** 2 for j in keys]) / h**2
+        rows = squares.reshape(len(keys), sizes[0], -1).sum(axis=2)
+        weights = np.exp(-rows.sum(axis=1))
+        if is_truncated:
+            weights[rows[:, :-1].sum(axis=1) > 5] = 0
         y[i] = weights @ np.array([image[j] for j in keys]) / weights.sum()
     return y
 
@@ -155,6 +161,21 @@ def test_scikit_image_agrees_on_average(shape, axis):
     difference = np.abs(to_numpy(non_local_means(image, **arguments)) - expected)
     assert difference.mean() < 1e-3
     assert difference.max() < 0.01
+
+
+def test_scikit_image_differs_where_it_truncates_weights():
+    """Truncated in the same way, the equation gives its values."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("once is enough: backends are compared with the equation")
+    restoration = pytest.importorskip("skimage.restoration")
+    image = np.random.default_rng(0).random((20, 20)).astype("float32")
+    arguments = {"h": 0.15, "patch_size": 5, "patch_distance": 4}
+    theirs = restoration.denoise_nl_means(image, fast_mode=False, **arguments)
+    ours = to_numpy(non_local_means(image, **arguments))
+    sizes = 0.15, (5, 5), (4, 4)
+    truncated = equation(image[..., None], *sizes, is_truncated=True)[..., 0]
+    assert np.abs(truncated - theirs).max() < 0.003  # its exponential
+    assert np.abs(ours - theirs).max() > 0.015
 
 
 # === The example ===

@@ -84,6 +84,7 @@ def config(videos, tmp_path_factory):
                 "input_path": str(videos / "val"),
                 "num_test_clips": 2,
             },
+            "report_videos": 0,  # takes seconds of every training
         },
         "trainer": {
             "train_steps": 60,

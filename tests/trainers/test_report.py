@@ -14,7 +14,7 @@ from tests.trainers import runs
 from trainers.core.curves import read_curves
 from trainers.video_classification.report import charts, page
 from trainers.video_classification.report.hardest import HardClip
-from trainers.video_classification.report.scores import Scores
+from trainers.video_classification.report.scores import Scores, _spread
 from trainers.video_classification.report.timing import where_time_went
 
 NAMES = ("run", "a <b> & 'c'", "swim")
@@ -198,13 +198,21 @@ def test_clips_are_left_out_where_the_page_would_be_too_large():
     ]
 
 
+STEPS = ("trainer.train_steps=4", "trainer.steps_per_loop=2")
+STEPS += ("trainer.validation_interval=2", "task.report_videos=500")
+
+
+@pytest.fixture(scope="module")
+def trained(config, tmp_path_factory):
+    """The folder of a training that has ended."""
+    folder = tmp_path_factory.mktemp("trained") / "run & <more>"
+    assert runs.run("train_and_eval", folder, *STEPS, config=config) == 0
+    return folder
+
+
 @pytest.mark.slow
-def test_the_report_of_a_run(config, tmp_path):
-    folder = tmp_path / "run & <more>"
-    steps = ("trainer.train_steps=4", "trainer.steps_per_loop=2")
-    steps += ("trainer.validation_interval=2",)
-    assert runs.run("train_and_eval", folder, *steps, config=config) == 0
-    assert runs.run("report", folder) == 0
+def test_a_training_ends_with_the_report_of_the_run(trained):
+    folder = trained
     text = (folder / "report.html").read_text()
     found = assert_self_contained(text)
     assert text.count("<svg") == 4  # three curves, and where the time went
@@ -217,3 +225,101 @@ def test_the_report_of_a_run(config, tmp_path):
     assert '<th scope="row">res2_0_nonlocal</th><td>embedded_gaussian</td>' in text
     assert "Attention of res2_0_nonlocal" in text and "train_steps: 4" in text
     assert found.tags.count("summary") >= 8  # what is folded opens by keyboard
+    # A second command scores all videos, and gives the same page.
+    assert runs.run("report", folder) == 0
+    again = (folder / "report.html").read_text()
+    assert again[again.index("<main") :] == text[text.index("<main") :]
+
+
+@pytest.mark.slow
+def test_a_report_that_cannot_be_written_is_a_warning_of_the_training(
+    config, trained, capsys
+):
+    path = trained / "report.html"
+    path.rename(trained / "kept.html")
+    path.mkdir()
+    try:
+        assert runs.run("train_and_eval", trained, *STEPS, config=config) == 0
+    finally:
+        path.rmdir()
+        (trained / "kept.html").rename(path)
+    errors = capsys.readouterr().err
+    assert errors.count("the training is done, but the report was not written") == 1
+    assert f"{path}" in errors and "--mode report" in errors
+
+
+def test_videos_of_a_part_are_spread_over_the_list():
+    assert _spread(range(10), None) == range(10) == _spread(range(10), 10)
+    assert _spread(range(10), 4) == [0, 2, 5, 7]
+    assert _spread(range(4), 0) == []
+
+
+# === In a browser ===
+
+
+@pytest.fixture
+def report(trained):
+    return trained / "report.html"
+
+
+def brightness(opened, property_name):
+    color = opened.evaluate(f"getComputedStyle(document.body).{property_name}")
+    return np.mean([int(x) for x in re.findall(r"\d+", color)[:3]])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_follow_the_scheme(open_page, report, scheme):
+    opened = open_page(report, color_scheme=scheme)
+    text, back = (brightness(opened, name) for name in ("color", "backgroundColor"))
+    assert (text < 60 and back > 200) if scheme == "light" else (text > 200 > 60 > back)
+    # Charts have the colours of the text.
+    texts = "[...document.querySelectorAll('svg text')]"
+    fills = opened.evaluate(f"{texts}.map(e => getComputedStyle(e).fill)")
+    color = opened.evaluate("getComputedStyle(document.body).color")
+    assert set(fills) == {color}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(open_page, report, width):
+    opened = open_page(report, viewport={"width": width, "height": 800})
+    opened.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    sizes = opened.evaluate("[...document.images].map(i => i.naturalWidth)")
+    assert len(sizes) == 2 * 6 and min(sizes) > 0
+
+
+@pytest.mark.browser
+def test_a_page_of_many_classes_fits_a_phone(open_page, tmp_path):
+    names = tuple(f"a class with a long name, number {k}" for k in range(400))
+    scores = make_scores([7] * 5 + [9] * 3, [8] * 5 + [3] * 3, names)
+    head = {"title": "c2d", "subtitle": "", "tiles": page._tiles(scores)}
+    sections = {"Classes": page._classes(scores), "Confusion": page._confusion(scores)}
+    path = tmp_path / "report.html"
+    path.write_text(page.fitted(head, sections, scores, []))
+    opened = open_page(path, viewport={"width": 390, "height": 800})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+    image = opened.locator("img.pixels").bounding_box()
+    assert image["width"] == image["height"] <= 390
+
+
+@pytest.mark.browser
+def test_the_keyboard_goes_to_sections_and_opens_what_is_folded(open_page, report):
+    opened = open_page(report, viewport={"width": 1280, "height": 400})
+    focused = "document.activeElement.textContent"
+    opened.keyboard.press("Tab")
+    assert opened.evaluate(focused) == "Curves"
+    for _ in range(3):
+        opened.keyboard.press("Tab")
+    assert opened.evaluate(focused) == "Confusion"
+    opened.keyboard.press("Enter")
+    assert opened.url.endswith("#confusion")
+    top = "document.getElementById('confusion').getBoundingClientRect().top"
+    assert abs(opened.evaluate(top)) < 5
+    for _ in range(30):
+        opened.keyboard.press("Tab")
+        if opened.evaluate("document.activeElement.tagName") == "SUMMARY":
+            break
+    opened.keyboard.press("Enter")
+    assert opened.evaluate("document.activeElement.parentElement.open")

@@ -70,7 +70,7 @@ def test_every_block_and_query_is_drawn(task, model, video, tmp_path, capsys):
     folder = tmp_path / "clip"
     assert set(os.listdir(folder)) == expected
     with Image.open(folder / "res2_0_nonlocal_1_20_9.gif") as heat:
-        assert (heat.size, heat.n_frames) == ((32, 32), 4)
+        assert (heat.size, heat.n_frames) == ((256, 256), 4)
     with Image.open(folder / "res2_0_nonlocal_1_20_9.png") as arrows:
         assert arrows.width == 12 * 110
     page = (folder / "attention.html").read_text(encoding="utf-8")

@@ -97,7 +97,7 @@ def _check_params(model_dir):
 # === Modes ===
 
 
-def train(options, name, experiment, build_task, evaluate=False):
+def train(options, name, experiment, build_task, evaluate=False, report=None):
     """Trains; resumes the run in the model directory, if any.
 
     Args:
@@ -106,9 +106,17 @@ def train(options, name, experiment, build_task, evaluate=False):
         experiment: `ExperimentConfig`.
         build_task: Function of the experiment.
         evaluate: Evaluate every `validation_interval` steps, and keep the best.
+        report: Function of options and experiment, which the chief calls at the end.
     """
     cluster.check_named(experiment.runtime)
     strategy = distribution.build_strategy(experiment.runtime)
+    is_chief = distribution.is_chief(strategy)
+    _train(options, name, experiment, build_task, evaluate, strategy)
+    if report and is_chief:  # the other workers, and the trainer's memory, are free
+        report(options, experiment)
+
+
+def _train(options, name, experiment, build_task, evaluate, strategy):
     is_chief = distribution.is_chief(strategy)
     alone = only_one(options.model_dir) if is_chief else contextlib.nullcontext()
     with agreement.ending_together(strategy), alone:

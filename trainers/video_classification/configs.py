@@ -249,6 +249,9 @@ class VideoClassificationConfig(TaskConfig):
         losses: The loss function.
         evaluation: How videos are scored.
         export: The form of exported networks.
+        report_videos: Validation videos that `train_and_eval` scores for the report
+            at its end, evenly spread over their list; 0: it writes none. The mode
+            `report` scores all.
     """
 
     init_checkpoint_modules: str = "all"
@@ -268,6 +271,7 @@ class VideoClassificationConfig(TaskConfig):
     losses: LossesConfig = dataclasses.field(default_factory=LossesConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     export: ExportConfig = dataclasses.field(default_factory=ExportConfig)
+    report_videos: int = 500
 
     def check(self):
         """Checks the settings that would otherwise fail late, or have no effect.
@@ -282,6 +286,11 @@ class VideoClassificationConfig(TaskConfig):
         with errors_of("task.validation_data"):
             self.validation_data.check_clip(self.clip)
         self._check_initialization()
+        if self.report_videos < 0:
+            raise UserError(
+                "task.report_videos must be at least 0. Received: "
+                f"{self.report_videos}."
+            )
         for part in (self.model, self.losses, self.evaluation, self.export):
             part.check()
 

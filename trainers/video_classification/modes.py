@@ -4,7 +4,7 @@ import dataclasses
 import functools
 
 from trainers.core import files, modes, provenance
-from trainers.core.errors import UserError, check_key
+from trainers.core.errors import UserError, check_key, warn
 from trainers.video_classification import experiments  # noqa: F401 (registers)
 from trainers.video_classification.configs import EXPORT_PRECISIONS
 from trainers.video_classification.task import VideoClassificationTask
@@ -113,6 +113,26 @@ def visualize(options, name, experiment):
 
 def report(options, name, experiment):
     """Scores the validation videos, and writes `report.html`."""
+    _report(options, experiment)
+
+
+def report_at_end(options, experiment):
+    """The same with some of the videos; a failure is a warning."""
+    count = experiment.task.report_videos
+    if not count:
+        return
+    try:
+        _report(options, experiment, count)
+    except Exception as error:  # whatever it is: the training is done
+        why = f"{type(error).__name__}: {files.reason(error)}"
+        why = str(error) if isinstance(error, UserError) else why
+        warn(
+            f"the training is done, but the report was not written. {why}\nTo try "
+            "again: --mode report."
+        )
+
+
+def _report(options, experiment, max_videos=None):
     from trainers.video_classification import report as report_lib
 
     data = experiment.task.validation_data.in_training()
@@ -120,7 +140,8 @@ def report(options, name, experiment):
     checkpoint = modes.find_checkpoint(options, experiment)
     options = dataclasses.replace(options, checkpoint=checkpoint)
     task, model = modes.restore_trained(options, experiment, build_task)
-    report_lib.run(task, model, experiment, checkpoint, options.model_dir)
+    folder = options.model_dir
+    report_lib.run(task, model, experiment, checkpoint, folder, max_videos)
 
 
 def benchmark_input(options, name, experiment):
@@ -147,7 +168,7 @@ MODES = {
     "train": functools.partial(modes.train, build_task=build_task),
     "eval": functools.partial(modes.evaluate, build_task=build_task),
     "train_and_eval": functools.partial(
-        modes.train, build_task=build_task, evaluate=True
+        modes.train, build_task=build_task, evaluate=True, report=report_at_end
     ),
     "export": export,
     "predict": predict,

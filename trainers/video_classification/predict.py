@@ -52,8 +52,8 @@ def check(options) -> None:
         )
     if options.top_k < 1:
         raise UserError(f"`top_k` must be at least 1. Received: top_k={options.top_k}.")
-    if options.queue < 1:
-        raise UserError(f"--queue must be at least 1. Received: {options.queue}.")
+    if options.queue < 0:
+        raise UserError(f"--queue must be at least 0. Received: {options.queue}.")
     for name, value in (("--window", window), ("--step", step)):
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"{name} must be a positive number. Received: {value}.")
@@ -124,7 +124,7 @@ def _run_files(predictor, options, videos) -> int:
 def _run_live(predictor, options, video) -> int:
     bar = ProgressBar("predict", unit="window", leave=False)
     items = _read_all([video], predictor, options)
-    found = Ahead(items, options.queue, drops_oldest=True)
+    found = Ahead(items, options.queue or 1, drops_oldest=options.queue > 0)
     predictions = _Predictions(predictor, options, bar, lambda: found.dropped)
     with StopRequest() as stop:
         try:
@@ -135,7 +135,8 @@ def _run_live(predictor, options, video) -> int:
     if found.dropped:
         print(
             f"warning: {found.dropped} windows were dropped: the network is slower "
-            "than the input. Raise --step, or --queue for short peaks.",
+            "than the input. Raise --step, or --queue for short peaks; with --queue=0 "
+            "the input waits.",
             file=sys.stderr,
         )
     return predictions.finish()

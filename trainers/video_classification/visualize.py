@@ -25,6 +25,7 @@ _SUFFIX = "_nonlocal"  # which names of blocks end with
 _MAX_ROWS = 1024  # of each block on a page
 _ARROWS = 20  # as in the paper
 _FRAMES = 8  # in a picture of arrows
+_SIDE = 256  # pixels, to which small animations are enlarged
 _QUERIES = 3  # that are chosen if none is given
 
 
@@ -205,10 +206,17 @@ def _draw(frames, name: str, maps, queries, folder: str):
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=110)
         files.write_bytes(f"{path}.png", file.getvalue(), durable=False)
-        heat = visualize.draw_heat(frames, maps.scores[0, row], maps.keys)
-        contents = visualize.encode_animation(heat, ".gif")
+        place = {"query": maps.centres[row]}
+        heat = visualize.draw_heat(frames, maps.scores[0, row], maps.keys, **place)
+        contents = visualize.encode_animation(_enlarged(heat), ".gif")
         files.write_bytes(f"{path}.gif", contents, durable=False)
         yield from (f"{path}.png", f"{path}.gif")
+
+
+def _enlarged(images):
+    """By a whole number, if they are small on a screen."""
+    times = max(_SIDE // max(images.shape[1:3]), 1)
+    return images.repeat(times, axis=1).repeat(times, axis=2)
 
 
 def _arrows(frames, maps, row: int):
@@ -218,23 +226,26 @@ def _arrows(frames, maps, row: int):
         scores, row, min(_ARROWS, int(maps.attends[row].sum()))
     )
     source, ends = maps.centres[row].copy(), maps.keys.centres[keys]
-    shown = _shown_frames(source, ends, weights)
+    shown = _shown_frames(source, ends, weights, len(frames))
     inside = np.isin(np.floor(ends[:, 0]), shown)
     ends, weights = ends[inside], weights[inside]
     # (frame of the clip) to (picture in the row)
     source[0] = np.searchsorted(shown, np.floor(source[0]))
     ends[:, 0] = np.searchsorted(shown, np.floor(ends[:, 0]))
-    return visualize.draw_arrows(frames[shown], source, ends, weights)
+    labels = [f"frame {t}" for t in shown]
+    return visualize.draw_arrows(frames[shown], source, ends, weights, labels=labels)
 
 
-def _shown_frames(source, ends, weights):
-    """The frame of the query and those of the largest weights, in order."""
+def _shown_frames(source, ends, weights, num_frames: int):
+    """The frame of the query, those of the largest weights, and others between."""
     first = int(np.floor(source[0]))
     sums = {}
     for t, weight in zip(np.floor(ends[:, 0]).astype(int), weights, strict=True):
         sums[t] = sums.get(t, 0.0) + max(weight, 0.0)
-    others = sorted((t for t in sums if t != first), key=lambda t: -sums[t])
-    return np.sort([first, *others[: _FRAMES - 1]])
+    by_weight = sorted(sums, key=lambda t: -sums[t])
+    even = np.linspace(0, num_frames - 1, min(_FRAMES, num_frames)).round().astype(int)
+    wanted = dict.fromkeys([first, *by_weight, *even.tolist()])
+    return np.sort([*wanted][:_FRAMES])
 
 
 def _text(point, separator: str) -> str:

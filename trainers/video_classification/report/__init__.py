@@ -16,7 +16,14 @@ from trainers.video_classification.report.page import write_page
 REPORT_FILE = "report.html"
 
 
-def run(task, model, experiment, checkpoint: str, model_dir: str) -> None:
+def run(
+    task,
+    model,
+    experiment,
+    checkpoint: str,
+    model_dir: str,
+    max_videos: int | None = None,
+) -> None:
     """Scores the validation videos, and writes `report.html` to the model directory.
 
     Args:
@@ -25,11 +32,12 @@ def run(task, model, experiment, checkpoint: str, model_dir: str) -> None:
         experiment: `ExperimentConfig`.
         checkpoint: That of the weights.
         model_dir: Folder of the run.
+        max_videos: Of more, so many that are evenly spread over the list are scored.
 
     Raises:
         UserError: None of the videos can be read; the page cannot be written.
     """
-    page = write_page(task, model, experiment, checkpoint, model_dir)
+    page = write_page(task, model, experiment, checkpoint, model_dir, max_videos)
     path = files.join(model_dir, REPORT_FILE)
     files.write_text(path, page)
     print(f"Wrote {path} ({len(page.encode()) / 2**20:.1f} MiB)", file=sys.stderr)

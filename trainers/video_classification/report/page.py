@@ -28,9 +28,11 @@ _MAX_BROKEN = 100
 _TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 
 
-def write_page(task, model, experiment, checkpoint: str, model_dir: str) -> str:
+def write_page(
+    task, model, experiment, checkpoint: str, model_dir: str, max_videos: int | None
+) -> str:
     """The page, below `MAX_BYTES`; see `report.run`."""
-    scores = score_videos(task, model)
+    scores = score_videos(task, model, max_videos)
     clips, measures = hardest_clips(task, model, scores, _NUM_HARDEST)
     sections = {
         "Curves": _curves(model_dir),
@@ -93,9 +95,11 @@ def _text(text) -> str:
 def _subtitle(task, scores: Scores, checkpoint: str) -> str:
     views = task.task_config.validation_data.describe_views()
     weights = checkpoints.describe_weights(checkpoint)
+    scored, count = len(scores.videos) + len(scores.broken), len(task.validation_index)
+    part = f" of {count}, evenly chosen (--mode report scores all)"
     return (
-        f"{checkpoint}: {weights}. Scored on {len(scores.videos)} validation videos, "
-        f"{views}."
+        f"{checkpoint}: {weights}. Scored on {len(scores.videos)} validation videos"
+        f"{part if scored < count else ''}, {views}."
     )
 
 
@@ -321,9 +325,8 @@ def _attention(measures: dict, model) -> str:
     return (
         "<p>Means over the hardest clips. Divergence and distance are 0 where all "
         "queries attend to the same keys (as in GCNet's global context block); entropy "
-        "is 0 for one key, and 1 for all alike."
-        f"</p><table>{header}{rows}</table>"
-    )
+        "is 0 for one key, and 1 for all alike.</p>"
+    ) + _scrolling("Attention by block", f"<table>{header}{rows}</table>")
 
 
 def _broken(broken: dict[str, str]) -> str:

@@ -22,7 +22,7 @@ class Scores:
         videos: `data.Video`, n of them.
         probabilities: (n, K).
         is_label: (n, K), whether a video has a label.
-        broken: Path of each video that was not scored -> why.
+        broken: Path of each video that cannot be read -> why.
         is_multilabel: Whether a video may have several labels, or none.
     """
 
@@ -53,25 +53,34 @@ class Scores:
         return self.probabilities.argmax(axis=1)
 
 
-def score_videos(task, model) -> Scores:
-    """Scores all videos of the validation index, on the views of their config.
+def score_videos(task, model, max_videos: int | None = None) -> Scores:
+    """Scores the videos of the validation index, on the views of their config.
+
+    Args:
+        task: Task the model was trained for.
+        model: Keras model to logits, weights loaded.
+        max_videos: Of more, so many that are evenly spread over the index.
 
     Raises:
         UserError: None of them can be read.
     """
     predictor = predictors.of_model(task, model)
-    index, found, broken = task.validation_index, [], {}
-    bar = ProgressBar("report", len(index), unit="video", leave=False)
-    for video, views in Ahead(_read(predictor, index.videos), size=1):
-        bar.advance()
-        if isinstance(views, VideoError):
-            broken[video.path] = views.reason
-        else:
-            found.append((video, predictor.score(views)[0]))
-    bar.close()
+    chosen, found, broken = _spread(task.validation_index.videos, max_videos), [], {}
+    bar = ProgressBar("report", len(chosen), unit="video", leave=False)
+    read = Ahead(_read(predictor, chosen), size=1)
+    try:
+        for video, views in read:
+            bar.advance()
+            if isinstance(views, VideoError):
+                broken[video.path] = views.reason
+            else:
+                found.append((video, predictor.score(views)[0]))
+    finally:
+        read.close()
+        bar.close()
     if not found:
         reasons = "; ".join(f"{path}: {why}" for path, why in [*broken.items()][:3])
-        raise UserError(f"None of the {len(index)} videos could be read. {reasons}")
+        raise UserError(f"None of the {len(chosen)} videos could be read. {reasons}")
     videos, probabilities = zip(*found, strict=True)
     is_label = np.zeros((len(videos), len(task.class_names)), bool)
     for row, video in zip(is_label, videos, strict=True):
@@ -79,6 +88,12 @@ def score_videos(task, model) -> Scores:
     names = tuple(task.class_names)
     rows = np.array(probabilities)
     return Scores(names, videos, rows, is_label, broken, task.is_multilabel)
+
+
+def _spread(videos, count: int | None):
+    if count is None or count >= len(videos):
+        return videos
+    return [videos[i * len(videos) // count] for i in range(count)]
 
 
 def _read(predictor, videos):
