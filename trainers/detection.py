@@ -24,6 +24,9 @@ cli.quiet_start()
 
 from absl import flags, logging  # noqa: E402
 
+from trainers.detection import experiments  # noqa: E402, F401 (registers)
+from trainers.detection.options import Options  # noqa: E402
+
 MODES = ("train", "eval", "train_and_eval", "export", "predict", "dry_run")
 cli.define_mode_flags(MODES)
 flags.adopt_module_key_flags(cli)
@@ -45,13 +48,14 @@ def main(arguments):
         logging.set_verbosity(logging.WARNING)  # TensorFlow's messages, too
     paths, to_predict = arguments[1:], "images, videos or folders of them"
     cli.check_mode_flags(paths, MODES, ("dry_run",), to_predict)
-    from trainers.detection import modes  # takes seconds
-
-    options = modes.Options(
+    options = Options(
         **cli.options(paths),
         output_dir=_OUTPUT_DIR.value,
         min_score=_MIN_SCORE.value,
     )
+    cli.check_config(options)
+    from trainers.detection import modes  # takes seconds
+
     return modes.run(flags.FLAGS.mode, options)
 
 

@@ -30,6 +30,8 @@ from absl import flags  # noqa: E402
 
 from trainers.core import files  # noqa: E402
 from trainers.core.errors import UserError  # noqa: E402
+from trainers.core.experiments import read_layers  # noqa: E402
+from trainers.video_classification import experiments  # noqa: E402
 
 cli.define_config_flags()
 flags.adopt_module_key_flags(cli)
@@ -69,7 +71,7 @@ def main(arguments) -> None:
         raise UserError("--output_dir is required; see --help.")
     if _BEAM_OPTIONS.value and not _BEAM.value:
         raise UserError("--beam_pipeline_options has no effect without --beam.")
-    cli.check_config_flags()
+    read_layers(*_config_flags())  # finds mistakes
     # Imported here, because they take seconds and the worker processes import this
     # file too.
     from trainers.video_classification.data import load_index
@@ -95,17 +97,19 @@ def main(arguments) -> None:
         raise UserError("None of the videos could be decoded: nothing to train on.")
 
 
+def _config_flags():
+    """The config files, overrides and name of the experiment."""
+    name, config_files = flags.FLAGS.experiment, flags.FLAGS.config
+    if not name and not config_files:
+        name = experiments.DEFAULT
+    return config_files, flags.FLAGS.params_override, name
+
+
 def _data_config():
     """The data set of the config, with `--input_path` if it is given."""
     from trainers.core import config
-    from trainers.video_classification import experiments
 
-    name = flags.FLAGS.experiment
-    if not name and not flags.FLAGS.config:
-        name = experiments.DEFAULT
-    _, experiment = config.load_experiment(
-        flags.FLAGS.config, flags.FLAGS.params_override, name
-    )
+    _, experiment = config.load_experiment(*_config_flags())
     data = getattr(experiment.task, _DATA.value)
     data.input_path = _INPUT.value or data.input_path
     if not data.input_path:

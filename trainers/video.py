@@ -24,6 +24,9 @@ cli.quiet_start()
 
 from absl import flags, logging  # noqa: E402
 
+from trainers.video_classification import experiments  # noqa: E402, F401 (registers)
+from trainers.video_classification.options import Options  # noqa: E402
+
 MODES = (
     "train",
     "eval",
@@ -88,13 +91,12 @@ def main(arguments):
     """Passes the flags to the mode; returns the exit code."""
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # TensorFlow's messages, too
-    paths, to_predict = arguments[1:], "video files or folders of them"
+    mode, paths = flags.FLAGS.mode, arguments[1:]
     exported = ("predict",) if flags.FLAGS.export_dir else ()
     without_model_dir = _WITHOUT_MODEL_DIR + exported
+    to_predict = "video files or folders of them"
     cli.check_mode_flags(paths, MODES, without_model_dir, to_predict)
-    from trainers.video_classification import modes  # takes seconds
-
-    options = modes.Options(
+    options = Options(
         **cli.options(paths),
         top_k=_TOP_K.value,
         window=_WINDOW.value,
@@ -108,7 +110,17 @@ def main(arguments):
         format=_FORMAT.value,
         precision=_PRECISION.value,
     )
-    return modes.run(flags.FLAGS.mode, options)
+    options.check(mode)
+    # The imports take seconds; an exported network needs less than what trains one.
+    if mode in exported:
+        cli.start_without_keras()
+        from trainers.video_classification import predict
+
+        return predict.run_exported(options)
+    cli.check_config(options)
+    from trainers.video_classification import modes
+
+    return modes.run(mode, options)
 
 
 if __name__ == "__main__":

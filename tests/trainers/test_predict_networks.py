@@ -2,16 +2,19 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 
 from tests.trainers import test_export
+from tests.trainers.runs import SCRIPT
 from tests.trainers.test_export import make_model
 from tests.trainers.test_predict_windows import noise, run, scores, write
 from trainers.core.errors import UserError
-from trainers.video_classification import modes, predictors
+from trainers.video_classification import modes, predict, predictors
 from trainers.video_classification.configs import EvaluationConfig
 from trainers.video_classification.data import normalize, read_views
 from trainers.video_classification.export import export_saved_model
@@ -54,12 +57,30 @@ def test_an_export_has_the_scores_of_the_trained_network(
         found = modes.Options(
             "", export_dir=str(path), paths=(video,), top_k=3, **options
         )
-        assert modes.run("predict", found) == 0
+        assert predict.run_exported(found) == 0
         found = records(capsys.readouterr().out)
         assert [x["start"] for x in found] == [x["start"] for x in expected]
         for a, b in zip(found, expected, strict=True):
             assert scores(a) == pytest.approx(scores(b), abs=1e-5)
     assert len({x["score"] for x in expected}) > 1
+
+
+def test_predicting_with_an_export_imports_nothing_that_trains(export_dir, tmp_path):
+    """Keras, what trains and what draws take two seconds more."""
+    video = write(tmp_path / "a.mkv", noise(20, 36, 36))
+    script = "import runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, '')"
+    ends = "except SystemExit as end: print(*sys.modules, file=sys.stderr)"
+    script += f"\ntry: runpy.run_path(sys.argv[0], run_name='__main__')\n{ends}"
+    flags = ["--mode", "predict", "--export_dir", export_dir, video]
+    done = subprocess.run(
+        [sys.executable, "-c", script, SCRIPT, *flags], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.startswith(video)
+    imported = set(done.stderr.split())
+    assert {"tensorflow", "trainers.video_classification.predict"} <= imported
+    unused = {"keras", "keras_nonlocal", "official.core", "tensorflow_datasets"}
+    unused |= {"orbit", "matplotlib", "sklearn", "trainers.core.trainer"}
+    assert not unused & imported
 
 
 def test_features_are_the_mean_of_pool5_over_views(model, tmp_path):
@@ -97,12 +118,8 @@ def test_features_of_an_export_are_those_of_the_trained_network(
 def test_an_export_that_is_damaged_or_none_is_one_clear_error(export_dir, tmp_path):
     options = modes.Options("", paths=("a.mp4",), export_dir=str(tmp_path))
     with pytest.raises(UserError, match="No export in .*run --mode export"):
-        modes.run("predict", options)
+        predict.run_exported(options)
     shutil.copytree(export_dir / "1", tmp_path / "7")
     (tmp_path / "7" / "assets" / "preprocessing.json").write_text("{}")
     with pytest.raises(UserError, match="7: this export cannot be loaded"):
-        modes.run("predict", options)
-    with pytest.raises(UserError, match="leave out --config"):
-        modes.run("predict", modes.Options(
-            "", paths=("a.mp4",), export_dir=str(export_dir), checkpoint="best"
-        ))  # fmt: skip
+        predict.run_exported(options)

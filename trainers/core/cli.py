@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from trainers.core import files, yaml_io
+from trainers.core import experiments, files
 from trainers.core.errors import Interrupted, UserError, check_key
 
 _OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError")  # the latter is TensorFlow's
@@ -36,6 +36,15 @@ def quiet_start():
             f"KERAS_BACKEND is {backend!r}, but the trainers run on TensorFlow. Unset "
             "it, or set KERAS_BACKEND=tensorflow."
         )
+
+
+def start_without_keras():
+    """Keeps TensorFlow from importing Keras 3. Call it before importing TensorFlow.
+
+    TensorFlow imports the Keras that is installed: Keras 3, which takes a second with
+    pandas, matplotlib and scikit-learn, or, by this setting, the small tf_keras.
+    """
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 
 def define_config_flags():
@@ -72,7 +81,7 @@ def define_mode_flags(modes: Sequence[str]):
 
 
 def options(paths: Sequence[str]) -> dict:
-    """The values of these flags, and the other arguments: fields of `modes.Options`."""
+    """The values of these flags, and the other arguments: fields of `Options`."""
     values = flags.FLAGS
     return {
         "model_dir": values.model_dir or "",
@@ -90,7 +99,7 @@ def options(paths: Sequence[str]) -> dict:
 def check_mode_flags(
     paths: Sequence[str], modes: Sequence[str], without_model_dir, to_predict: str
 ):
-    """Raises `UserError` for mistakes that need no config and no network to be seen.
+    """Raises `UserError` for mistakes that need no config to be seen.
 
     Args:
         paths: Arguments that are no flags.
@@ -109,20 +118,19 @@ def check_mode_flags(
         raise UserError(f"Unexpected arguments: {' '.join(paths)}")
     if not paths and takes_files:
         raise UserError(f"Nothing to {mode}: give {to_predict}.")
-    check_config_flags()
 
 
-def check_config_flags():
-    """Reads the files of --config and parses --params_override.
+def check_config(options):
+    """Raises `UserError` for a wrong config file, override or name of an experiment.
 
-    The imports that build a config take seconds; these mistakes are found before.
+    The imports that build a config take seconds; these mistakes are found before. The
+    module of the factories must have been imported.
 
-    Raises:
-        UserError: A file that cannot be read, or is not YAML.
+    Args:
+        options: `Options`.
     """
-    for path in flags.FLAGS.config:
-        yaml_io.read_yaml(path)
-    yaml_io.parse_overrides(flags.FLAGS.params_override)
+    paths = experiments.find_config(options)
+    experiments.read_layers(paths, options.overrides, options.experiment)
 
 
 def start(main: Callable[[list[str]], int | None]):

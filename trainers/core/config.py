@@ -10,36 +10,24 @@ runs. The error names the file, the key and the nearest valid one.
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import yaml
 from official.modeling import hyperparams
 
-from trainers.core import files, model_garden
+from trainers.core import files
 from trainers.core.config_definitions import WarmupConfig
 from trainers.core.errors import UserError, check_key, did_you_mean, errors_of
-from trainers.core.yaml_io import parse_overrides, read_yaml
+from trainers.core.experiments import (
+    FACTORY_KEY,
+    PARAMS_FILE,
+    build_experiment,
+    read_layers,
+    read_params,
+)
 
-PARAMS_FILE = "params.yaml"
-_FACTORY_KEY = "experiment"
 _CLUSTER_FIELDS = ("worker_hosts", "task_index")
 _YAML_NAMES = {dict: "mapping", type(None): "null"}  # others as in Python
-_FACTORIES = {}  # name -> function, see `register_experiment`
-
-
-def register_experiment(name: str) -> Callable[[Callable], Callable]:
-    """Decorates a function that returns an `ExperimentConfig`.
-
-    The Model Garden's own registry refuses a second experiment of a name, and its
-    video models register a `video_classification`: with that registry, programs
-    could not import them and these trainers together.
-    """
-
-    def register(factory):
-        _FACTORIES[name] = factory
-        return factory
-
-    return register
 
 
 def load_experiment(
@@ -62,52 +50,11 @@ def load_experiment(
     Raises:
         UserError: Unknown factory, unknown key, wrong type, unreadable file.
     """
-    layers = [(str(path), read_yaml(path)) for path in config_files]
-    named = _factories_named(layers)
-    layers += parse_overrides(overrides)
-    name = experiment or _the_factory(named)
+    name, layers = read_layers(config_files, overrides, experiment)
     config = build_experiment(name)
     for source, values in layers:
         override(config, values, source)
     return name, config
-
-
-def build_experiment(name: str):
-    """The config of a registered factory.
-
-    Raises:
-        UserError: No factory has this name.
-    """
-    if name not in _FACTORIES:
-        raise UserError(f"Unknown experiment {name!r}.{did_you_mean(name, _FACTORIES)}")
-    return _FACTORIES[name]()
-
-
-def _factories_named(layers):
-    """Removes the `experiment` keys from the YAML layers; returns them by file."""
-    return {
-        source: values.pop(_FACTORY_KEY)
-        for source, values in layers
-        if _FACTORY_KEY in values
-    }
-
-
-def _the_factory(named: Mapping[str, str]) -> str:
-    if not named:
-        raise UserError(
-            "No experiment is named: give --experiment, or a --config YAML with a "
-            "line such as `experiment: video_classification`."
-        )
-    for source, name in named.items():
-        if not isinstance(name, str):
-            raise UserError(
-                f"{source}: `experiment` must be a name, such as video_classification. "
-                f"Received: {name!r}."
-            )
-    if len(set(named.values())) > 1:
-        listed = ", ".join(f"{source}: {name}" for source, name in named.items())
-        raise UserError(f"The configs name different experiments ({listed}).")
-    return next(iter(named.values()))
 
 
 def override(config, values: Mapping, source: str, prefix: str = ""):
@@ -140,6 +87,8 @@ def override(config, values: Mapping, source: str, prefix: str = ""):
 
 
 def _unknown_key(config, key: str, fields: Sequence[str]) -> str:
+    from trainers.core import model_garden  # imports 0.3 s of the Model Garden
+
     kind = type(config).__name__
     return (
         model_garden.explain(config, key)
@@ -288,7 +237,7 @@ def to_yaml(config, experiment: str) -> str:
 
 def _saved(config, experiment: str) -> dict:
     """What is saved: all but which process of which cluster this is."""
-    values = {_FACTORY_KEY: experiment, **to_dict(config)}
+    values = {FACTORY_KEY: experiment, **to_dict(config)}
     runtime = values.get("runtime", {})
     rest = {key: runtime[key] for key in runtime if key not in _CLUSTER_FIELDS}
     return {**values, "runtime": rest}
@@ -319,23 +268,6 @@ def differences(config, experiment: str, model_dir) -> list[str]:
         return []
     changed = _compare(read_params(model_dir), _saved(config, experiment))
     return [x for x in changed if not x.startswith("runtime.distribution_strategy:")]
-
-
-def read_params(model_dir) -> dict:
-    """Reads the config saved in `model_dir`.
-
-    Raises:
-        UserError: It is damaged.
-    """
-    path = files.join(model_dir, PARAMS_FILE)
-    saved = read_yaml(path)
-    missing = [
-        x for x in (_FACTORY_KEY, "task", "trainer", "runtime") if x not in saved
-    ]
-    if missing:
-        found = f"has no `{missing[0]}`" if saved else "is empty"
-        raise files.FileError(path, f"{found}: the file is damaged.")
-    return saved
 
 
 def changed_settings(config, experiment: str) -> list[str]:

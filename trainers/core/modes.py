@@ -5,9 +5,8 @@ the experiment. The tasks are those of `build_task(experiment, class_names)`.
 """
 
 import contextlib
-import dataclasses
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
@@ -19,6 +18,7 @@ from trainers.core import (
     cluster,
     config,
     distribution,
+    experiments,
     files,
 )
 from trainers.core.classes import (
@@ -30,27 +30,11 @@ from trainers.core.classes import (
 )
 from trainers.core.errors import DataError, UserError, did_you_mean, warn
 from trainers.core.lock import only_one
+from trainers.core.options import Options
 from trainers.core.runner import Runner, build_optimizer, check_training
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """The flags of the command."""
-
-    model_dir: str
-    config_files: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = ()
-    experiment: str | None = None
-    checkpoint: str = ""
-    export_dir: str = ""
-    paths: tuple[str, ...] = ()
-    as_json: bool = False
-    print_config: bool = False
-
-
-def run(
-    mode: str, options: Options, modes: Mapping[str, Callable], untrained: Collection
-) -> int:
+def run(mode: str, options: Options, modes: Mapping[str, Callable]) -> int:
     """Runs a mode; returns the exit code.
 
     Args:
@@ -58,40 +42,18 @@ def run(
         options: The flags.
         modes: Functions of the options, the name of the factory and the experiment,
             which may return an exit code.
-        untrained: Names of the modes that need no trained model.
 
     Raises:
         UserError: A mistake that the user can correct.
     """
     if mode not in modes:
         raise UserError(f"Unknown --mode {mode!r}.{did_you_mean(mode, modes)}")
-    name, experiment = _load(options, is_trained=mode not in untrained)
+    paths = experiments.find_config(options)
+    name, experiment = config.load_experiment(
+        paths, options.overrides, options.experiment
+    )
     distribution.configure(experiment.runtime)
     return modes[mode](options, name, experiment) or 0
-
-
-def _load(options, is_trained):
-    """The config given by the flags, or the one saved in the model directory."""
-    paths = list(options.config_files)
-    saved = files.join(options.model_dir, config.PARAMS_FILE)
-    if not paths and not options.experiment:
-        if files.is_file(saved):
-            _check_params(options.model_dir)
-            paths = [saved]
-        elif is_trained:
-            raise UserError(
-                f"No --config, and no {config.PARAMS_FILE} in {options.model_dir}: "
-                "nothing has been trained there."
-            )
-    return config.load_experiment(paths, options.overrides, options.experiment)
-
-
-def _check_params(model_dir):
-    try:
-        config.read_params(model_dir)
-    except UserError as error:
-        advice = "Give the --config and overrides of the training."
-        raise UserError(f"{error} {advice}") from error
 
 
 # === Modes ===

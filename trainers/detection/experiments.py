@@ -3,9 +3,14 @@
 Each is a schedule and its data. A YAML file has what its row changes: the network.
 """
 
-from trainers.core.config import register_experiment
-from trainers.core.config_definitions import ExperimentConfig
-from trainers.detection.configs import DetectionConfig
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.core.experiments import register_experiment
+
+if TYPE_CHECKING:
+    from trainers.core.config_definitions import ExperimentConfig
 
 DEFAULT = "detection"
 _SCALES = [640, 672, 704, 736, 768, 800]
@@ -16,6 +21,10 @@ _IMAGES_OF_PERSONS = 56_599  # that have one with 10 keypoints or more
 @register_experiment(DEFAULT)
 def detection() -> ExperimentConfig:
     """Your own images: Mask R-CNN R50, small batches, a cosine of the rate."""
+    # Imports TensorFlow, in seconds; the names of the experiments are needed before.
+    from trainers.core.config_definitions import ExperimentConfig
+    from trainers.detection.configs import DetectionConfig
+
     config = ExperimentConfig(task=DetectionConfig())
     config.task.train_data.global_batch_size = 2
     config.task.validation_data.global_batch_size = 2

@@ -1,24 +1,14 @@
 """The modes of `trainers/detection.py`."""
 
 import contextlib
-import dataclasses
 import functools
 
 import tensorflow as tf
 
 from trainers.core import files, modes
 from trainers.detection import experiments  # noqa: F401 (registers)
+from trainers.detection.options import Options
 from trainers.detection.task import DetectionTask
-
-_UNTRAINED = ("train", "train_and_eval", "dry_run")
-
-
-@dataclasses.dataclass(frozen=True)
-class Options(modes.Options):
-    """The flags of the command."""
-
-    output_dir: str = ""
-    min_score: float = 0.5
 
 
 def run(mode: str, options: Options) -> int:
@@ -28,7 +18,7 @@ def run(mode: str, options: Options) -> int:
         UserError: A mistake that the user can correct.
     """
     with _plain_graphs():
-        return modes.run(mode, options, MODES, _UNTRAINED)
+        return modes.run(mode, options, MODES)
 
 
 @contextlib.contextmanager

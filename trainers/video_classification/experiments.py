@@ -4,9 +4,14 @@ Each is the part of a recipe that the rows of a table have in common: data, opti
 schedule and test protocol. A YAML file has what its row changes: network and clips.
 """
 
-from trainers.core.config import register_experiment
-from trainers.core.config_definitions import ExperimentConfig
-from trainers.video_classification.configs import VideoClassificationConfig
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.core.experiments import register_experiment
+
+if TYPE_CHECKING:
+    from trainers.core.config_definitions import ExperimentConfig
 
 DEFAULT = "video_classification"
 
@@ -14,6 +19,10 @@ DEFAULT = "video_classification"
 @register_experiment(DEFAULT)
 def video_classification() -> ExperimentConfig:
     """Your own clips: I3D R50, small batches, constant learning rate."""
+    # Imports TensorFlow, in seconds; the names of the experiments are needed before.
+    from trainers.core.config_definitions import ExperimentConfig
+    from trainers.video_classification.configs import VideoClassificationConfig
+
     config = ExperimentConfig(task=VideoClassificationConfig())
     config.task.train_data.global_batch_size = 8
     config.task.validation_data.global_batch_size = 8

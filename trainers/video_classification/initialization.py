@@ -10,8 +10,8 @@ from keras_nonlocal.convert import CheckpointError, Pixels, Spelling, load_weigh
 from keras_nonlocal.layers import BaseNonLocal
 from trainers.core import checkpoints, init_checkpoint
 from trainers.core.classes import describe_changes
-from trainers.core.config import PARAMS_FILE
 from trainers.core.errors import UserError
+from trainers.core.experiments import PARAMS_FILE
 from trainers.core.yaml_io import read_yaml
 
 _PIXEL_TOLERANCE = 0.05  # of 255: sources round their statistics

@@ -7,26 +7,8 @@ from trainers.core import files, modes, provenance
 from trainers.core.errors import UserError, check_key, warn
 from trainers.video_classification import experiments  # noqa: F401 (registers)
 from trainers.video_classification.configs import EXPORT_PRECISIONS
+from trainers.video_classification.options import Options
 from trainers.video_classification.task import VideoClassificationTask
-
-_UNTRAINED = ("train", "train_and_eval", "dry_run", "check_data", "benchmark_input")
-
-
-@dataclasses.dataclass(frozen=True)
-class Options(modes.Options):
-    """The flags of the command."""
-
-    top_k: int = 5
-    format: str = "saved_model"
-    precision: str | None = None
-    window: float | None = None
-    step: float | None = None
-    output_dir: str = ""
-    outputs: tuple[str, ...] = ("jsonl",)
-    features: str = ""
-    queue: int = 4
-    blocks: tuple[str, ...] = ()
-    queries: tuple[str, ...] = ()
 
 
 def run(mode: str, options: Options) -> int:
@@ -35,9 +17,7 @@ def run(mode: str, options: Options) -> int:
     Raises:
         UserError: A mistake that the user can correct.
     """
-    if mode == "predict" and options.export_dir:
-        return predict_with_export(options)
-    return modes.run(mode, options, MODES, _UNTRAINED)
+    return modes.run(mode, options, MODES)
 
 
 def build_task(experiment, class_names=None):
@@ -83,22 +63,6 @@ def predict(options, name, experiment):
     task, model = modes.restore_trained(options, experiment, build_task)
     with_features = bool(options.features)
     predictor = predictors.of_model(task, model, checkpoint, with_features)
-    return predict_lib.run(predictor, options)
-
-
-def predict_with_export(options):
-    """The same, with an exported network instead of a trained one."""
-    from trainers.video_classification import predict as predict_lib
-    from trainers.video_classification import predictors
-
-    predict_lib.check(options)
-    training = ("config_files", "overrides", "experiment", "checkpoint")
-    if any(getattr(options, name) for name in training):
-        raise UserError(
-            "--export_dir predicts with an exported network: leave out --config, "
-            "--experiment, --params_override and --checkpoint."
-        )
-    predictor = predictors.of_export(options.export_dir, bool(options.features))
     return predict_lib.run(predictor, options)
 
 

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import itertools
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +20,7 @@ from trainers.core import files
 from trainers.core.errors import UserError
 from trainers.core.progress import ProgressBar
 from trainers.core.signals import StopRequest
-from trainers.video_classification import timeline
+from trainers.video_classification import predictors, timeline
 from trainers.video_classification.ahead import Ahead
 from trainers.video_classification.data import VideoError, read_views
 from trainers.video_classification.data.decoding import is_live
@@ -40,41 +39,29 @@ from trainers.video_classification.prediction_inputs import Video, find_videos
 
 
 def check(options) -> None:
-    """Raises `UserError` for flags that contradict one another.
+    """Raises `UserError` for flags that contradict one another, or the paths.
 
     Args:
         options: `modes.Options`.
     """
-    window, step = options.window, options.step
-    if not options.paths:
-        raise UserError(
-            "Nothing to predict. Give one or more video files or folders of them."
-        )
-    if options.top_k < 1:
-        raise UserError(f"`top_k` must be at least 1. Received: top_k={options.top_k}.")
-    if options.queue < 0:
-        raise UserError(f"--queue must be at least 0. Received: {options.queue}.")
-    for name, value in (("--window", window), ("--step", step)):
-        if value is not None and not 0 < value < math.inf:
-            raise UserError(f"{name} must be a positive number. Received: {value}.")
-    if step is not None and window is None:
-        raise UserError("--step is the distance of windows: give --window, too.")
-    timeline.check_kinds(options.outputs, options.features)
-    in_time = [kind for kind in options.outputs if kind != "jsonl"]
-    if in_time and window is None:
-        raise UserError(f"--outputs={','.join(in_time)} needs --window.")
-    if not options.output_dir and (in_time or options.features):
-        raise UserError("--outputs and --features need a folder: --output_dir.")
+    options.check("predict")
     live = [path for path in map(os.fspath, options.paths) if is_live(path)]
     if live and len(options.paths) > 1:
         raise UserError(f"{live[0]} is live input: give it alone.")
-    if live and window is None:
+    if live and options.window is None:
         raise UserError(f"{live[0]} is live input: give --window, in seconds.")
-    if live and "mp4" in in_time:
+    if live and "mp4" in options.outputs:
         raise UserError(
             f"{live[0]} is live input, whose frames come once: --outputs=mp4 needs a "
             "file. Record it, and predict the recording."
         )
+
+
+def run_exported(options) -> int:
+    """`run` with the network in `export_dir`."""
+    check(options)  # before the network is loaded
+    predictor = predictors.of_export(options.export_dir, bool(options.features))
+    return run(predictor, options)
 
 
 def run(predictor, options) -> int:

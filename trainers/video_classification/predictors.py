@@ -1,6 +1,6 @@
 """What scores the views of a video: a trained network, or an exported one.
 
-An exported network is run as it is, without Keras.
+An exported network is run as it is, without Keras, whose import takes a second.
 """
 
 import dataclasses
@@ -18,7 +18,6 @@ from trainers.video_classification.data.errors import VideoError
 from trainers.video_classification.data.views import TestViews, Window
 from trainers.video_classification.evaluation import AGGREGATIONS
 from trainers.video_classification.request_limits import reason
-from trainers.video_classification.scoring import build_scorer, inference_form
 
 # Views in the network at once: thirty of 32x256x256 do not fit in every memory.
 _VIEWS_PER_STEP = 5
@@ -66,6 +65,8 @@ def of_model(task, model, name: str = "", with_features: bool = False) -> Predic
 
 def build_video_scorer(task, model, with_features: bool = False) -> Callable:
     """The function `score` of a `Predictor`; see `of_model`."""
+    from trainers.video_classification.scoring import build_scorer, inference_form
+
     config = task.task_config
     clip, data = config.clip, config.validation_data
     aggregate = AGGREGATIONS[config.evaluation.view_aggregation]

@@ -41,20 +41,7 @@ def check(options) -> list[tuple[float, ...]]:
     for path in map(os.fspath, options.paths):
         if is_live(path):
             raise UserError(f"{path} is live input: visualize needs a file.")
-    return [_parse(text) for text in options.queries]
-
-
-def _parse(text: str) -> tuple[float, ...]:
-    try:
-        point = tuple(map(float, text.split(",")))
-    except ValueError:
-        point = ()
-    if len(point) != 3 or not all(map(math.isfinite, point)):
-        raise UserError(
-            f"--query must be t,y,x: a frame of the clip, and a row and a column of "
-            f"its pixels, such as 4,100,120. Received: {text!r}."
-        )
-    return point
+    return options.positions()
 
 
 def run(task, model, options) -> int:

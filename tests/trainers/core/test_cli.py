@@ -105,9 +105,11 @@ def run_script(tmp_path):
 
 
 ROOT = pathlib.Path(__file__).parents[3]
+PREDICT = ["--mode", "predict", "a.mp4"]
 _WITHOUT_PACKAGES = """
 import runpy, sys
-sys.modules.update(dict.fromkeys(["tensorflow", "keras", "official", "tf_keras"]))
+slow = ["tensorflow", "keras", "tf_keras", "official", "orbit", "av", "matplotlib"]
+sys.modules.update(dict.fromkeys(slow))  # importing these is an error now
 sys.argv = sys.argv[1:]
 sys.path.insert(0, "")
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -133,12 +135,33 @@ runpy.run_path(sys.argv[0], run_name="__main__")
         ),
         (["--mode", "dry_run", "--params_override=a"], "expected a.b.c=value"),
         (["--mode", "dry_run", "--params_override=a=["], "not valid YAML"),
+        (["--mode", "dry_run"], "No experiment is named"),
+        (
+            ["--mode", "dry_run", "--experiment", "kinetic400"],
+            "Unknown experiment 'kinetic400'. Did you mean 'kinetics400'?",
+        ),
+        (
+            ["--mode", "dry_run", "--config", "name.yaml"],
+            "Unknown experiment 'detection'",
+        ),
+        (["--mode", "train", "--model_dir", "."], "no params.yaml in .: nothing has"),
+        (["--mode", "eval", "--model_dir", "old"], "old/params.yaml: has no `task`"),
+        ([*PREDICT, "--model_dir", "x", "--step", "1"], "give --window, too"),
+        ([*PREDICT, "--model_dir", "x", "--outputs", "sub"], "--outputs is 'sub'"),
+        ([*PREDICT, "--export_dir", "x", "--checkpoint", "best"], "leave out --config"),
+        (
+            ["--mode", "visualize", "--model_dir", "x", "--query", "1,2", "a.mp4"],
+            "--query must be t,y,x",
+        ),
     ],
 )
 def test_mistakes_in_flags_and_yaml_need_no_tensorflow(
     run_script, tmp_path, arguments, message
 ):
     (tmp_path / "bad.yaml").write_text("a: 1\n b: 2\n")
+    (tmp_path / "name.yaml").write_text("experiment: detection\n")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "params.yaml").write_text("experiment: ucf101\n")
     done = run_script("video.py", *arguments)
     assert done.stderr.startswith("error: ") and message in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -148,9 +171,29 @@ def test_mistakes_in_flags_and_yaml_need_no_tensorflow(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--mode", "trian"], "--mode is 'trian'. Did you mean 'train'?"),
+        (["--mode", "dry_run", "--config", "none.yaml"], "none.yaml: cannot be read"),
+        (
+            ["--mode", "dry_run", "--experiment", "detections"],
+            "Unknown experiment 'detections'. Did you mean 'detection'?",
+        ),
+        (["--mode", "predict", "--model_dir", "x", "a.jpg"], "no params.yaml in x"),
+    ],
+)
+def test_mistakes_of_detection_need_no_tensorflow(run_script, arguments, message):
+    done = run_script("detection.py", *arguments)
+    assert done.stderr.startswith("error: ") and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         ([], "--output_dir is required"),
         (["--output_dir", "x", "y"], "Unexpected arguments: y"),
         (["--output_dir", "x", "--config", "none.yaml"], "none.yaml: cannot be read"),
+        (["--output_dir", "x", "--experiment", "ucf"], "Did you mean 'ucf101'?"),
         (["--quality", "101"], "101 is not an integer in the range [1, 100]"),
     ],
 )
@@ -180,7 +223,7 @@ def test_mistakes_of_data_worker_need_no_tensorflow(run_script, arguments, messa
     assert done.returncode == 1
 
 
-@pytest.mark.parametrize("script", ["video.py", "prepare_video.py"])
+@pytest.mark.parametrize("script", ["video.py", "detection.py", "prepare_video.py"])
 def test_help_lists_the_flags_of_configs(run_script, script):
     output = run_script(script, "--help").stdout
     for name in ("config", "experiment", "params_override"):

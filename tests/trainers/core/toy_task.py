@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_nonlocal.layers import BatchNormalization
 from trainers.core import config_definitions
-from trainers.core.config import register_experiment
+from trainers.core.experiments import register_experiment
 from trainers.core.task import Task
 
 NUM_CLASSES = 3

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
-from keras_nonlocal.models import Convention
-
 if TYPE_CHECKING:
     from trainers.video_classification.data.configs import ClipConfig
 
@@ -28,6 +26,8 @@ def normalize(
             convention's.
         dtype: Of the result.
     """
+    from keras_nonlocal.models import Convention  # with Keras: exports do without
+
     mean, std = clip_config.mean, clip_config.std
     mean = tf.constant(list(Convention.mean if mean is None else mean), tf.float32)
     std = tf.constant(list(Convention.std if std is None else std), tf.float32)
