@@ -2,11 +2,12 @@
 
 - `config_definitions.py`: trainer and runtime settings, with their checks.
 - `config.py`: builds a config from factory, YAML and overrides; saves and compares it.
-  `yaml_io.py` reads the files, `model_garden.py` explains unused keys.
+  `experiments.py` has the factories by name, `yaml_io.py` reads the files,
+  `model_garden.py` explains unused keys.
 - `task.py`: the interface of a task.
-- `modes.py`: the modes that all trainers have. `export.py`: folders of exported
-  networks. `classes.py`: class names in files. `init_checkpoint.py`: finds the weights
-  to start from.
+- `modes.py`: the modes that all trainers have. `options.py`: their flags. `export.py`:
+  folders of exported networks. `classes.py`: class names in files.
+  `init_checkpoint.py`: finds the weights to start from.
 - `runner.py`: a whole training or evaluation, with checkpoints and curves.
 - `trainer.py`: its steps. `accumulation.py` and `recomputation.py` save memory.
 - `evaluation_weights.py`: the weights that are evaluated, where they are not those of

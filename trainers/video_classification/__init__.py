@@ -2,7 +2,7 @@
 
 - `configs.py`: the config of the task. `experiments.py`: the factories.
 - `task.py`: model, data, loss and evaluation as the trainer needs them.
-- `modes.py`: what each mode of `trainers/video.py` does.
+- `modes.py`: what each mode of `trainers/video.py` does. `options.py`: its flags.
 - `data/`: from an index of videos to batches of clips.
 - `losses.py`; `scoring.py`: how a network scores a clip; `evaluation.py`: accuracy by
   view and by video.

@@ -6,6 +6,7 @@ in evaluation. With `--window` each window is cut as if it were a video of its o
 video that cannot be read does not end the run.
 """
 
+import collections
 import contextlib
 import functools
 import itertools
@@ -24,6 +25,7 @@ from trainers.video_classification import predictors, timeline
 from trainers.video_classification.ahead import Ahead
 from trainers.video_classification.data import VideoError, read_views
 from trainers.video_classification.data.decoding import is_live
+from trainers.video_classification.data.samples import decoding_threads
 from trainers.video_classification.data.windows import (
     Segment,
     SlidingWindow,
@@ -95,27 +97,23 @@ def run(predictor, options) -> int:
 
 
 def _run_files(predictor, options, videos) -> int:
-    total = sum(video.size for video in videos)
-    bar = ProgressBar("predict", total, unit="kB", leave=False)
-    found = Ahead(_read_all(videos, predictor, options), size=1)
+    bar = ProgressBar("predict", sum(v.size for v in videos), unit="kB", leave=False)
     predictions = _Predictions(predictor, options, bar)
-    try:
-        for video, group in itertools.groupby(found, key=lambda item: item[0]):
-            predictions.add(video, (segment for _, segment in group))
-    finally:
-        found.close()
-        bar.close()
+    found = _read_ahead(videos, predictor, options)
+    with contextlib.closing(bar), contextlib.closing(found):
+        for video, segments in found:
+            predictions.add(video, segments)
     return predictions.finish()
 
 
 def _run_live(predictor, options, video) -> int:
     bar = ProgressBar("predict", unit="window", leave=False)
-    items = _read_all([video], predictor, options)
+    items = _read(video, predictor, options)
     found = Ahead(items, options.queue or 1, drops_oldest=options.queue > 0)
     predictions = _Predictions(predictor, options, bar, lambda: found.dropped)
     with StopRequest() as stop:
         try:
-            predictions.add(video, (item for _, item in _until(stop, found)))
+            predictions.add(video, _until(stop, found))
         finally:
             found.close()
             bar.close()
@@ -137,18 +135,31 @@ def _until(stop: StopRequest, found: Ahead) -> Iterator:
 # === Read ===
 
 
-def _read_all(videos, predictor, options) -> Iterator:
-    """Yields (video, segment or error)."""
-    for video in videos:
-        try:
-            if video.problem:
-                raise VideoError(video.path, video.problem)
-            for segment in _segments(video.path, predictor, options):
-                yield video, segment
-                if video.is_over:
-                    break
-        except VideoError as error:
-            yield video, error
+def _read_ahead(videos, predictor, options) -> Iterator[tuple[Video, Ahead]]:
+    """Yields videos with their segments; those of the next ones are read meanwhile."""
+    waiting, started = iter(videos), collections.deque()
+    most = 1 + decoding_threads(predictor.data)
+    try:
+        while True:
+            for video in itertools.islice(waiting, most - len(started)):
+                started.append((video, Ahead(_read(video, predictor, options), size=1)))
+            if not started:
+                return
+            yield started[0]
+            started.popleft()[1].close()
+    finally:
+        for _, segments in started:
+            segments.close()
+
+
+def _read(video: Video, predictor, options) -> Iterator:
+    """Yields the segments of a video, and last its error, if any."""
+    try:
+        if video.problem:
+            raise VideoError(video.path, video.problem)
+        yield from _segments(video.path, predictor, options)
+    except VideoError as error:
+        yield error
 
 
 def _segments(path: str, predictor, options) -> Iterable[Segment]:
@@ -250,7 +261,7 @@ class _Predictions:
             self._results.append(record)
 
     def _fail(self, video: Video, reason: str) -> None:
-        video.is_over, self._failed = True, True
+        self._failed = True
         _print_error(f"{video.path}: {reason}")
         record = {"path": video.path, "error": reason}
         if self._options.as_json and self._options.window is not None:

@@ -30,13 +30,11 @@ class Video:
         path: A file, a folder of frames ending in a slash, or a live input.
         name: Of its files in the output folder, without their endings.
         problem: Why it cannot be read, if that is known already.
-        is_over: Nothing more is needed of it.
     """
 
     path: str
     name: str
     problem: str = ""
-    is_over: bool = False
 
     @functools.cached_property
     def size(self) -> int:
