@@ -54,7 +54,8 @@ def main(arguments):
         min_score=_MIN_SCORE.value,
     )
     cli.check_config(options)
-    from trainers.detection import modes  # takes seconds
+    with cli.importing():
+        from trainers.detection import modes
 
     return modes.run(flags.FLAGS.mode, options)
 

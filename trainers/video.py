@@ -114,11 +114,13 @@ def main(arguments):
     # The imports take seconds; an exported network needs less than what trains one.
     if mode in exported:
         cli.start_without_keras()
-        from trainers.video_classification import predict
+        with cli.importing():
+            from trainers.video_classification import predict
 
         return predict.run_exported(options)
     cli.check_config(options)
-    from trainers.video_classification import modes
+    with cli.importing():
+        from trainers.video_classification import modes
 
     return modes.run(mode, options)
 

@@ -1,5 +1,6 @@
 """A user's mistake is one message and exit code 1; other errors show a traceback."""
 
+import gc
 import os
 import pathlib
 import subprocess
@@ -228,6 +229,15 @@ def test_help_lists_the_flags_of_configs(run_script, script):
     output = run_script(script, "--help").stdout
     for name in ("config", "experiment", "params_override"):
         assert f"  --{name}: " in output or f"  --{name};" in output
+
+
+def test_imports_are_not_searched_for_garbage():
+    try:
+        with cli.importing():
+            assert not gc.isenabled()
+        assert gc.isenabled() and gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_the_command_is_garbage_collected_before_shutdown():
