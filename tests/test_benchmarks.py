@@ -129,6 +129,13 @@ def test_recomputed_networks_have_the_values_of_the_peer():
     assert done.returncode == 0, done.stderr
 
 
+def test_the_start_of_a_command_is_measured():
+    [cells] = rows(
+        run("starting.py", "--quick"), "`python trainers/video.py --mode trian`"
+    )
+    assert all(0 < float(cell) < 60 for cell in cells[1:])
+
+
 @pytest.mark.slow
 def test_modes_are_measured_beside_their_network():
     done = run("inference_modes.py", "--quick")
