@@ -1,6 +1,5 @@
 """Our side of benchmarks/detection.py."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -8,6 +7,8 @@ import keras_nonlocal
 from harness import detection_networks
 from harness.detection_networks import DECAY, FROZEN, MOMENTUM, RATE
 from harness.process import Made
+from trainers.core.config_definitions import SGDConfig
+from trainers.core.optimization import SGD, apply_global_gradients, build_for
 from trainers.detection.configs import SamplingConfig
 from trainers.detection.initialization import freeze_layers
 from trainers.detection.objective import compute_losses
@@ -38,9 +39,8 @@ def _training(network, images, objects):
     """A function of one step of SGD, that gives the loss."""
     model = _model(network, images[0])
     freeze_layers(model, FROZEN)
-    options = {"momentum": MOMENTUM, "weight_decay": DECAY}
-    optimizer = keras.optimizers.SGD(RATE, **options)
-    optimizer.build(model.trainable_variables)
+    optimizer, decay = SGD(RATE, MOMENTUM), SGDConfig(weight_decay=DECAY)
+    build_for(optimizer, model)
     pixels, config = tf.constant(np.stack(images)), SamplingConfig()
     batch = {
         "boxes": np.stack([one["boxes"] for one in objects]),
@@ -63,8 +63,8 @@ def _training(network, images, objects):
                 for sums, counts in terms.values()
             ]
             loss = tf.add_n(parts)
-        variables = model.trainable_variables
-        optimizer.apply(tape.gradient(loss, variables), variables)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        apply_global_gradients(optimizer, model, gradients, config=decay)
         return loss
 
     return lambda: float(step())

@@ -85,4 +85,8 @@ class FrozenBatchNorm(BatchNormalization):
         return super().add_weight(*args, **(kwargs | {"trainable": False}))
 
     def call(self, inputs, training=None, mask=None):
-        return super().call(inputs, training=False)
+        if not (training and self._normalizes_last_axis()):
+            return super().call(inputs, training=False)
+        inputs = ops.cast(inputs, self.compute_dtype)
+        statistics = self.moving_mean, self.moving_variance, self.gamma, self.beta
+        return batch_norm.normalize_by_constants(inputs, *statistics, self.epsilon)

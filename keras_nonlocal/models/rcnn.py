@@ -16,7 +16,6 @@ from keras_nonlocal.validation import check_choice, check_positive_int, invalid_
 
 LEVELS = range(2, 7)  # of the pyramid; level k has a stride of 2**k pixels
 POOLED = 4  # levels that boxes take features from
-BOX_PARTS = 4  # of the proposals in inference, whose points would be the peak of memory
 PROPOSALS = {True: 2000, False: 1000}  # by `training`: of each level, and of an image
 
 
@@ -158,14 +157,13 @@ class RCNN(Detector):
         Returns:
             `(class_logits, deltas)`: `(B, n, C)` and `(B, n, C, 4)` float32.
         """
-        parts = 1 if training else BOX_PARTS
-        regions = self._regions(features, boxes, heads.BOX_BINS, parts)
+        regions = self._regions(features, boxes, heads.BOX_BINS)
         logits, deltas = self.box_head(regions, training=training)
         shape = (*ops.shape(boxes)[:2], self.num_classes)
         return _float32(logits, shape), _float32(deltas, (*shape, 4))
 
-    def _regions(self, features, boxes, bins, parts=1):
-        return multilevel_roi_align(features[:POOLED], boxes, bins, parts)
+    def _regions(self, features, boxes, bins):
+        return multilevel_roi_align(features[:POOLED], boxes, bins)
 
     # === Boxes ===
 

@@ -48,6 +48,15 @@ def normalize(x, mean, variance, gamma, beta, epsilon):
     return _normalize(wide, mean, variance, gamma, beta, epsilon, x.dtype)
 
 
+def normalize_by_constants(x, mean, variance, gamma, beta, epsilon):
+    """`normalize` with a gradient in `x` alone, which needs no map from before."""
+    kernels = backend_kernels()
+    if kernels and kernels.can_normalize(x, training=False):
+        vectors = mean, variance, gamma, beta
+        return kernels.normalize_by_constants(x, *vectors, epsilon)
+    return normalize(x, mean, variance, gamma, beta, epsilon)
+
+
 def _normalize(wide, mean, variance, gamma, beta, epsilon, dtype):
     vectors = (
         None if vector is None else ops.cast(vector, wide.dtype)

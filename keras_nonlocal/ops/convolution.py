@@ -34,8 +34,10 @@ def conv(x, kernel, strides, training=False):
         return _product(x, kernel, strides)
     padding, extents = "same", kernel.shape[:-2]
     if not _same_is_symmetric(x.shape[1:-1], extents, strides, training):
-        pads = ((extent // 2,) * 2 for extent in extents)
-        x, padding = ops.pad(x, ((0, 0), *pads, (0, 0))), "valid"
+        pads = ((0, 0), *((extent // 2,) * 2 for extent in extents), (0, 0))
+        if kernels and training and len(extents) == 2:
+            return kernels.padded_conv2d(x, kernel, strides, pads)
+        x, padding = ops.pad(x, pads), "valid"
     elif kernels and training and kernels.has_few_positions(x):
         kernel = ops.cast(ops.convert_to_tensor(kernel), x.dtype)
         return kernels.conv3d_of_few_positions(x, kernel)

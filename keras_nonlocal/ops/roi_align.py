@@ -39,16 +39,18 @@ def roi_align(features, boxes, image_indices, output_size, scale, aligned=False)
     if features.dtype != "float64":
         features = ops.cast(features, "float32")
     boxes = ops.stop_gradient(ops.cast(boxes, features.dtype))
-    corners, steps = _grids(boxes, output_size, scale, aligned)
-    sample = _sample_grids
+    grids = image_indices, *_grids(boxes, output_size, scale, aligned)
     if backend.backend() == "tensorflow" and features.dtype == "float32":
-        sample = detection_kernels().sample_grids
-    points = sample(features, image_indices, corners, steps, SAMPLES * output_size)
+        regions = ops.arange(ops.shape(boxes)[0]), *grids
+        return detection_kernels().pool_regions(
+            [features], [regions], output_size, SAMPLES
+        )
+    points = _sample_grids(features, *grids, SAMPLES * output_size)
     # Strides are given: without them, Keras 3.15 fails on JAX.
     return ops.average_pool(points, SAMPLES, SAMPLES, data_format="channels_last")
 
 
-def multilevel_roi_align(features, boxes, output_size, parts=1):
+def multilevel_roi_align(features, boxes, output_size):
     """`roi_align` of each box from the level of the pyramid that suits its size.
 
     Of level k = 4 + log2(sqrt(area) / 224), rounded down, within P2 to P5 (Eq. 1 of
@@ -58,12 +60,9 @@ def multilevel_roi_align(features, boxes, output_size, parts=1):
         features: P2 to P5, `(B, H_k, W_k, C)` each, of strides 4 to 32.
         boxes: `(B, n, 4)` in pixels of the image.
         output_size: Int m.
-        parts: Groups that the boxes are pooled in. What is interpolated for a group
-            takes four times the memory of its result. Each group adds a pass over
-            `features` to the gradient: 1 for training.
 
     Returns:
-        `(B * n, m, m, C)`, in float32 at least.
+        `(B * n, m, m, C)`, in float32.
 
     Raises:
         NotImplementedError: On another backend than TensorFlow.
@@ -71,16 +70,19 @@ def multilevel_roi_align(features, boxes, output_size, parts=1):
     kernels = detection_kernels()
     batch, count = ops.shape(boxes)[:2]
     images = ops.repeat(ops.arange(batch), count)
-    boxes = ops.reshape(boxes, (-1, 4))
+    boxes = ops.stop_gradient(ops.reshape(ops.cast(boxes, "float32"), (-1, 4)))
+    levels = _levels(boxes, len(features))
+    regions = []
+    for level in range(len(features)):
+        [rows] = ops.nonzero(levels == level)
+        grids = _grids(ops.take(boxes, rows, axis=0), output_size, _scale(level), False)
+        regions.append((rows, ops.take(images, rows), *grids))
+    return kernels.pool_regions(features, regions, output_size, SAMPLES)
 
-    def pool(level):
-        scale = 0.5 ** (level + FINEST)
-        return lambda *rois: roi_align(features[level], *rois, output_size, scale)
 
-    pools = [pool(level) for level in range(len(features))] * parts
-    part = ops.arange(batch * count) % parts
-    groups = _levels(boxes, len(features)) + part * len(features)
-    return kernels.map_groups(pools, groups, boxes, images)
+def _scale(level):
+    """Cells of a level, from P2 on, per pixel of the image."""
+    return 0.5 ** (level + FINEST)
 
 
 def _levels(boxes, count):

@@ -82,6 +82,33 @@ def grouped_conv2d(x, kernel, strides, padding):
     return tf.nn.conv2d(x, kernel, list(strides), padding.upper())
 
 
+def padded_conv2d(x, kernel, strides, pads):
+    """Convolution of `x` with zeros around it, which are not kept for the gradient.
+
+    Padding within the operation would be slower, and fails for groups of channels.
+    """
+    kernel = tf.cast(tf.convert_to_tensor(kernel), x.dtype)
+    options = {"strides": [1, *strides, 1], "padding": "VALID"}
+
+    @tf.custom_gradient
+    def convolved(x, kernel):
+        def gradient(dy):
+            with tf.control_dependencies([dy]):  # else it would be padded once for both
+                padded = tf.pad(x, pads)
+            dx = tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(padded), filter=kernel, out_backprop=dy, **options
+            )
+            dw = tf.raw_ops.Conv2DBackpropFilter(
+                input=padded, filter_sizes=kernel.shape, out_backprop=dy, **options
+            )
+            starts = [before for before, _ in pads]
+            return tf.slice(dx, starts, tf.shape(x)), dw
+
+        return tf.nn.conv2d(tf.pad(x, pads), kernel, **options), gradient
+
+    return convolved(x, kernel)
+
+
 # === Batch normalisation ===
 
 
@@ -107,6 +134,22 @@ def normalize_by_batch(x, gamma, beta, epsilon):
 def normalize(x, mean, variance, gamma, beta, epsilon):
     """See `batch_norm`."""
     return _fused(x, gamma, beta, epsilon, (mean, variance))[0]
+
+
+def normalize_by_constants(x, mean, variance, gamma, beta, epsilon):
+    """See `batch_norm`. The fused kernel's own gradient keeps `x`."""
+    mean, variance = _in_float32(mean), _in_float32(variance)
+    gamma, beta = (None if v is None else _in_float32(v) for v in (gamma, beta))
+    scale = tf.math.rsqrt(variance + epsilon) * (1.0 if gamma is None else gamma)
+
+    @tf.custom_gradient
+    def normalized(x):
+        def gradient(dy):
+            return tf.cast(tf.cast(dy, tf.float32) * scale, dy.dtype)
+
+        return normalize(x, mean, variance, gamma, beta, epsilon), gradient
+
+    return normalized(x)
 
 
 def _fused(x, gamma, beta, epsilon, statistics=None):

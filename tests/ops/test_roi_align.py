@@ -135,10 +135,38 @@ def test_levels_by_area():
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("count", [2, 11])
-def test_parts_change_no_bit(count):
-    features, boxes, _ = make_regions()
-    boxes = np.stack([boxes, 16 * boxes])[:, :count]
-    levels = [features, features[:, ::2, ::2]]
-    whole, parts = (multilevel_roi_align(levels, boxes, 2, n) for n in (1, 4))
-    np.testing.assert_array_equal(to_numpy(whole), to_numpy(parts))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("count", [2, 12])  # the first two are all of one level
+def test_levels_in_groups_of_channels_and_their_gradient(count, dtype):
+    """Against `roi_align` of each level in float64, of all channels at once."""
+    rng = np.random.default_rng(3)
+    boxes = make_regions()[1][:count]
+    boxes = np.stack([boxes, 16 * boxes])
+    sides = np.sqrt(np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1)).ravel()
+    shapes = (2, 7, 9, 150), (2, 4, 5, 150)
+    levels = [to_numpy(keras.ops.cast(rng.standard_normal(s), dtype)) for s in shapes]
+    weights = rng.standard_normal((2 * count, 2, 2, 150))
+
+    def pooled(*levels):
+        return multilevel_roi_align(levels, boxes, 2)
+
+    def expected(*levels):
+        rois = boxes.reshape(-1, 4), np.repeat([0, 1], count), 2
+        parts = [roi_align(x, *rois, 0.25 / 2**k) for k, x in enumerate(levels)]
+        return keras.ops.where((sides < 112)[:, None, None, None], *parts)
+
+    def loss(function):
+        def of_levels(*levels):
+            y = function(*levels)
+            return keras.ops.sum(y * keras.ops.cast(weights, y.dtype))
+
+        return of_levels
+
+    wide = [x.astype("float64") for x in levels]
+    actual = pooled(*(keras.ops.convert_to_tensor(x) for x in levels))
+    assert keras.backend.standardize_dtype(actual.dtype) == "float32"
+    np.testing.assert_allclose(to_numpy(actual), expected(*wide), atol=1e-5)
+    actual = gradients(loss(pooled), levels, dtype)
+    for x, y in zip(actual, gradients(loss(expected), wide, "float64"), strict=True):
+        rounding = 2**-8 if dtype == "bfloat16" else 1e-5
+        np.testing.assert_allclose(x, y, rtol=rounding, atol=1e-4)

@@ -177,7 +177,8 @@ def apply_global_gradients(optimizer, model, gradients, *, config):
         Norm of the summed gradient, before clipping.
     """
     replicas = tf.distribute.get_replica_context()
-    gradients = replicas.all_reduce("sum", gradients)
+    if replicas.num_replicas_in_sync > 1:  # else every update would wait for all
+        gradients = replicas.all_reduce("sum", gradients)
     gradients = _unscaled(gradients, optimizer)
     norm = tf.linalg.global_norm(gradients)
     if config.global_clipnorm:
@@ -220,11 +221,23 @@ def _add_decay(gradients, model, config):
     if not config.decay_biases:
         decayed -= {id(variable) for variable in biases(model)}
     return [
-        gradient + config.weight_decay * variable.value
+        _decay(gradient, variable.value, config.weight_decay)
         if id(variable) in decayed
         else gradient
         for gradient, variable in zip(gradients, model.trainable_variables, strict=True)
     ]
+
+
+def _decay(gradient, weight, rate):
+    """gradient + rate * weight, of which nothing is computed before the gradient.
+
+    Otherwise TensorFlow starts with the products, which depend on no other operation,
+    and keeps a copy of all weights during the whole step.
+    """
+    weight = tf.convert_to_tensor(weight)
+    rate = tf.constant(rate, weight.dtype)
+    with tf.control_dependencies([gradient]):
+        return gradient + weight * rate
 
 
 def _with_bias_rate(gradients, model, factor):

@@ -25,7 +25,9 @@ def compute_losses(model, batch, config, seed: int, training: bool = True) -> di
     is_object = (classes > 0) & ~batch["is_crowd"]
     numbers = tf.cast(batch["sample"], tf.int64)
     seeds = tf.stack([tf.fill(tf.shape(numbers), tf.cast(seed, tf.int64)), numbers], 1)
-    features = model.extract_features(images, training=training)
+    maps = model.extract_features(images, training=training)
+    # Proposals and details share gradients, to which that of boxes is added at the end.
+    features = [tf.identity(x) for x in maps]
     logits, deltas = model.predict_rpn(features, training=training)
     shape = tf.unstack(tf.shape(images)[1:3])
     anchors, _ = model.anchors(shape)
@@ -37,15 +39,16 @@ def compute_losses(model, batch, config, seed: int, training: bool = True) -> di
     objects = boxes, classes, is_object
     own_seeds = _for(_BOXES, seeds)
     rois = targets.box_targets(proposals, num_valid, *objects, own_seeds, config)
-    class_logits, box_deltas = model.predict_boxes(
-        features, rois["boxes"], training=training
-    )
+    details = _details(model, features, batch, _positives(rois), training)
+    with tf.control_dependencies([sums for sums, _ in details.values()]):
+        chosen = tf.identity(rois["boxes"])  # later: two heads at once need more memory
+    class_logits, box_deltas = model.predict_boxes(maps, chosen, training=training)
     return {
         "objectness_loss": losses.objectness_losses(logits, rpn),
         "rpn_box_loss": losses.anchor_losses(deltas, rpn, model.rules.rpn_beta),
         "class_loss": losses.class_losses(class_logits, rois),
         "box_loss": losses.box_losses(box_deltas, rois, model.rules.box_beta),
-        **_details(model, features, batch, _positives(rois), training),
+        **details,
     }
 
 
