@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import av
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from trainers.core.errors import UserError
-from trainers.video_classification import predict, timeline
+from trainers.video_classification import predict, predictors, timeline
 from trainers.video_classification.ahead import Ahead
 from trainers.video_classification.data import write_video
 from trainers.video_classification.data.configs import ClipConfig, DataConfig
@@ -409,7 +410,7 @@ def test_hours_are_in_the_times():
 
 
 def test_lines_are_written_as_they_come(tmp_path):
-    video = write(tmp_path / "a.mkv", noise(75))
+    video = write(tmp_path / "a.mkv", noise(250))
     seen = []
 
     def score(views):
@@ -419,13 +420,47 @@ def test_lines_are_written_as_they_come(tmp_path):
 
     options = {"output_dir": str(tmp_path), "window": 1.0}
     assert run(make_predictor(score), video, **options) == 0
-    assert seen == [0, 1, 2]
+    # A few windows are read and scored ahead.
+    assert all(lines >= number - 3 for number, lines in enumerate(seen))
     lines = (tmp_path / "a.jsonl").read_text().splitlines()
-    assert [(x["start"], x["end"]) for x in map(json.loads, lines)] == [
-        (0, 1),
-        (1, 2),
-        (2, 3),
-    ]
+    found = [(x["start"], x["end"]) for x in map(json.loads, lines)]
+    assert found == [(start, start + 1) for start in range(10)]
+
+
+def test_videos_are_scored_two_at_once_and_written_in_their_order(tmp_path, predicted):
+    videos = [write(tmp_path / f"{i}.mkv", noise(20, seed=i)) for i in range(4)]
+    both = threading.Barrier(2, timeout=60)
+
+    def score(views):
+        both.wait()  # an error if no other thread gets here
+        return weighted_means(views)
+
+    found = predicted(make_predictor(score), *videos)
+    assert [record["path"] for record in found] == videos
+    assert found == [predicted(make_predictor(), video)[0] for video in videos]
+
+
+def test_threads_together_have_no_more_views_in_the_network_than_one_alone():
+    inside, most, change = 0, [], threading.Lock()
+
+    def network(views):
+        nonlocal inside
+        with change:
+            inside += len(views)
+            most.append(inside)
+        time.sleep(0.01)
+        with change:
+            inside -= len(views)
+        return [views]
+
+    def score(count):
+        views = np.arange(count)
+        [scored] = predictors.in_parts(network, views)
+        return np.array_equal(scored, views)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(score, [1, 5, 2, 12, 3, 1, 4, 1, 1]))
+    assert max(most) == 5 and len(most) == 11
 
 
 def test_the_annotated_video_has_all_frames_with_the_caption_in_a_corner(tmp_path):

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -38,6 +39,8 @@ from trainers.video_classification.prediction_folder import (
     outputs,
 )
 from trainers.video_classification.prediction_inputs import Video, find_videos
+
+_SCORERS = 2  # threads; between the operations of one, the other uses the cores
 
 
 def check(options) -> None:
@@ -99,16 +102,24 @@ def run(predictor, options) -> int:
 def _run_files(predictor, options, videos) -> int:
     bar = ProgressBar("predict", sum(v.size for v in videos), unit="kB", leave=False)
     predictions = _Predictions(predictor, options, bar)
-    found = _read_ahead(videos, predictor, options)
-    with contextlib.closing(bar), contextlib.closing(found):
+    pool = ThreadPoolExecutor(_SCORERS, "scorer")
+    found = _read_ahead(videos, predictor, options, pool)
+    try:
         for video, segments in found:
             predictions.add(video, segments)
+    finally:
+        found.close()
+        pool.shutdown(wait=False, cancel_futures=True)
+        bar.close()
     return predictions.finish()
 
 
 def _run_live(predictor, options, video) -> int:
     bar = ProgressBar("predict", unit="window", leave=False)
-    items = _read(video, predictor, options)
+    items = _with_scores(
+        _read(video, predictor, options),
+        lambda views: functools.partial(predictor.score, views),
+    )
     found = Ahead(items, options.queue or 1, drops_oldest=options.queue > 0)
     predictions = _Predictions(predictor, options, bar, lambda: found.dropped)
     with StopRequest() as stop:
@@ -135,14 +146,19 @@ def _until(stop: StopRequest, found: Ahead) -> Iterator:
 # === Read ===
 
 
-def _read_ahead(videos, predictor, options) -> Iterator[tuple[Video, Ahead]]:
-    """Yields videos with their segments; those of the next ones are read meanwhile."""
+def _read_ahead(videos, predictor, options, pool) -> Iterator[tuple[Video, Ahead]]:
+    """Yields videos with what `_with_scores` gives; the next are read meanwhile."""
     waiting, started = iter(videos), collections.deque()
     most = 1 + decoding_threads(predictor.data)
+
+    def start(views):
+        return pool.submit(predictor.score, views).result
+
     try:
         while True:
             for video in itertools.islice(waiting, most - len(started)):
-                started.append((video, Ahead(_read(video, predictor, options), size=1)))
+                items = _with_scores(_read(video, predictor, options), start)
+                started.append((video, Ahead(items, size=1)))
             if not started:
                 return
             yield started[0]
@@ -162,6 +178,13 @@ def _read(video: Video, predictor, options) -> Iterator:
         yield error
 
 
+def _with_scores(items: Iterable, start: Callable) -> Iterator[tuple]:
+    """Yields segments with a function that gives their scores; without views, None."""
+    for item in items:
+        has_views = isinstance(item, Segment) and item.views is not None
+        yield item, start(item.views) if has_views else None
+
+
 def _segments(path: str, predictor, options) -> Iterable[Segment]:
     if options.window is None:
         views = read_views(path, predictor.data, predictor.clip, predictor.plan)
@@ -176,7 +199,7 @@ def _segments(path: str, predictor, options) -> Iterable[Segment]:
 
 
 class _Predictions:
-    """Scores segments; prints and writes the results.
+    """Prints and writes the scores of segments.
 
     Args:
         predictor: `Predictor`.
@@ -191,14 +214,14 @@ class _Predictions:
         self._results, self._failed = [], False
 
     def add(self, video: Video, segments: Iterable) -> None:
-        """Predicts a video; its errors are printed."""
+        """Writes what `_with_scores` gives of a video; its errors are printed."""
         shown = 0
         try:
             with self._writing(video) as write:
-                for segment in segments:
+                for segment, scores in segments:
                     if isinstance(segment, VideoError):
                         raise segment
-                    record = self._record(video, segment, write)
+                    record = self._record(video, segment, scores, write)
                     self._print(record)
                     done = int(video.size * segment.fraction)
                     self._bar.advance(1 if self._dropped else max(done - shown, 0))
@@ -216,7 +239,7 @@ class _Predictions:
         paths, data = outputs(video, self._options), self._predictor.data
         return timeline.writing(paths, functools.partial(annotate, video.path, data))
 
-    def _record(self, video: Video, segment: Segment, write) -> dict:
+    def _record(self, video: Video, segment: Segment, scores, write) -> dict:
         record, features = {"path": video.path}, None
         if segment.start is not None:
             times = round(segment.start, 3), round(segment.end, 3)
@@ -224,7 +247,7 @@ class _Predictions:
         if self._dropped:
             record["dropped"] = self._dropped()
         try:
-            found, features = self._score(video, segment)
+            found, features = self._ranked(video, segment, scores)
             record |= found
         except VideoError as error:
             if segment.start is None:
@@ -234,10 +257,11 @@ class _Predictions:
         write(record, features)
         return record
 
-    def _score(self, video: Video, segment: Segment) -> tuple[dict, np.ndarray | None]:
+    def _ranked(self, video: Video, segment: Segment, compute: Callable | None):
+        """The best classes, for the record, and the features or None."""
         if segment.error:
             raise VideoError(video.path, segment.error)
-        scores, features = self._predictor.score(segment.views)
+        scores, features = compute()
         if not np.isfinite(scores).all():
             raise VideoError(video.path, "the network's scores are not finite.")
         best = np.argsort(-scores, kind="stable")[: self._options.top_k]

@@ -3,8 +3,10 @@
 An exported network is run as it is, without Keras, whose import takes a second.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +23,7 @@ from trainers.video_classification.request_limits import reason
 
 # Views in the network at once: thirty of 32x256x256 do not fit in every memory.
 _VIEWS_PER_STEP = 5
+_ROOM, _FIRST_IN_LINE = threading.Semaphore(_VIEWS_PER_STEP), threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +81,35 @@ def build_video_scorer(task, model, with_features: bool = False) -> Callable:
         return scorer(normalize(views, clip, tf.float32))[1:]
 
     def score(views):
-        scores, *more = _in_parts(outputs, views)
+        scores, *more = in_parts(outputs, views)
         return aggregate(scores, axis=0), more[0].mean(axis=0) if more else None
 
     return score
 
 
-def _in_parts(function: Callable, views: np.ndarray) -> list[np.ndarray]:
+def in_parts(function: Callable, views: np.ndarray) -> list[np.ndarray]:
     """The outputs of a function of views, which gets a few of them at once."""
-    starts = range(0, len(views), _VIEWS_PER_STEP)
-    parts = [function(tf.constant(views[i : i + _VIEWS_PER_STEP])) for i in starts]
+    parts = []
+    for start in range(0, len(views), _VIEWS_PER_STEP):
+        part = views[start : start + _VIEWS_PER_STEP]
+        with _room_for(len(part)):
+            parts.append(function(tf.constant(part)))
     return [np.concatenate(output) for output in zip(*parts, strict=True)]
+
+
+@contextlib.contextmanager
+def _room_for(count: int) -> Iterator[None]:
+    """Context in which `count` views are in the network, beside those of other threads.
+
+    All threads together have `_VIEWS_PER_STEP` there.
+    """
+    with _FIRST_IN_LINE:
+        for _ in range(count):
+            _ROOM.acquire()
+    try:
+        yield
+    finally:
+        _ROOM.release(count)
 
 
 # === Exported networks ===
@@ -176,7 +197,7 @@ def _export_scorer(network, signatures, with_features: bool) -> Callable:
 
     def score(views):
         try:
-            scores, *more = _in_parts(outputs, views)
+            scores, *more = in_parts(outputs, views)
         except tf.errors.InvalidArgumentError as error:
             raise VideoError("", f"the network refuses it: {reason(error)}") from error
         return scores.mean(axis=0), more[0].mean(axis=0) if more else None
