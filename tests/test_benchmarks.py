@@ -147,6 +147,18 @@ def test_modes_are_measured_beside_their_network():
     assert rows(done, "the folded network alone")[0][2] == "1.00x"
 
 
+@pytest.mark.runtimes
+def test_runtimes_are_measured_beside_ours():
+    done = run("runtimes.py", "--quick")
+    forms = ("ours, batch norm folded", "ours, folded, weights as constants")
+    names = (*forms, "OpenVINO", "ONNX Runtime", "LiteRT")
+    found = [row for name in names for row in rows(done, name)]
+    assert len(found) == 9
+    for _, _, *numbers in found:
+        *times, error = (float(x.rstrip("x").replace(",", "")) for x in numbers)
+        assert min(times) > 0 and error < 0.1
+
+
 @pytest.mark.slow
 def test_a_step_takes_longer_than_its_graph_alone():
     done = run("step_overhead.py", "--quick")

@@ -44,13 +44,15 @@ def export(key, case, weights, folder):
     for example, would include the network that it was made from.
     """
     case = Case(*case)
-    _export(key, case, weights, folder)
-    _export(key, case.smallest, None, f"{folder}/{SMALLEST}")
+    save(key, our_model(case, weights), case, folder)
+    case = case.smallest
+    save(key, our_model(case), case, f"{folder}/{SMALLEST}")
 
 
-def _export(key, case, weights, folder):
+def save(key, model, case, folder):
+    """Writes a form of a model as a SavedModel, for `make`."""
     module = tf.Module()
-    module.call = FORMS[key](our_model(case, weights), case.dtype)
+    module.call = FORMS[key](model, case.dtype)
     traced = module.call.get_concrete_function(tf.TensorSpec(clips(case).shape))
     module.weights = traced.variables
     tf.saved_model.save(module, folder)

@@ -114,16 +114,16 @@ def peaks(make, arguments, smallest=None):
     _hand_back_freed_memory()
     if not _reset_peak():
         return None
-    idle, whole, found = _status_mib("VmRSS"), 0.0, {}
+    idle, whole, found = status_mib("VmRSS"), 0.0, {}
     made = make(*arguments)
     for name, step in made.steps.items():
         for _ in range(2):  # what a compiler keeps is counted, what it frees is not
             step()
-        whole = max(whole, _status_mib("VmHWM"))
+        whole = max(whole, status_mib("VmHWM"))
         _hand_back_freed_memory()
         _reset_peak()
         result = step()
-        peak = _status_mib("VmHWM")
+        peak = status_mib("VmHWM")
         del result
         whole = max(whole, peak)
         found[f"{name} MiB"] = max(peak - idle - made.operands, 0.0)
@@ -145,7 +145,7 @@ def _reset_peak():
     return True
 
 
-def _status_mib(key):
+def status_mib(key):
     for line in pathlib.Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key + ":"):
             return int(line.split()[1]) / 1024
@@ -160,6 +160,7 @@ def versions():
     from importlib.metadata import distributions
 
     names = ("tensorflow", "keras", "jax", "torch", "torchvision")
+    names += ("openvino", "onnxruntime", "ai-edge-litert")
     found = {d.name.lower(): d.version for d in distributions()}
     return {name: found[name] for name in names if name in found}
 

@@ -201,7 +201,8 @@ class BaseNonLocal(keras.layers.Layer):
 
     def sizes_of(self, input_shape):
         """`Sizes` of a call on this shape."""
-        *groups, num_queries, num_keys = self._scores_shape(input_shape)
+        shape = self._scores_shape(checks.known_sizes(input_shape))
+        *groups, num_queries, num_keys = shape
         groups = None if None in groups else math.prod(groups)
         channels, width = self.g.input_spec.axes[-1], self.g.units
         embedded = num_keys if self.pool_position == "before" else num_queries

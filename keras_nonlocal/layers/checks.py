@@ -91,24 +91,37 @@ def check_input_shape(layer, input_shape):
 
 def check_call_shape(layer, input_shape):
     """Raises a `ValueError` for maps too small to pool, or frames left over."""
-    axes = list(input_shape[1:])
+    axes = known_sizes(input_shape[1:])
     axes.pop(0 if layer.data_format == "channels_first" else -1)
-    received = (
-        f"Received: input_shape={tuple(input_shape)}, "
-        f"data_format={layer.data_format!r}."
-    )
     windows = zip(axes, layer.key_pool_sizes(len(axes)), strict=True)
     if any(size is not None and size < window > 1 for size, window in windows):
         raise ValueError(
             f"{_where(layer)}: the map is too small for its keys to be pooled by "
-            f"{KEY_POOL_SIZE}. Use sub_sample=False, or a larger input. {received}"
+            f"{KEY_POOL_SIZE}. Use sub_sample=False, or a larger input. "
+            f"{_received(layer, input_shape)}"
         )
     if layer.group_size and axes[0] is not None and axes[0] % layer.group_size:
         raise ValueError(
             f"{_where(layer)}: the number of frames, {axes[0]}, is not a multiple of "
             f"group_size={layer.group_size}. Use a group_size that divides it, or "
-            f"another number of frames. {received}"
+            f"another number of frames. {_received(layer, input_shape)}"
         )
+
+
+def _received(layer, input_shape):
+    return (
+        f"Received: input_shape={tuple(input_shape)}, "
+        f"data_format={layer.data_format!r}."
+    )
+
+
+def known_sizes(shape):
+    """The sizes of a shape; None for unknown ones.
+
+    Those are None on TensorFlow; in exports from JAX and PyTorch they are symbols,
+    which have no order.
+    """
+    return [size if isinstance(size, int) else None for size in shape]
 
 
 def check_query_indices(layer, indices, num_queries, return_attention_scores):

@@ -1,6 +1,6 @@
-"""What depends on the backend: its own kernels, and the limits of its gradients."""
+"""What depends on the backend: its kernels, and limits of gradients and exports."""
 
-from keras import backend
+from keras import backend, ops
 
 
 def backend_kernels():
@@ -26,6 +26,16 @@ def detection_kernels():
     from keras_nonlocal.ops import tensorflow_detection
 
     return tensorflow_detection
+
+
+def descending_order(x):
+    """The indices that sort each row of `x` `(B, n)`, the largest first.
+
+    PyTorch cannot export argsort to ONNX, and TensorFlow cannot load the top_k of JAX.
+    """
+    if backend.backend() == "torch":
+        return ops.top_k(x, ops.shape(x)[1])[1]
+    return ops.argsort(-x, axis=1)
 
 
 def refuse_second_order():

@@ -23,8 +23,13 @@ def chunk_rows(batch, num_queries, num_keys):
     """Queries per slice, so that its `(batch, rows, num_keys)` weights are small.
 
     There is one slice, or a multiple of `GROUPS`. Ints give an int, scalar tensors
-    (dynamic axes) a scalar tensor.
+    (dynamic axes) a scalar tensor. On JAX, whose dynamic axes are symbols without an
+    order, an unknown batch counts as 1, and of unknown lengths slices are the smallest.
     """
+    if backend.backend() == "jax":
+        if not (isinstance(num_queries, int) and isinstance(num_keys, int)):
+            return MIN_ROWS
+        batch = batch if isinstance(batch, int) else 1
     sizes = (batch, num_queries, num_keys)
     is_static = all(isinstance(size, int) for size in sizes)
     larger = max if is_static else ops.maximum

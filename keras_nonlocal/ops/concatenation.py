@@ -20,7 +20,9 @@ def operands(theta, phi, scale=None, concat_kernel=None):
 
 def scores(a, b):
     """ReLU(a_i + b_j) / M: `(B, N, M)`."""
-    return ops.relu(a[:, :, None] + b[:, None, :]) / _num_keys(b)
+    # Not a[:, :, None], which LiteRT has for known sizes only.
+    pairs = ops.expand_dims(a, 2) + ops.expand_dims(b, 1)
+    return ops.relu(pairs) / _num_keys(b)
 
 
 def dense(a, b, g):

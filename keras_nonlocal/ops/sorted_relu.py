@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_nonlocal.ops.backends import refuse_second_order
+from keras_nonlocal.ops.backends import descending_order, refuse_second_order
 from keras_nonlocal.ops.half_precision import at_least_float32
 from keras_nonlocal.ops.prefix_sums import prefix_sums
 
@@ -42,15 +42,15 @@ def sorted_relu(a, b, g):
 def _sum(a, b, g):
     a = _without_minus_infinity(a, b)
     b = _without_minus_infinity(b, a)
-    a = a + _nan_of(b[..., None])[..., 0]  # sorting would hide it
-    order = ops.argsort(-b, axis=1)  # (B, M)
-    ranked = _take(b[..., None], order)[..., 0]
+    a = a + _nan_of(_column(b))[..., 0]  # sorting would hide it
+    order = descending_order(b)  # (B, M)
+    ranked = _take(_column(b), order)[..., 0]
     counts = _count_above(ranked, -a)  # k_i: (B, N)
     # Moving the zero of both sides to a middle key changes no a_i + b_j, and keeps
     # the digits of the two terms of y_i where all of b lie close together.
     middle = ranked[:, ops.shape(ranked)[1] // 2][:, None]
     a, ranked = a + middle, ranked - middle
-    a, weights = a[..., None], ranked[..., None]  # (B, N, 1), (B, M, 1)
+    a, weights = _column(a), _column(ranked)  # (B, N, 1), (B, M, 1)
     g = _take(g, order)
     sums = _with_zero(prefix_sums(g))  # S0: (B, M + 1, d)
     y = a * _take(sums, counts) + _take(_with_zero(prefix_sums(weights * g)), counts)
@@ -82,6 +82,11 @@ def _nan_of(x):
     return ops.sum(ops.where(ops.isnan(x), x, 0), axis=1, keepdims=True)
 
 
+def _column(x):
+    """`(B, n)` as `(B, n, 1)`; x[..., None] of unknown sizes is not in LiteRT."""
+    return ops.expand_dims(x, -1)
+
+
 def _take(x, indices):
     """Rows `indices` `(B, n)` of `x` `(B, R, d)`: `(B, n, d)`."""
     batch, rows, channels = ops.shape(x)
@@ -111,20 +116,17 @@ def _sums_by_key(x, counts, ranked):
 
 
 def _count_above(ranked, values):
-    """How many of `ranked` (descending along axis 1) exceed each of `values`."""
-    if ranked.shape[0] == 1:
-        counts = ops.searchsorted(-ranked[0], -values[0], side="left")
-        return ops.cast(counts, "int32")[None]
-    return _binary_search(ranked, values)
+    """How many of `ranked` (descending along axis 1) exceed each of `values`.
 
-
-def _binary_search(ranked, values):
-    """A step for each binary digit of M, for all values of all samples at once."""
+    A binary search, with a step for each digit of M, for all values of all samples at
+    once: `ops.searchsorted` takes one sample, and cannot be exported to LiteRT or from
+    PyTorch to ONNX.
+    """
     length = ops.shape(ranked)[1]
     digits = length.bit_length() if isinstance(length, int) else 31
     counts = ops.zeros_like(values, dtype="int32")
     for step in (2**digit for digit in reversed(range(digits))):
         longer = counts + step
-        last = _take(ranked[..., None], ops.minimum(longer, length) - 1)[..., 0]
+        last = _take(_column(ranked), ops.minimum(longer, length) - 1)[..., 0]
         counts = ops.where((longer <= length) & (last > values), longer, counts)
     return counts

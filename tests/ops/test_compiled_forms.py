@@ -82,3 +82,31 @@ def test_jit_of_jax(mode, algorithm):
     argnums = tuple(range(len(arrays)))
     step = jax.jit(jax.grad(loss(function(mode, algorithm)), argnums=argnums))
     check(step(*arrays), mode, arrays)
+
+
+@pytest.mark.backends
+@pytest.mark.skipif(BACKEND != "jax", reason="jax.export")
+@pytest.mark.parametrize("axes", ["b, 2200", "b, n"])
+@pytest.mark.parametrize(("mode", "algorithm"), [*FORMS, ("embedded_gaussian", "auto")])
+def test_export_of_jax(mode, algorithm, axes):
+    """Symbols for the batch and the queries; of the chunked form, several slices."""
+    import jax
+
+    num_keys = 1000 if mode == "embedded_gaussian" else 20
+    arrays = operands(mode, 2, 2200, num_keys, 3, 4)
+    batch = axes.split(",")[0]
+    names = [axes, f"{batch}, {num_keys}", f"{batch}, {num_keys}"]
+    scope = jax.export.SymbolicScope()
+    specs = [
+        jax.ShapeDtypeStruct(
+            jax.export.symbolic_shape(f"{name}, {array.shape[-1]}", scope=scope), FLOAT
+        )
+        for name, array in zip(names, arrays, strict=False)
+    ]
+    specs += [jax.ShapeDtypeStruct(a.shape, FLOAT) for a in arrays[3:]]
+    exported = jax.export.export(jax.jit(function(mode, algorithm)))(*specs)
+    for batch in (1, 2):
+        some = [a[:batch] for a in arrays[:3]] + arrays[3:]
+        expected = to_numpy(function(mode, "dense")(*some))
+        found = exported.call(*some)
+        np.testing.assert_allclose(found, expected, atol=RTOL * np.abs(expected).max())

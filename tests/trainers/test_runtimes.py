@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_nonlocal.ops.pairwise import MODES
 from tests.trainers.runs import run
 from tests.trainers.test_export import CROP, NUM_FRAMES, make_model, make_task, noise
 from trainers.core.errors import UserError
@@ -26,9 +27,12 @@ FORMS = [
     ("dot_product", "linear"),
     ("concatenation", "dense"),
     ("concatenation", "sorted"),
+    *((mode, "auto") for mode in MODES),
     (None, "auto"),  # no blocks
 ]
 CLIP = (NUM_FRAMES, CROP, CROP, 3)
+LARGER = (2 * NUM_FRAMES, CROP + 16, CROP + 48, 3)
+ANY = (None, None, None, 3)
 
 
 def make_network(mode, algorithm, **options):
@@ -39,8 +43,11 @@ def make_network(mode, algorithm, **options):
     return inference_form(make_model(**options), "float32")
 
 
-def assert_same(network, call, *shape):
-    clips = np.random.default_rng(2).normal(size=shape).astype("float32")
+def normal(*shape):
+    return np.random.default_rng(2).normal(size=shape).astype("float32")
+
+
+def assert_same(network, call, clips):
     expected = np.asarray(network(clips, training=False))
     assert np.ptp(expected) > 1e-3
     np.testing.assert_allclose(call(clips), expected, rtol=1e-4, atol=1e-4)
@@ -74,7 +81,39 @@ def test_every_form_runs(mode, algorithm, runtime, tmp_path):
     path = runtimes.write(runtime, network, str(tmp_path), CLIP)
     call = about.load(path, "float32")
     for batch in (1, 3) if about.batch is None else (1,):
-        assert_same(network, call, batch, *CLIP)
+        assert_same(network, call, normal(batch, *CLIP))
+
+
+@pytest.mark.runtimes
+@pytest.mark.parametrize("runtime", runtimes.RUNTIMES)
+@pytest.mark.parametrize(("mode", "algorithm"), FORMS)
+def test_every_form_runs_on_clips_of_any_size(mode, algorithm, runtime, tmp_path):
+    network = make_network(mode, algorithm)
+    network(np.zeros((1, *CLIP), "float32"))
+    path = runtimes.write(runtime, network, str(tmp_path), ANY)
+    call = runtimes.RUNTIMES[runtime].load(path, "float32")
+    for shape in ((3, *CLIP), (1, *LARGER), (1, *CLIP)):
+        assert_same(network, call, normal(*shape))
+
+
+@pytest.mark.runtimes
+@pytest.mark.parametrize(
+    ("mode", "algorithm", "shape", "replaced"),
+    [
+        ("gaussian", "auto", CLIP, False),  # dense is the fastest at this size
+        ("gaussian", "auto", ANY, True),
+        ("embedded_gaussian", "chunked", CLIP, True),
+        ("dot_product", "auto", ANY, False),
+    ],
+)
+def test_a_form_that_is_slow_in_openvino_is_replaced(
+    mode, algorithm, shape, replaced, tmp_path, capsys
+):
+    network = make_network(mode, algorithm)
+    network(np.zeros((1, *CLIP), "float32"))
+    runtimes.write("openvino", network, str(tmp_path), shape)
+    message = "res3_0_nonlocal: exported with the map of all pairs"
+    assert (message in capsys.readouterr().err) == replaced
 
 
 @pytest.mark.runtimes
@@ -102,6 +141,23 @@ def test_the_recipe_beside_a_network_gives_its_logits(
     report = json.loads(pathlib.Path("export.json").read_text())
     assert report["precision"] == precision and report["difference"] <= 5e-2
     assert os.listdir(tmp_path) == ["1"]
+
+
+@pytest.mark.runtimes
+@pytest.mark.parametrize("runtime", runtimes.RUNTIMES)
+def test_a_dynamic_export_takes_clips_of_every_size(runtime, tmp_path, monkeypatch):
+    model, task = make_model(non_local={"res3": [0]}), make_task()
+    task.task_config.export.dynamic = True
+    version = runtime_export.export_network(task, model, tmp_path, runtime)
+    monkeypatch.chdir(version)
+    about = json.loads(pathlib.Path("preprocessing.json").read_text())
+    assert about["input"]["shape"] == [None, *ANY]
+    text = pathlib.Path("PREPROCESSING.md").read_text()
+    for frames, height, width, _ in (LARGER, CLIP):
+        names = {"frames": noise(frames, height, width)}
+        for code in re.findall(r"```python\n(.*?)```", text, flags=re.S):
+            exec(code, names)
+        assert_same(model, lambda clips, names=names: names["logits"], names["clips"])
 
 
 @pytest.mark.runtimes

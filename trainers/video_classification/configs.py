@@ -179,6 +179,9 @@ class ExportConfig(hyperparams.Config):
         calibration_clips: Of the validation data, for an export in int8.
         max_accuracy_drop: By which the accuracy on the validation data may fall in
             int8, as a fraction of 1.
+        dynamic: Networks for other runtimes take any number of frames of any size, as
+            SavedModels always do; otherwise only clips as in validation, which may be
+            faster.
     """
 
     precision: str | None = None
@@ -187,6 +190,7 @@ class ExportConfig(hyperparams.Config):
     attention_blocks: list[str] | None = None
     calibration_clips: int = 128
     max_accuracy_drop: float = 0.01
+    dynamic: bool = False
     max_frames: int = 512
     max_request_frames: int = 512
     max_frame_bytes: int = 2**25

@@ -92,19 +92,23 @@ def export_network(
     config = task.task_config
     side = config.validation_data.crop_size
     clip_shape = (config.clip.num_frames, side, side, 3)
+    shape = (None, None, None, 3) if config.export.dynamic else clip_shape
     network, output = build_network(inference_form(model, "float32"), config)
     network(np.zeros((1, *clip_shape), np.float32), training=False)  # Keras wants it
     with export.next_version(export_dir, last=about.file) as (folder, version):
         if precision == "int8":
-            report = _write_int8(task, network, folder, clip_shape)
+            report = _write_int8(task, network, folder, shape)
         else:
-            runtimes.write(runtime, network, folder, clip_shape)
+            runtimes.write(runtime, network, folder, shape)
             report = {}
-        difference = _check(task, model, folder, about, precision, clip_shape)
+        shapes = [(2, *clip_shape)]
+        if config.export.dynamic:
+            shapes.append(_larger(clip_shape))
+        difference = _check(task, model, folder, about, precision, shapes)
         report = {"format": runtime, "precision": precision, **report}
         report["difference"] = difference
         files.write_json(os.path.join(folder, "export.json"), report)
-        _write_texts(task, network, folder, runtime, precision, output, training)
+        _write_texts(task, network, folder, runtime, precision, output, shape, training)
     print(
         f"The network for {about.title} differs by {difference:.1e} (of the largest "
         f"of the {output}, if it is above 1) from the Keras model in float32.",
@@ -113,15 +117,24 @@ def export_network(
     return version
 
 
-def _check(task, model, folder, about, precision, clip_shape) -> float:
-    """Largest difference from the Keras model on two clips of noise."""
-    shape = (2, *clip_shape)
-    clips = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    clips = normalize(clips, task.task_config.clip, tf.float32).numpy()
-    expected = build_network(in_float32(model), task.task_config)[0](clips).numpy()
+def _larger(clip_shape):
+    """A clip of another size: twice the frames, in case of `group_size`; not square."""
+    frames, side, _, channels = clip_shape
+    return 1, 2 * frames, side + 16, side + 40, channels
+
+
+def _check(task, model, folder, about, precision, shapes) -> float:
+    """Largest difference from the Keras model on clips of noise."""
+    network = build_network(in_float32(model), task.task_config)[0]
     run = _loaded(about, folder, precision)
-    difference = float(np.abs(run(clips) - expected).max())
-    difference /= max(float(np.abs(expected).max()), 1.0)
+    differences = []
+    for shape in shapes:
+        clips = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        clips = normalize(clips, task.task_config.clip, tf.float32).numpy()
+        expected = network(clips).numpy()
+        largest = max(float(np.abs(expected).max()), 1.0)
+        differences.append(float(np.abs(run(clips) - expected).max()) / largest)
+    difference = float(np.max(differences))  # NaN if one of them is
     # Written so that a NaN fails too.
     if not difference <= _TOLERANCE[precision]:
         raise ExportError(
@@ -144,11 +157,11 @@ def _loaded(about, folder, precision):
 # === int8 ===
 
 
-def _write_int8(task, network, folder, clip_shape) -> dict:
+def _write_int8(task, network, folder, shape) -> dict:
     """Writes the network in int8; returns the accuracies, for the report."""
     about, settings = runtimes.RUNTIMES["openvino"], task.task_config.export
     with tempfile.TemporaryDirectory() as scratch:
-        source = runtimes.write("openvino", network, scratch, clip_shape)
+        source = runtimes.write("openvino", network, scratch, shape)
         clips = _calibration_clips(task, settings.calibration_clips)
         target = os.path.join(folder, about.file)
         runtimes.quantize_openvino(source, target, clips)
@@ -222,11 +235,13 @@ def _hits(outputs, labels):
 # === Texts ===
 
 
-def _write_texts(task, network, folder, runtime, precision, output, training):
+def _write_texts(
+    task, network, folder, runtime, precision, output, clip_shape, training
+):
     clip, data = task.task_config.clip, task.task_config.validation_data
     about = preprocessing(clip, data)
-    batch, shape = runtimes.RUNTIMES[runtime].batch, network.input_shape
-    shape = [batch, about["num_frames"], *[about["crop_size"]] * 2, shape[-1]]
+    batch = None if None in clip_shape else runtimes.RUNTIMES[runtime].batch
+    shape = [batch, *clip_shape]
     about["input"] = {"name": "clips", "dtype": "float32", "shape": shape}
     about["output"] = output
     metadata = model_card.metadata(network, task, about, training or {}, None)
@@ -245,8 +260,7 @@ def _write_texts(task, network, folder, runtime, precision, output, training):
 def _recipe(about, runtime, precision) -> str:
     stride, fps, output = about["temporal_stride"], about["fps"], about["output"]
     hint = "bf16" if precision == "bfloat16" else "f32"
-    shape = ["any number", *about["input"]["shape"][1:]]
-    shape[0] = about["input"]["shape"][0] or shape[0]
+    shape = ["any number" if n is None else n for n in about["input"]["shape"]]
     of_logits = f"; their {about['activation']} is the probability"
     return _RECIPE.format(
         **about

@@ -1,13 +1,15 @@
-"""Runtimes other than TensorFlow that an exported network runs in."""
+"""Runtimes other than TensorFlow that an exported network runs in.
+
+Keras is imported to write networks, not to run them.
+"""
 
 import dataclasses
 import importlib
 import os
+import sys
+import warnings
 from collections.abc import Callable
 
-import keras
-
-from keras_nonlocal.layers import NonLocal3D
 from trainers.core.errors import UserError
 
 
@@ -21,7 +23,8 @@ class Runtime:
         modules: That it needs.
         file: Name of the network, which is written last.
         precisions: That it has.
-        batch: Clips of a call; None: any number.
+        batch: Clips of a call, where their size is fixed; None: any number.
+        slow: Algorithms that take minutes to convert, and run slower than all pairs.
         load: Function of a path and a precision that gives a function from clips,
             float32 `(batch, T, H, W, 3)`, to the network's output.
         usage: Python that loads the file and calls it with `clips`.
@@ -33,6 +36,7 @@ class Runtime:
     file: str
     precisions: tuple[str, ...]
     batch: int | None
+    slow: tuple[str, ...]
     load: Callable
     usage: str
 
@@ -49,36 +53,57 @@ class Runtime:
 
 
 def write(runtime: str, network, folder: str, clip_shape) -> str:
-    """Writes a Keras network for clips of one shape; returns its path.
+    """Writes a Keras network; returns its path.
 
-    Shapes are static, but for the batch: then the non-local blocks have the form that
-    is the fastest for them, not the one for maps of any size.
+    With clips of one size, the non-local blocks have the form that is the fastest for
+    it; with clips of any size, the one whose memory is safe at any. Instead of a form
+    that is slow in the runtime they have the map of all pairs, and stderr says so.
 
     Args:
         runtime: Key of `RUNTIMES`.
         network: Keras model from clips to one output, in float32.
         folder: Where to write.
-        clip_shape: `(T, H, W, 3)`.
+        clip_shape: `(T, H, W, 3)`; T, H and W may be None: any.
     """
-    path = os.path.join(folder, RUNTIMES[runtime].file)
-    shape = (RUNTIMES[runtime].batch, *clip_shape)
-    spec = keras.InputSpec(shape=shape, dtype="float32", name="clips")
+    import keras
+
+    about = RUNTIMES[runtime]
+    path = os.path.join(folder, about.file)
+    batch = None if None in clip_shape else about.batch
+    spec = keras.InputSpec(shape=(batch, *clip_shape), dtype="float32", name="clips")
     options = {"input_signature": [spec], "verbose": False}
-    if runtime == "litert":
-        network = _without_sorting(network)
-    network.export(path, format=runtime, **options)
+    network = _without_slow_forms(network, clip_shape, about)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"In the future `np\.object`", FutureWarning)
+        network.export(path, format=runtime, **options)
     return path
 
 
-def _without_sorting(network):
-    """A copy for LiteRT, whose concatenation is not sorted: the map of all pairs."""
+def _without_slow_forms(network, clip_shape, about):
+    """`network` or, where it has forms that are slow there, a copy without them."""
+    import keras
+
+    from keras_nonlocal.layers import NonLocal3D
+
+    def is_slow(block):
+        before = keras.Model(network.input, block.input)
+        shape = before.compute_output_shape((1, *clip_shape))
+        return block.contraction_order_for(shape).algorithm in about.slow
 
     def clone(layer):
-        config = layer.get_config()
-        if isinstance(layer, NonLocal3D) and layer.mode == "concatenation":
-            config["algorithm"] = "dense"
-        return type(layer).from_config(config)
+        dense = {"algorithm": "dense"} if layer.name in names else {}
+        return type(layer).from_config(layer.get_config() | dense)
 
+    blocks = [layer for layer in network.layers if isinstance(layer, NonLocal3D)]
+    names = [block.name for block in blocks if is_slow(block)]
+    if not names:
+        return network
+    print(
+        f"{', '.join(names)}: exported with the map of all pairs (algorithm=dense). "
+        f"{about.title} converts {' and '.join(about.slow)} in minutes, and runs it "
+        "more slowly. Memory grows with the product of queries and keys.",
+        file=sys.stderr,
+    )
     copy = keras.models.clone_model(network, clone_function=clone)
     copy.set_weights(network.get_weights())
     return copy
@@ -103,14 +128,21 @@ def _load_onnx(path, precision):
 def _load_litert(path, precision):
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(path)
-    interpreter.allocate_tensors()
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter = Interpreter(path, num_threads=os.cpu_count())
+    [given], [output] = (
+        interpreter.get_input_details(),
+        interpreter.get_output_details(),
+    )
+    sizes = []  # of the last clips
 
     def run(clips):
-        interpreter.set_tensor(inputs[0]["index"], clips)
+        if sizes != [clips.shape]:
+            interpreter.resize_tensor_input(given["index"], clips.shape)
+            interpreter.allocate_tensors()
+            sizes[:] = [clips.shape]
+        interpreter.set_tensor(given["index"], clips)
         interpreter.invoke()
-        return interpreter.get_tensor(outputs[0]["index"])
+        return interpreter.get_tensor(output["index"])
 
     return run
 
@@ -140,6 +172,7 @@ RUNTIMES = {
         "network.xml",
         ("float32", "bfloat16", "int8"),
         None,
+        ("chunked",),
         _load_openvino,
         """\
 import openvino
@@ -154,6 +187,7 @@ network = openvino.Core().compile_model("network.xml", "CPU", options)
         "network.onnx",
         ("float32",),
         None,
+        (),
         _load_onnx,
         """\
 import onnxruntime
@@ -167,12 +201,16 @@ session = onnxruntime.InferenceSession("network.onnx")
         "network.tflite",
         ("float32",),
         1,
+        (),
         _load_litert,
         """\
+import os
 from ai_edge_litert.interpreter import Interpreter
-network = Interpreter("network.tflite")
+network = Interpreter("network.tflite", num_threads=os.cpu_count())
+index = network.get_input_details()[0]["index"]
+network.resize_tensor_input(index, clips.shape)
 network.allocate_tensors()
-network.set_tensor(network.get_input_details()[0]["index"], clips)
+network.set_tensor(index, clips)
 network.invoke()
 {output} = network.get_tensor(network.get_output_details()[0]["index"])""",
     ),

@@ -1,0 +1,102 @@
+"""One folded network in TensorFlow and in the runtimes that it is exported to."""
+
+import functools
+import importlib
+import os
+import time
+
+import numpy as np
+
+from harness.networks import Case, clips, our_model
+from harness.process import Made, status_mib
+
+CALIBRATION_CLIPS = 4
+MODULES = {
+    "openvino": "openvino",
+    "onnx": "onnxruntime",
+    "litert": "ai_edge_litert.interpreter",
+}
+
+
+def write(runtime, case, folder):
+    """Writes the network, and that of a tiny case.
+
+    Args:
+        runtime: Key of `MODULES`, or a form of `network_tensorflow`.
+        case: `networks.Case`, with the precision as its dtype.
+        folder: Where to write.
+    """
+    case = Case(*case)
+    for one, path in ((case, folder), (case.smallest, f"{folder}/smallest")):
+        os.makedirs(path, exist_ok=True)
+        _write(runtime, one, path)
+
+
+def make(runtime, case, folder):
+    """The subject, in a process that has not written the network."""
+    case = Case(*case)
+    if runtime not in MODULES:
+        from harness import network_tensorflow
+
+        return network_tensorflow.make("inference", runtime, case, folder)
+    from trainers.video_classification import runtimes
+
+    about = runtimes.RUNTIMES[runtime]
+    path = os.path.join(folder, about.file)
+    call = functools.partial(about.load(path, case.dtype), clips(case))
+    return Made({"inference": call}, lambda: [call()])
+
+
+def smallest(runtime, case, folder):
+    """Arguments of `make` for a tiny network."""
+    return runtime, Case(*case).smallest, f"{folder}/smallest"
+
+
+def load(runtime, case, folder):
+    """Seconds of the start, and MiB of the process after the second call."""
+    begin = time.perf_counter()
+    importlib.import_module(MODULES.get(runtime, "tensorflow"))
+    imported = time.perf_counter()
+    call = make(runtime, case, folder).steps["inference"]
+    loaded = time.perf_counter()
+    call()
+    answered = time.perf_counter()
+    call()
+    return {
+        "import s": imported - begin,
+        "load s": loaded - imported,
+        "first call s": answered - loaded,
+        "resident MiB": status_mib("VmRSS"),
+    }
+
+
+def _write(runtime, case, folder):
+    model = _drawn(our_model(case._replace(dtype="float32")))
+    if runtime not in MODULES:
+        from harness import network_tensorflow
+
+        network_tensorflow.save(runtime, model, case, folder)
+        return
+    from keras_nonlocal import fold_batch_norm
+    from trainers.video_classification import runtimes
+
+    network = fold_batch_norm(model, "float32")
+    one = clips(case)
+    network(one, training=False)
+    path = runtimes.write(runtime, network, folder, one.shape[1:])
+    if case.dtype == "int8":
+        rng = np.random.default_rng(0)
+        several = [
+            np.float32(one + rng.normal(scale=0.1, size=one.shape))
+            for _ in range(CALIBRATION_CLIPS)
+        ]
+        runtimes.quantize_openvino(path, path, several)
+
+
+def _drawn(model):
+    """With blocks that are no identities: a compiler may skip zeros."""
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        if variable.path.endswith("norm/gamma"):
+            variable.assign(rng.uniform(0.2, 0.4, variable.shape))
+    return model
