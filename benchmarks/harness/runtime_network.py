@@ -3,6 +3,7 @@
 import functools
 import importlib
 import os
+import tempfile
 import time
 
 import numpy as np
@@ -71,6 +72,9 @@ def load(runtime, case, folder):
 
 
 def _write(runtime, case, folder):
+    import keras
+
+    keras.utils.set_random_seed(0)  # the same weights in every process
     model = _drawn(our_model(case._replace(dtype="float32")))
     if runtime not in MODULES:
         from harness import network_tensorflow
@@ -83,14 +87,18 @@ def _write(runtime, case, folder):
     network = fold_batch_norm(model, "float32")
     one = clips(case)
     network(one, training=False)
-    path = runtimes.write(runtime, network, folder, one.shape[1:])
-    if case.dtype == "int8":
+    if case.dtype != "int8":
+        runtimes.write(runtime, network, folder, one.shape[1:])
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        path = runtimes.write(runtime, network, scratch, one.shape[1:])
         rng = np.random.default_rng(0)
         several = [
             np.float32(one + rng.normal(scale=0.1, size=one.shape))
             for _ in range(CALIBRATION_CLIPS)
         ]
-        runtimes.quantize_openvino(path, path, several)
+        target = os.path.join(folder, runtimes.RUNTIMES[runtime].file)
+        runtimes.quantize_openvino(path, target, several)
 
 
 def _drawn(model):
