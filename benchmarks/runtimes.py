@@ -50,13 +50,14 @@ FIGURES = (
     "import s",
     "load s",
     "first call s",
+    "libraries MiB",
     "resident MiB",
 )
 HEADER = ("runtime", "dtype", "ms", "x ours", "peak MiB", *FIGURES[2:], "error")
 LEGEND = """
 x ours: by that of our fastest form of the dtype; int8 by that of bfloat16.
 peak MiB: of a call, above the process with its libraries, weights included.
-resident MiB: the whole process after the second call, libraries included.
+libraries MiB, resident MiB: the whole process after the import and the second call.
 error: of the logits, against ours in float32."""
 
 

@@ -54,10 +54,10 @@ def smallest(runtime, case, folder):
 
 
 def load(runtime, case, folder):
-    """Seconds of the start, and MiB of the process after the second call."""
+    """Seconds of the start; MiB after the import, and after the second call."""
     begin = time.perf_counter()
     importlib.import_module(MODULES.get(runtime, "tensorflow"))
-    imported = time.perf_counter()
+    imported, libraries = time.perf_counter(), status_mib("VmRSS")
     call = make(runtime, case, folder).steps["inference"]
     loaded = time.perf_counter()
     call()
@@ -67,6 +67,7 @@ def load(runtime, case, folder):
         "import s": imported - begin,
         "load s": loaded - imported,
         "first call s": answered - loaded,
+        "libraries MiB": libraries,
         "resident MiB": status_mib("VmRSS"),
     }
 
