@@ -36,6 +36,7 @@ def stage(folder, monkeypatch):
         path = CONFIGS / "demo" / f"chain_{name}.yaml"
         (command,) = commands(path)
         model_dir = model_dir or flag(command, "model_dir")[0]
+        overrides = ("task.report_videos=0", *overrides)
         run(flag(command, "mode")[0], model_dir, *overrides, config=path)
         return loss_of(model_dir)
 

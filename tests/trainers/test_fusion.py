@@ -55,6 +55,7 @@ def options(videos, tmp_path_factory):
             "clip": {"num_frames": 4, "temporal_stride": 2},
             "train_data": data,
             "validation_data": data,
+            "report_videos": 0,  # whose graphs are fused, too
         },
         "trainer": {"train_steps": 1, "validation_interval": 1},
     }

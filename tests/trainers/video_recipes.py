@@ -20,6 +20,7 @@ def reductions(path):
     sides = {"min_short_side": SIDE, "max_short_side": SIDE + 8, "crop_size": SIDE}
     return (
         "trainer.train_steps=2",
+        "task.report_videos=0",
         f"trainer.precise_batch_norm.num_batches={batches}",
         f"runtime.num_cpu_devices={num_replicas(path)}",
         f"task.model.width={WIDTH}",
