@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from keras_nonlocal import I3D
+from keras_nonlocal.receptive_field import Grid
 from keras_nonlocal.visualize import (
+    AttentionMaps,
     attention_maps,
     non_local_blocks,
     query_independence,
@@ -99,6 +101,24 @@ def test_values_are_those_of_the_middle_view(task, model, video, tmp_path, capsy
     assert result["queries"] and all(query in centres for query in result["queries"])
     assert len(result["files"]) == 1 + 2 * len(result["queries"])
     assert all(os.path.getsize(path) for path in result["files"])
+
+
+def test_arrows_of_a_long_clip_are_in_eight_of_its_frames():
+    grid = Grid((32, 2, 2), (0.0, 3.5, 3.5), (1.0, 8.0, 8.0))
+    scores = np.zeros((1, 128, 128), "float32")
+    query, key = grid.nearest(9, 0, 0), grid.nearest(27, 12, 12)
+    scores[0, query, key] = 1
+    maps = AttentionMaps(scores, grid, grid)
+    frames = np.arange(32, dtype=np.uint8)[:, None, None, None]
+    frames = np.broadcast_to(frames, (32, 16, 16, 3))
+    (axes,) = visualize.draw_query(frames, maps, query).axes
+    labels = [text for text in axes.texts if text.get_text()]
+    shown = [int(label.get_text().removeprefix("frame ")) for label in labels]
+    assert [int(image.get_array()[0, 0, 0]) for image in axes.images] == shown
+    assert len(shown) == 8 and shown == sorted(shown) and {0, 9, 27} <= set(shown)
+    strongest = axes.texts[0]
+    assert strongest.xyann == (20 * shown.index(9) + 3.5, 3.5)
+    assert tuple(strongest.xy) == (20 * shown.index(27) + 11.5, 11.5)
 
 
 def test_a_broken_video_does_not_stop_the_others(task, model, video, tmp_path, capsys):

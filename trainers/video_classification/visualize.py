@@ -189,7 +189,7 @@ def _draw(frames, name: str, maps, queries, folder: str):
     """Writes the pictures of a block; yields their paths."""
     for row, query in enumerate(queries):
         path = files.join(folder, f"{name}_{_text(query, '_')}")
-        figure = _arrows(frames, maps, row)
+        figure = draw_query(frames, maps, row)
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=110)
         files.write_bytes(f"{path}.png", file.getvalue(), durable=False)
@@ -206,13 +206,23 @@ def _enlarged(images):
     return images.repeat(times, axis=1).repeat(times, axis=2)
 
 
-def _arrows(frames, maps, row: int):
-    """The strongest arrows of a query, in the frames that most of them are in."""
-    scores = maps.scores[0]
+def draw_query(frames, maps, row: int):
+    """The strongest arrows of a query, in the frames that most of them are in.
+
+    Args:
+        frames: Of clip 0 of `maps`, `(T, H, W, 3)` uint8.
+        maps: `visualize.AttentionMaps`.
+        row: Of its scores.
+
+    Returns:
+        `matplotlib.figure.Figure`, of eight frames at most.
+    """
+    scores, last = maps.scores[0], np.array(frames.shape[:3]) - 1
     keys, weights = visualize.top_connections(
         scores, row, min(_ARROWS, int(maps.attends[row].sum()))
     )
-    source, ends = maps.centres[row].copy(), maps.keys.centres[keys]
+    source = np.clip(maps.centres[row], 0, last)
+    ends = np.clip(maps.keys.centres[keys], 0, last)
     shown = _shown_frames(source, ends, weights, len(frames))
     inside = np.isin(np.floor(ends[:, 0]), shown)
     ends, weights = ends[inside], weights[inside]
@@ -229,7 +239,7 @@ def _shown_frames(source, ends, weights, num_frames: int):
     sums = {}
     for t, weight in zip(np.floor(ends[:, 0]).astype(int), weights, strict=True):
         sums[t] = sums.get(t, 0.0) + max(weight, 0.0)
-    by_weight = sorted(sums, key=lambda t: -sums[t])
+    by_weight = sorted((t for t in sums if sums[t]), key=lambda t: -sums[t])
     even = np.linspace(0, num_frames - 1, min(_FRAMES, num_frames)).round().astype(int)
     wanted = dict.fromkeys([first, *by_weight, *even.tolist()])
     return np.sort([*wanted][:_FRAMES])

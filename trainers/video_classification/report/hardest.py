@@ -10,6 +10,7 @@ from PIL import Image
 from keras_nonlocal import visualize
 from trainers.video_classification.data import normalize, read_views
 from trainers.video_classification.report.scores import Scores
+from trainers.video_classification.visualize import draw_query
 
 _NUM_FRAMES, _HEIGHT = 8, 112  # of the strip
 _MAX_ROWS = 200  # queries of a block that are looked at
@@ -22,7 +23,7 @@ class HardClip:
     Attributes:
         number: Of its video in `Scores`.
         frames: Some of its frames side by side, a `data:` URL.
-        attention: Arrows in all of its frames, a `data:` URL; may be empty.
+        attention: Arrows in some of its frames, a `data:` URL; empty without blocks.
         block: Name of the block whose attention it is.
     """
 
@@ -76,15 +77,6 @@ def _to_url(image: Image.Image) -> str:
 def _arrows(clip: np.ndarray, maps) -> str:
     """Arrows from the most interesting query to the keys that it weighs most."""
     row = int(visualize.interesting_queries(maps, 1)[0])
-    count = min(20, maps.scores.shape[2])
-    keys, weights = visualize.top_connections(maps.scores[0], row, count)
-    keys, weights = keys[weights > 0], weights[weights > 0]
-    if not len(keys):
-        return ""
-    last = np.array(clip.shape[:3]) - 1
-    source = np.clip(maps.centres[row], 0, last)
-    points = np.clip(maps.keys.centres[keys], 0, last)
-    figure = visualize.draw_arrows(clip, source, points, weights)
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=80)
+    draw_query(clip, maps, row).savefig(file, format="png", dpi=80)
     return _to_url(Image.open(file))
