@@ -70,7 +70,7 @@ def runs(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     return {
         (1, 2): run(1, config, folder / "replicas", *TRAINING, *REPLICAS),
-        (2, 1): run(2, config, folder / "two", *TRAINING),
+        (2, 1): run(2, config, folder / "two", *TRAINING, "task.report_videos=2"),
         (3, 1): run(3, config, folder / "three", *TRAINING),
     }
 
@@ -81,6 +81,12 @@ def test_workers_train_as_replicas_of_one_process(runs, workers):
     one, several = runs[1, 2], runs[workers, 1]
     check_examples(one.seen(), several)
     assert_close(state(one.folder), state(several.folder))
+
+
+def test_the_chief_writes_the_report(runs):
+    several = runs[2, 1]
+    assert "<html" in (several.folder / "report.html").read_text()
+    assert "report was not written" not in several.errors(0)
 
 
 @pytest.mark.parametrize("workers", [2, 3])
