@@ -19,7 +19,10 @@ def accumulation_dtype(dtype):
 
 def softmax(logits):
     """Softmax over the last axis, in the dtype of `logits`; its sums are in float32."""
-    kernels, dtype = backend_kernels(), backend.standardize_dtype(logits.dtype)
+    dtype = backend.standardize_dtype(logits.dtype)
+    if accumulation_dtype(dtype) == dtype:
+        return ops.softmax(logits)
+    kernels = backend_kernels()
     if kernels and kernels.softmax_sums_in_float32(dtype):
         return ops.softmax(logits)
     return ops.cast(ops.softmax(at_least_float32(logits)), dtype)
