@@ -89,9 +89,8 @@ def measure(args, watch, report, name, case):
     """Prints the lines of one case; returns our error if it is too large."""
     subjects, expected = subjects_of(args, watch, case)
     measured = watch.measure(subjects)
-    errors = {}
-    if expected:
-        errors = {k: relative_error(m.values, expected) for k, m in measured.items()}
+    errors = {k: relative_error(m.values, expected) for k, m in measured.items()}
+    errors = {k: error for k, error in errors.items() if error is not None}
     peers_error = max((e for k, e in errors.items() if k != OURS), default=None)
     line = name, case.mode, case.convention
     for step in ("inference", "training"):
@@ -100,7 +99,8 @@ def measure(args, watch, report, name, case):
         cells = [number(times.get(form)) for form in FORMS]
         cells += [fastest(times), scientific(errors.get(OURS)), scientific(peers_error)]
         print_row([*line, step, *cells])
-    if not errors or errors[OURS] < max(TOLERANCE[case.dtype], 2 * peers_error):
+    largest = max(TOLERANCE[case.dtype], 2 * (peers_error or 0))
+    if OURS not in errors or errors[OURS] < largest:
         return []
     return [f"{', '.join(line)}, {case.dtype}: {errors[OURS]:.1e}"]
 

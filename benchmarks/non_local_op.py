@@ -107,7 +107,7 @@ def measure(args, clock, report, mode, shape):
     first, results = next(iter(measured.values())), tensors_mib(shape, mode, args.dtype)
     disagreeing = []
     for key, found in measured.items():
-        error = relative_error(found.values, expected) if found.values else None
+        error = relative_error(found.values, expected)
         report.add(f"{shape}, {args.dtype}, {mode}, {key}", found.figures)
         print_row([mode, form(key).label, *cells(found, first, results, error)])
         if error is not None and not error < TOLERANCE[args.dtype]:

@@ -128,7 +128,7 @@ def print_table(measured):
         label, _, precision = SUBJECTS[key]
         ours = _fastest_of_ours(measured, precision)
         speed = ratio(figures.get("inference ms"), ours)
-        error = relative_error(values, expected) if values and expected else None
+        error = relative_error(values, expected)
         cells = [number(figures.get(name)) for name in FIGURES]
         cells.insert(1, "-" if speed is None else f"{speed:.2f}x")
         print_row([label, precision, *cells, scientific(error)])

@@ -153,7 +153,7 @@ def measure(args, watch, report, kind, case):
         measured = watch.measure(subjects)
     rows = []
     for key, (figures, values) in measured.items():
-        error = relative_error(values, expected) if values and expected else None
+        error = relative_error(values, expected)
         rows.append(
             Row(key, figures.get(f"{kind} ms"), figures.get(f"{kind} MiB"), error)
         )

@@ -95,7 +95,12 @@ def _sizes(shape, mode):
 
 
 def relative_error(results, expected):
-    """Largest ||result - expected|| / ||expected|| of the tensors."""
+    """Largest ||result - expected|| / ||expected|| of the tensors.
+
+    None where one side has none: it was not measured, or memory ran out.
+    """
+    if not (results and expected):
+        return None
     return max(
         float(np.linalg.norm(r - e) / np.linalg.norm(e))
         for r, e in zip(results, expected, strict=True)
