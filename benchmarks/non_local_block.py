@@ -24,7 +24,7 @@ from harness.report import (
     print_row,
     scientific,
 )
-from harness.workers import CannotRun, Subject, call
+from harness.workers import Subject
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 1e-1}
 # Frames, height, width and channels; an 8x8 clip of 224x224 has the first two.
@@ -109,11 +109,8 @@ def subjects_of(args, watch, case):
     """The forms, all with the same weights; and the expected values, if any."""
     ours = Subject(OURS, "harness.block:make_ours", (case,))
     weights = str(watch.folder / "weights.npz")
-    peer = Subject("PyTorch", "harness.block_peers:save_weights", (case, weights))
-    try:
-        call(peer._replace(python=args.peer_python))
-    except CannotRun as error:
-        watch.leave_out(peer._replace(is_peer=True), error)
+    saving = "harness.block_peers:save_weights", (case, weights), args.peer_python
+    if watch.attempt(Subject("PyTorch", *saving, is_peer=True)) is None:
         return {OURS: ours}, None
     subjects = {OURS: ours._replace(arguments=(case, weights))}
     for form, options in PEERS.items():

@@ -105,12 +105,8 @@ def _write(measuring, subject):
     progress(f"writing for {subject.label}")
     if pathlib.Path(subject.arguments[-1], "smallest").exists():
         return True
-    try:
-        workers.call(subject._replace(function=f"{MODULE}:write"))
-    except workers.CannotRun as error:
-        measuring.leave_out(subject, error)
-        return False
-    return True
+    written = measuring.attempt(subject._replace(function=f"{MODULE}:write"))
+    return written is not None
 
 
 def _loading(subject, count):

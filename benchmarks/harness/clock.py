@@ -79,6 +79,14 @@ class Clock:
                 found[key].values.extend(values)
         return found
 
+    def attempt(self, subject, *arguments):
+        """What `workers.call` returns, or {}; None where a peer cannot run."""
+        try:
+            return call(subject, *arguments) or {}
+        except CannotRun as error:
+            self._leave_out(subject, error)
+            return None
+
     def values(self, subject):
         """The arrays of its first calls alone."""
         with contextlib.closing(Worker(subject, self._values_path())) as worker:
@@ -90,11 +98,10 @@ class Clock:
         """Figures; none if memory ran out, None if it cannot run here."""
         progress(f"memory of {subject.label}")
         try:
-            peaks = call(subject.memory or subject, "memory", RETURN_AT_ONCE) or {}
+            peaks = self.attempt(subject.memory or subject, "memory", RETURN_AT_ONCE)
         except OutOfMemory:
             return {}
-        except CannotRun as error:
-            self.leave_out(subject, error)
+        if peaks is None:
             return None
         return {name: Figure(mib, mib, mib) for name, mib in peaks.items()}
 
@@ -119,7 +126,7 @@ class Clock:
                     except OutOfMemory:
                         del rounds[key]
                     except CannotRun as error:
-                        self.leave_out(subjects[key], error)
+                        self._leave_out(subjects[key], error)
                         del rounds[key], values[key]
                 self.loads.append(load.per_core())
                 start = start or time.monotonic()  # set-up is part of the first round
@@ -133,7 +140,7 @@ class Clock:
     def _values_path(self):
         return self.folder / f"values{time.monotonic_ns()}.npz"
 
-    def leave_out(self, subject, error):
+    def _leave_out(self, subject, error):
         if not subject.is_peer:
             sys.exit(f"error: {subject.label}: {error}")
         if subject.label not in self._said:

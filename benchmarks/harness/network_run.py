@@ -187,13 +187,8 @@ def subjects_of(args, watch, kind, case, folder):
 def _weights(args, watch, case, path):
     """The file of the peer's weights, or None if there is no peer."""
     arguments = "harness.network_torch:save_weights", (case, path), args.peer_python
-    subject = Subject("PyTorch", *arguments, is_peer=True)
-    try:
-        call(subject)
-    except CannotRun as error:
-        watch.leave_out(subject, error)
-        return None
-    return path
+    saved = watch.attempt(Subject("PyTorch", *arguments, is_peer=True))
+    return None if saved is None else path
 
 
 def torch_form(args, kind, key, case, *place):
