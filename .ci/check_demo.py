@@ -10,8 +10,8 @@ import json
 import pathlib
 import sys
 
-# Top-1 on 300 unseen videos of two classes. Three seeds measured 50 to 59 % without
-# the block (it may stray from chance, not far) and 97 to 100 % with it.
+# Top-1 on 300 unseen videos of two classes. Three seeds measured 50 to 52 % without
+# the block (it may stray from chance, not far) and 99 to 100 % with it.
 BOUNDS = {"c2d": (0.35, 0.65), "nl_c2d": (0.90, 1.0)}
 
 

@@ -3,9 +3,9 @@
     python examples/demo_pictures.py DEMO [NETWORK ...]
 
 DEMO is the output folder of examples/demo.py. `curves.png` compares the networks.
-`attention.png` shows, for each class, a test clip and the 20 strongest connections
-(paper, Fig. 3) of one position on the ball or the box: the one with the most
-attention to the other object, on the other side of the curtain.
+`attention_seedK.png` shows, for each class, a test clip and the 20 strongest
+connections (paper, Fig. 3) of one position on the ball or the box: the one with the
+most attention to the other object, on the other side of the curtain.
 """
 
 import pathlib
@@ -129,8 +129,9 @@ def main(output, *networks):
         return
     classes = sorted((output / "videos/test").iterdir())
     videos = [sorted(folder.glob("*.mp4"))[0] for folder in classes]
-    figure = draw_attention(output / "seed0/nl_c2d", videos)
-    figure.savefig(pictures / "attention.png", dpi=110)
+    for model_dir in runs["nl_c2d"]:
+        figure = draw_attention(model_dir, videos)
+        figure.savefig(pictures / f"attention_{model_dir.parent.name}.png", dpi=110)
 
 
 if __name__ == "__main__":

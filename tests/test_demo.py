@@ -276,7 +276,7 @@ def test_ci_refuses_a_block_at_chance_and_a_control_that_learns(tmp_path):
 def test_demo_runs_to_the_end_and_then_reuses_it(demo, tmp_path, capfd):
     """The real commands, on few videos and few steps."""
     for config in demo.CONFIGS.glob("*c2d.yaml"):
-        text = config.read_text().replace("train_steps: 700", "train_steps: 4")
+        text = config.read_text().replace("train_steps: 500", "train_steps: 4")
         (tmp_path / config.name).write_text(text)
     counts = ["--train", "40", "--val", "4", "--test", "4"]
     arguments = (tmp_path / "demo", ["nl_c2d"], 1, tmp_path, counts)
@@ -284,7 +284,7 @@ def test_demo_runs_to_the_end_and_then_reuses_it(demo, tmp_path, capfd):
     assert (tmp_path / "demo/export/1/saved_model.pb").exists()
     assert "<svg" in (tmp_path / "demo/seed0/nl_c2d/report.html").read_text()
     pictures = [path.name for path in (tmp_path / "demo/pictures").iterdir()]
-    assert sorted(pictures) == ["attention.png", "curves.png"]
+    assert sorted(pictures) == ["attention_seed0.png", "curves.png"]
     output = capfd.readouterr().out
     assert "| nl_c2d  |" in output and "same/00001.mp4" in output
     demo.demo(*arguments)
