@@ -28,9 +28,9 @@ def make(name, job, count):
 
     def measure():
         take(2 * job["workers"] + 2)  # which may have been prefetched
-        before = _cpu_seconds()
+        before = cpu_seconds()
         seconds, _ = timed(lambda: take(count))
-        cpu = _cpu_seconds() - before
+        cpu = cpu_seconds() - before
         figures = {"clip ms": 1e3 * seconds / clips, "clip CPU ms": 1e3 * cpu / clips}
         return figures | {"MiB": _shared_once_mib()}
 
@@ -62,7 +62,8 @@ def _processes():
     return [me, *me.children(recursive=True)]
 
 
-def _cpu_seconds():
+def cpu_seconds():
+    """Of this process and its children."""
     return sum(sum(process.cpu_times()[:2]) for process in _processes())
 
 

@@ -115,7 +115,7 @@ def evaluation(case):
     from trainers.core import distribution
     from trainers.core.trainer import Trainer
 
-    config = _config(case)
+    config = experiment(case)
     rows = np.arange(case.batch, dtype="int32")
     extra = {"video": rows, "view": rows * 0}
     data = _batches(case, extra)
@@ -131,7 +131,7 @@ def prediction(case):
     from trainers.core import distribution
     from trainers.video_classification.predictors import build_video_scorer
 
-    config = _config(case)
+    config = experiment(case)
     distribution.configure(config.runtime)
     task = _task(config, _batches(case))
     return build_video_scorer(task, task.build_model())
@@ -141,7 +141,7 @@ def _trainer(case, weights):
     from trainers.core import distribution, optimization
     from trainers.core.trainer import Trainer
 
-    config = _config(case)
+    config = experiment(case)
     distribution.configure(config.runtime)
     with distribution.build_strategy(config.runtime).scope():
         task = _task(config, _batches(case))
@@ -156,7 +156,8 @@ def _trainer(case, weights):
         return Trainer(config, task, model, optimizer)
 
 
-def _config(case):
+def experiment(case):
+    """The config of a network, for our trainer."""
     from trainers.core.config import build_experiment
     from trainers.video_classification import experiments  # noqa: F401  registers
 

@@ -1,0 +1,100 @@
+"""Ours: `--mode predict` and `--mode eval` on whole videos, from file to label."""
+
+import contextlib
+import dataclasses
+import io
+import json
+
+import numpy as np
+import tensorflow as tf
+
+from harness.network_tensorflow import experiment
+from harness.networks import CLASSES, fill
+from harness.video_test_job import CROPS, PROTOCOLS, Job, made
+from trainers.core import distribution
+from trainers.core.trainer import Trainer
+from trainers.video_classification import predict, predictors
+from trainers.video_classification.data.views import TestViews
+from trainers.video_classification.options import Options
+from trainers.video_classification.task import VideoClassificationTask
+
+
+def make(mode, job):
+    """The mode `"predict"` or `"eval"` on a job's videos, `count` of them in a run.
+
+    Values are the class probabilities of the first video: of `eval` once, of
+    `predict` by `spread` and by the protocols of the loops.
+    """
+    job = Job.read(job)
+    config = _config(job)
+    distribution.configure(config.runtime)
+    with distribution.build_strategy(config.runtime).scope():
+        task = _Task(config.task, class_names=["clip", *map(str, range(1, CLASSES))])
+        model = fill(task.build_model(), job.weights)
+        return {"predict": _predict, "eval": _eval}[mode](job, config, task, model)
+
+
+def _config(job):
+    """The experiment; its validation data are what is tested."""
+    config = experiment(job.case)
+    config.task.clip.num_frames = job.case.frames
+    config.task.clip.temporal_stride = job.stride
+    config.task.train_data.crop_size = job.train_side
+    data = config.task.validation_data
+    data.input_path, data.num_parallel_decodes = job.folder, job.workers
+    data.min_short_side = data.max_short_side = data.crop_size = job.case.side
+    data.num_test_clips, data.num_test_crops = job.clips, CROPS
+    return config
+
+
+def _predict(job, config, task, model):
+    predictor = predictors.of_model(task, model)
+
+    def run(predictor=predictor, count=job.count):
+        paths = tuple(job.videos[:count])
+        options = Options(model_dir="", paths=paths, as_json=True, top_k=CLASSES)
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            predict.run(predictor, options)
+        return json.loads(output.getvalue())
+
+    def values():
+        protocols = "spread", *PROTOCOLS.values()
+        return [_probabilities(run(_with_views(predictor, x), 1)) for x in protocols]
+
+    return made(lambda: len(run()), values)
+
+
+def _with_views(predictor, protocol):
+    data = dataclasses.replace(predictor.data, test_protocol=protocol)
+    plan = TestViews(data, predictor.clip)
+    return dataclasses.replace(predictor, data=data, plan=plan)
+
+
+def _probabilities(results):
+    [video] = results
+    found = sorted((row["label"], row["score"]) for row in video["predictions"])
+    return [score for _, score in found]
+
+
+def _eval(job, config, task, model):
+    trainer = Trainer(config, task, model)
+
+    def run():
+        task.scores = []
+        return trainer.evaluate(tf.constant(-1))["num_videos"]
+
+    def values():
+        run()
+        return [np.concatenate(task.scores)[: job.num_views].mean(axis=0)]
+
+    return made(run, values)
+
+
+class _Task(VideoClassificationTask):
+    """Keeps the probabilities of the views."""
+
+    scores = []
+
+    def aggregate_logs(self, state, step_logs):
+        self.scores.append(step_logs["score"])
+        return super().aggregate_logs(state, step_logs)
