@@ -3,7 +3,8 @@
     python benchmarks/video_test.py [--clips FILES] [--dtypes bfloat16]
 
 Ours are `--mode predict` and `--mode eval` on `--videos` files, from the first one
-opened to the last label. The others are the test loops of PySlowFast, which decodes a
+opened to the last label; `--ours export` is `predict` with an exported network,
+which scores one view. The others are the test loops of PySlowFast, which decodes a
 clip for each of its crops, and of mmaction2, which decodes each video once and has all
 its views in the network at once; a round takes a video's views of their steady state.
 All score ten clips x three crops with the same network and weights, with as many
@@ -38,7 +39,11 @@ from harness.report import (
 from harness.video_test_job import PROTOCOLS, Job, views_of
 from harness.workers import CannotRun, Subject
 
-LABELS = {"predict": "ours, `--mode predict`", "eval": "ours, `--mode eval`"}
+LABELS = {
+    "predict": "ours, `--mode predict`",
+    "eval": "ours, `--mode eval`",
+    "export": "ours, `--mode predict --export_dir`",
+}
 TOLERANCE = {"float32": 1e-3, "bfloat16": 1e-1}
 QUICK = {
     "depth": 14,
@@ -47,7 +52,6 @@ QUICK = {
     "stride": 2,
     "side": 96,
     "train_side": 64,
-    "num_clips": 2,
     "batch": 4,
     "videos": 2,
 }
@@ -87,7 +91,7 @@ def parse_arguments():
         help="files of as many rows as --side: if frames are scaled, the loops, which "
         "do it without antialiasing, have other probabilities; default: generated",
     )
-    add("--ours", type=choices_of(LABELS), default=",".join(LABELS))
+    add("--ours", type=choices_of(LABELS), default="predict,eval")
     add("--peers", type=choices_of(PROTOCOLS), default=",".join(PROTOCOLS))
     add("--no-peers", action="store_true", help="measure ours only; needs no PyTorch")
     forms = THEIRS["inference"]
@@ -97,9 +101,12 @@ def parse_arguments():
     add("--depth", type=int, choices=BLOCKS, default=50)
     add("--workers", type=positive, default=len(os.sched_getaffinity(0)))
     sizes = {"width": 64, "frames": 8, "stride": 8, "side": 256, "train_side": 224}
-    for name, value in (sizes | {"num_clips": 10, "batch": 8, "videos": 2}).items():
+    views = {"num_clips": 10, "num_crops": 3}
+    for name, value in (sizes | views | {"batch": 8, "videos": 2}).items():
         add(f"--{name.replace('_', '-')}", type=positive, default=value)
     args = parse(parser, QUICK)
+    if "export" in args.ours and args.num_clips * args.num_crops > 1:
+        parser.error("an export scores one view: --num-clips 1 --num-crops 1")
     if args.no_peers:
         args.peers = []
     return args
@@ -134,6 +141,7 @@ def measure(args, clock, report, dtype, clips, plans):
         args.train_side,
         args.stride,
         args.num_clips,
+        args.num_crops,
         clips,
         plans,
         weights,

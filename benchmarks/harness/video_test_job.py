@@ -10,7 +10,6 @@ from harness.input_subject import cpu_seconds
 from harness.networks import Case
 from harness.process import Made, status_mib, timed
 
-CROPS = 3
 PROTOCOLS = {"PySlowFast": "pyslowfast", "mmaction2": "mmaction2"}  # of the loops
 
 
@@ -34,6 +33,7 @@ class Job(NamedTuple):
     train_side: int  # of the crops on whose maps the classifier averages
     stride: int
     clips: int  # of a video
+    crops: int  # of a clip
     folder: str  # of one class; all its files are videos
     views: dict  # by protocol, and by place of the video among the originals
     weights: str | None  # a file, for ours
@@ -55,7 +55,7 @@ class Job(NamedTuple):
 
     @property
     def num_views(self):
-        return self.clips * CROPS
+        return self.clips * self.crops
 
     @property
     def videos(self):
@@ -73,7 +73,7 @@ def views_of(args, protocol, path):
         min_short_side=args.side,
         crop_size=args.side,
         num_test_clips=args.num_clips,
-        num_test_crops=CROPS,
+        num_test_crops=args.num_crops,
     )
     clip = ClipConfig(num_frames=args.frames, temporal_stride=args.stride)
     plan, video = TestViews(data, clip), reading.open_frames(path, data.decoder)
