@@ -125,7 +125,8 @@ def prepare(args, folder):
     num_originals = len(args.clips or [clips])
     originals = sorted(pathlib.Path(clips).rglob("*.*"))[:num_originals]
     plans = {
-        p: [views_of(args, p, str(x)) for x in originals] for p in PROTOCOLS.values()
+        p: [views_of(args, p, str(x)) for x in originals]
+        for p in map(PROTOCOLS.get, args.peers)
     }
     return clips, plans
 
@@ -144,6 +145,7 @@ def measure(args, clock, report, dtype, clips, plans):
         args.num_crops,
         clips,
         plans,
+        protocols_of(args),
         weights,
         args.batch,
         args.workers,
@@ -182,6 +184,16 @@ def subjects_of(args, job):
     return subjects
 
 
+def protocols_of(args):
+    """Of the subjects; those of ours have the same."""
+    names = [mode for mode in args.ours if mode != "predict"] + args.peers
+    return list(dict.fromkeys(map(protocol_of, names))) or ["spread"]
+
+
+def protocol_of(name):
+    return PROTOCOLS.get(name, "spread")
+
+
 def label_of(name, form):
     """Of a row of the table."""
     if name in LABELS:
@@ -192,10 +204,10 @@ def label_of(name, form):
 def print_rows(report, job, measured):
     """Prints a row for each subject; returns those with wrong probabilities."""
     ours, wrong = measured["predict", ""], []
-    protocols = dict(zip(("spread", *PROTOCOLS.values()), ours.values, strict=True))
+    expected = dict(zip(job.protocols, ours.values, strict=True))
     for (name, form), (figures, values) in measured.items():
-        expected = [protocols[PROTOCOLS.get(name, "spread")]]
-        error = relative_error(values[:1], expected)
+        protocol = job.protocols[0] if name == "predict" else protocol_of(name)
+        error = relative_error(values[:1], [expected[protocol]])
         row = name, form, *job.case, job.num_views, f"{job.workers} workers"
         report.add(", ".join(map(str, filter(None, row))), figures)
         time, cpu = figures["video ms"], figures["video CPU ms"]

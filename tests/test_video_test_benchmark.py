@@ -84,7 +84,7 @@ def test_a_loop_with_other_probabilities_is_an_error(benchmark, capsys):
 
     wrong = benchmark.print_rows(
         types.SimpleNamespace(add=lambda row, figures: None),
-        Job(**fields),
+        Job(**(dict.fromkeys(Job._fields) | fields)),
         {
             ("predict", ""): measured(2e3, spread, dense, dense),
             ("eval", ""): measured(2e3, spread),

@@ -35,7 +35,8 @@ class Job(NamedTuple):
     clips: int  # of a video
     crops: int  # of a clip
     folder: str  # of one class; all its files are videos
-    views: dict  # by protocol, and by place of the video among the originals
+    views: dict  # by protocol of a loop, and by place of the video
+    protocols: list  # of the probabilities of `predict`
     weights: str | None  # a file, for ours
     batch: int  # views at once, of PySlowFast's loop
     workers: int

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from harness.network_tensorflow import experiment
 from harness.networks import CLASSES, fill
-from harness.video_test_job import PROTOCOLS, Job, made
+from harness.video_test_job import Job, made
 from trainers.core import distribution
 from trainers.core.trainer import Trainer
 from trainers.video_classification import export, predict, predictors
@@ -24,7 +24,7 @@ def make(mode, job):
     """A mode of `MODES` on a job's videos, `count` of them in a run.
 
     Values are the class probabilities of the first video: by `spread`, and of
-    `predict` also by the protocols of the loops.
+    `predict` by `job.protocols`.
     """
     job = Job.read(job)
     config = _config(job)
@@ -52,8 +52,7 @@ def _predict(job, config, task, model):
     run = _run_of(predictors.of_model(task, model), job)
 
     def values():
-        protocols = "spread", *PROTOCOLS.values()
-        return [_probabilities(run(1, protocol)) for protocol in protocols]
+        return [_probabilities(run(1, protocol)) for protocol in job.protocols]
 
     return made(lambda: len(run()), values)
 
