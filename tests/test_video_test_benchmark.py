@@ -70,8 +70,10 @@ def test_a_loop_with_other_probabilities_is_an_error(benchmark, capsys):
     from harness.video_test_job import Job
 
     case = Case("NL-I3D", "float32", 14, 8, 1, 4, 32)
-    fields = dict.fromkeys(Job._fields) | {
+    protocols = ["spread", "pyslowfast", "mmaction2"]
+    fields = {
         "case": case,
+        "protocols": protocols,
         "clips": 2,
         "crops": 3,
         "workers": 1,

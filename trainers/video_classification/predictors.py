@@ -21,9 +21,10 @@ from trainers.video_classification.data.views import TestViews, Window
 from trainers.video_classification.evaluation import AGGREGATIONS
 from trainers.video_classification.request_limits import reason
 
-# Views in the network at once: thirty of 32x256x256 do not fit in every memory.
-_VIEWS_PER_STEP = 5
-_ROOM, _FIRST_IN_LINE = threading.Semaphore(_VIEWS_PER_STEP), threading.Lock()
+# Views in the network at once: thirty of 32x256x256 do not fit in every memory. A
+# call has half of them, so that there is room for the views of two videos.
+_VIEWS_AT_ONCE, _VIEWS_PER_CALL = 4, 2
+_ROOM, _FIRST_IN_LINE = threading.Semaphore(_VIEWS_AT_ONCE), threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +91,8 @@ def build_video_scorer(task, model, with_features: bool = False) -> Callable:
 def in_parts(function: Callable, views: np.ndarray) -> list[np.ndarray]:
     """The outputs of a function of views, which gets a few of them at once."""
     parts = []
-    for start in range(0, len(views), _VIEWS_PER_STEP):
-        part = views[start : start + _VIEWS_PER_STEP]
+    for start in range(0, len(views), _VIEWS_PER_CALL):
+        part = views[start : start + _VIEWS_PER_CALL]
         with _room_for(len(part)):
             parts.append(function(tf.constant(part)))
     return [np.concatenate(output) for output in zip(*parts, strict=True)]
@@ -101,7 +102,7 @@ def in_parts(function: Callable, views: np.ndarray) -> list[np.ndarray]:
 def _room_for(count: int) -> Iterator[None]:
     """Context in which `count` views are in the network, beside those of other threads.
 
-    All threads together have `_VIEWS_PER_STEP` there.
+    All threads together have `_VIEWS_AT_ONCE` there.
     """
     with _FIRST_IN_LINE:
         for _ in range(count):
