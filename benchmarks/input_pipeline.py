@@ -8,7 +8,8 @@ same files and makes batches of them, ours with as many decoding threads as PyTo
 DataLoader has worker processes. All antialias where frames are scaled down. The first
 batches of a round are not timed, because they may have been prefetched. PSNR and mean
 difference are relative to a reference: every frame decoded, scaled as a whole by Pillow
-(bicubic, antialiased), cropped. The clock: harness/clock.py.
+(bicubic, antialiased), cropped. `libavcodec alone` decodes the frames of the same clips
+that are needed, and does nothing else. The clock: harness/clock.py.
 """
 
 import json
@@ -21,12 +22,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from harness.clock import Clock
-from harness.input_clips import SIZES, cuts, link_clips, make_clips
+from harness.input_clips import VIDEOS, cuts, link_clips, make_clips
 from harness.options import choices_of, clock_parser, parse, positive
 from harness.report import Report, number, print_header, print_row
 from harness.workers import Subject
 
 OURS = "ours"
+FLOOR = "libavcodec alone"
 PEERS = (
     "pyav_cv2",
     "pyav_torch",
@@ -35,6 +37,7 @@ PEERS = (
     "torchcodec_torch",
     "torchcodec_resize",
 )
+COMPARED = 2  # clips of the first batch, with the reference
 LEAST_PSNR = 30  # dB; another frame, or the same one flipped, is below 25
 HEADER = (
     "clips",
@@ -67,7 +70,7 @@ def parse_arguments():
     parser = clock_parser(__doc__, rounds=7, seconds=240, memory=False)
     add = parser.add_argument
     add("--clips", type=pathlib.Path, nargs="+", help="files, or folders of them")
-    add("--sizes", type=choices_of(SIZES), default=",".join(SIZES), help="generated")
+    add("--videos", type=choices_of(VIDEOS), default=",".join(VIDEOS), help="generated")
     add("--peers", type=choices_of(PEERS), default=",".join(PEERS))
     add("--no-peers", action="store_true", help="measure ours only; needs no PyTorch")
     add("--workers", type=positive, default=len(os.sched_getaffinity(0)))
@@ -87,7 +90,7 @@ def parse_arguments():
 def sources(args):
     """(name, files) of each data set; no files for those that are generated."""
     if not args.clips:
-        yield from ((size, None) for size in args.sizes)
+        yield from ((name, None) for name in args.videos)
         return
     for path in args.clips:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
@@ -98,7 +101,7 @@ def sources(args):
 
 def prepare(folder, name, originals, copies):
     if originals is None:
-        return make_clips(folder, SIZES[name], copies)
+        return make_clips(folder, VIDEOS[name], copies)
     return link_clips(folder, originals, copies)
 
 
@@ -112,22 +115,25 @@ def measure(args, clock, report, name, clips):
             pipeline,
             "harness.input_subject:make",
             (pipeline, str(path), args.take),
-            sys.executable if pipeline == OURS else args.peer_python,
-            is_peer=pipeline != OURS,
+            args.peer_python if pipeline in args.peers else sys.executable,
+            is_peer=pipeline in args.peers,
         )
-        for pipeline in (OURS, *args.peers)
+        for pipeline in (OURS, FLOOR, *args.peers)
     }
     measured = clock.measure(subjects)
-    expected = reference(job["cuts"][: args.batch])
+    expected = reference(job["cuts"][: min(args.batch, COMPARED)])
     wrong = []
     for pipeline, (figures, values) in measured.items():
-        psnr, mean = compare(values[0], expected)
+        psnr, mean = (
+            compare(values[0][: len(expected)], expected) if values else (None, None)
+        )
         sizes = f"{args.frames} x {args.stride}, {args.crop}, batch {args.batch}"
         row = f"{name}, {sizes}, {args.workers} workers, {pipeline}"
         report.add(row, figures)
         ours = measured[OURS].figures["clip ms"]
         print_row([name, pipeline, *cells(figures, ours, psnr, mean)])
-        wrong += [f"{pipeline}, {name}: {psnr:.1f} dB"] if psnr < LEAST_PSNR else []
+        if psnr is not None and psnr < LEAST_PSNR:
+            wrong.append(f"{pipeline}, {name}: {psnr:.1f} dB")
     return wrong
 
 
@@ -171,6 +177,8 @@ def _reference_clip(cut):
                 found[place] = np.asarray(
                     image.crop((cut.left, cut.top, right, bottom))
                 )
+            if len(found) == len(wanted):
+                break
     clip = np.stack([found[place] for place in cut.frames])
     return clip[:, :, ::-1] if cut.flip else clip
 
@@ -188,7 +196,7 @@ def cells(figures, ours, psnr, mean):
     speed, times_ours = f"{1e3 / time.median:.1f}", time.median / ours.median
     spread = f"{(time.high - time.low) / time.median:.0%}"
     measured = number(figures["clip CPU ms"]), number(figures["MiB"])
-    quality = f"{psnr:.1f}", f"{mean:+.2f}"
+    quality = ("-", "-") if psnr is None else (f"{psnr:.1f}", f"{mean:+.2f}")
     return [f"{speed} ({spread})", f"{times_ours:.2f}", *measured, *quality]
 
 

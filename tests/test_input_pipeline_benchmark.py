@@ -58,9 +58,9 @@ def test_clips_that_are_not_there_are_named(benchmark, monkeypatch, tmp_path):
 
 
 def test_another_clip_differs_from_the_reference(benchmark):
-    from harness.input_clips import SIZES, _moving_texture
+    from harness.input_clips import VIDEOS, _moving_texture
 
-    frames = _moving_texture(SIZES["340x256"])
+    frames = _moving_texture(VIDEOS["340x256"].size)
     first, _, third = (next(frames) for _ in range(3))
     assert benchmark.compare(first, first)[0] > 90
     assert benchmark.compare(third, first)[0] < benchmark.LEAST_PSNR

@@ -8,9 +8,29 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-SIZES = {"340x256": (256, 340), "640x360": (360, 640)}
 NUM_FRAMES = 250  # ten seconds, as Kinetics' clips
-GOP = 250  # x264's default: one keyframe
+# As scripts that download Kinetics compress it, with one keyframe; always two B-frames
+# in a row, one of which refers to the other: nothing refers to a third of all frames.
+X264 = {"crf": "23", "preset": "medium", "g": "250", "bf": "2", "b_strategy": "0"}
+# Keyframes every 128 frames and hidden alternate reference frames, as by default.
+VP9 = {"crf": "33", "b": "0", "deadline": "good", "cpu-used": "4"}
+
+
+class Video(NamedTuple):
+    """A video that is generated: (height, width), suffix, encoder and its options."""
+
+    size: tuple
+    suffix: str
+    codec: str
+    options: dict
+
+
+VIDEOS = {
+    "340x256": Video((256, 340), ".mp4", "libx264", X264),
+    "640x360": Video((360, 640), ".mp4", "libx264", X264),
+    "1920x1080": Video((1080, 1920), ".mp4", "libx264", X264),
+    "640x360 VP9": Video((360, 640), ".webm", "libvpx-vp9", VP9),
+}
 
 
 class Cut(NamedTuple):
@@ -31,17 +51,17 @@ class Cut(NamedTuple):
     flip: bool
 
 
-def make_clips(folder, size, copies):
-    """Writes an H.264 file of moving texture and noise; `copies` names for it.
+def make_clips(folder, video, copies):
+    """Writes a `Video` of moving texture and noise; `copies` names for it.
 
-    Compressed as Kinetics is (x264, medium, crf 23). There are more names than a
-    pipeline caches, so that none gains from having read a file before.
+    There are more names than a pipeline caches, so that none gains from having read a
+    file before.
     """
     from trainers.video_classification.data import write_video
 
-    original = pathlib.Path(folder, "original.mp4")
-    options = {"crf": "23", "preset": "medium", "g": str(GOP)}
-    write_video(str(original), _moving_texture(size), options=options)
+    original = pathlib.Path(folder, "original" + video.suffix)
+    frames = _moving_texture(video.size)
+    write_video(str(original), frames, codec=video.codec, options=video.options)
     return link_clips(folder, [original], copies)
 
 
@@ -102,10 +122,10 @@ def _moving_texture(size):
     ]
     speeds = rng.uniform(-1.2, 1.2, (3, 2)) * grain / 10
     for number in range(NUM_FRAMES):
-        frame = np.full((height, width, 3), 128.0)
+        frame = np.full((height, width, 3), 128, np.float32)
         for layer, speed in zip(layers, speeds, strict=True):
             way = min(number, NUM_FRAMES - number)  # there and back
             top, left = (16 * grain + speed * way).astype(int)
             frame += layer[top : top + height, left : left + width]
-        frame += rng.normal(0, 4, (height, width, 1))
-        yield np.clip(frame, 0, 255).astype(np.uint8)
+        frame += 4 * rng.standard_normal((height, width, 1), np.float32)
+        yield np.clip(frame, 0, 255, out=frame).astype(np.uint8)

@@ -9,6 +9,7 @@ from harness.input_clips import Cut
 from harness.process import Made, timed
 
 OURS = "ours"
+FLOOR = "libavcodec alone"
 
 
 def make(name, job, count):
@@ -19,7 +20,7 @@ def make(name, job, count):
     so is memory, of which shared parts count once.
     """
     job = json.loads(pathlib.Path(job).read_text())
-    batches = _our_batches(job) if name == OURS else _their_batches(name, job)
+    batches = _batches(name, job)
     clips = count * job["batch_size"]
 
     def take(count):
@@ -34,7 +35,24 @@ def make(name, job, count):
         figures = {"clip ms": 1e3 * seconds / clips, "clip CPU ms": 1e3 * cpu / clips}
         return figures | {"MiB": _shared_once_mib()}
 
-    return Made({}, lambda: [next(batches)[0].numpy()], measure=measure)
+    def values():
+        first = next(batches)
+        return [] if name == FLOOR else [first[0].numpy()]
+
+    return Made({}, values, measure=measure)
+
+
+def _batches(name, job):
+    if name == OURS:
+        return _our_batches(job)
+    cuts = [Cut(*cut) for cut in job["cuts"]]
+    if name == FLOOR:
+        from harness import input_floor
+
+        return input_floor.batches(cuts, job["batch_size"], job["workers"])
+    from harness import input_peers
+
+    return input_peers.batches(name, cuts, job["batch_size"], job["workers"])
 
 
 def _our_batches(job):
@@ -48,13 +66,6 @@ def _our_batches(job):
     index, clip = load_index(data), ClipConfig(**job["clip"])
     for batch in make_dataset(index, data, clip, seed=job["seed"]):
         yield batch["clip"], batch["label"]
-
-
-def _their_batches(name, job):
-    from harness import input_peers
-
-    cuts = [Cut(*cut) for cut in job["cuts"]]
-    return input_peers.batches(name, cuts, job["batch_size"], job["workers"])
 
 
 def _processes():

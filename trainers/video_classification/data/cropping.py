@@ -17,6 +17,7 @@ cv2.setNumThreads(1)  # clips are cut in parallel already
 
 ERRORS = cv2.error, MemoryError  # for frames of impossible sizes
 _SPARSE = 32  # times the pixels of the windows: more is not scaled for them
+_ALL = slice(None)
 _MARGIN = 8  # pixels around a window in which a piece may begin and end
 
 
@@ -31,8 +32,8 @@ class Picture(Protocol):
     size: tuple[int, int]
     is_damaged: bool
 
-    def rgb(self) -> np.ndarray:
-        """uint8 (height, width, 3)."""
+    def rgb(self, rows: slice = ..., columns: slice = ...) -> np.ndarray:
+        """uint8 (rows, columns, 3); by default the whole frame."""
 
 
 @dataclasses.dataclass
@@ -46,8 +47,8 @@ class ArrayPicture:
     def size(self) -> tuple[int, int]:
         return self.image.shape[:2]
 
-    def rgb(self) -> np.ndarray:
-        return self.image
+    def rgb(self, rows: slice = _ALL, columns: slice = _ALL) -> np.ndarray:
+        return self.image[rows, columns]
 
 
 def scale(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -68,14 +69,13 @@ def cut_windows(picture: Picture, windows: Sequence[Window], views: np.ndarray) 
     One piece that contains all windows is cut and scaled; the windows are cut from it.
     In very long frames the windows are so far apart that each gets a piece of its own.
     """
-    image = picture.rgb()
     top, bottom = _range(windows, "top", 0)
     left, right = _range(windows, "left", 1)
     if (bottom - top) * (right - left) > _SPARSE * views[..., 0].size:
         for window, view in zip(windows, views, strict=True):
-            _cut_piece(image, [window], [view])
+            _cut_piece(picture, [window], [view])
     else:
-        _cut_piece(image, windows, views)
+        _cut_piece(picture, windows, views)
 
 
 def _range(windows: Sequence[Window], start: str, axis: int) -> tuple[int, int]:
@@ -85,17 +85,18 @@ def _range(windows: Sequence[Window], start: str, axis: int) -> tuple[int, int]:
 
 
 def _cut_piece(
-    image: np.ndarray, windows: Sequence[Window], views: Sequence[np.ndarray]
+    picture: Picture, windows: Sequence[Window], views: Sequence[np.ndarray]
 ) -> None:
     rows, columns = (
         _span(
             *_range(windows, start, axis),
             getattr(windows[0], side),
-            image.shape[axis],
+            picture.size[axis],
         )
         for axis, (start, side) in enumerate((("top", "height"), ("left", "width")))
     )
-    piece = scale(image[rows.pixels, columns.pixels], rows.length, columns.length)
+    image = picture.rgb(rows.pixels, columns.pixels)
+    piece = scale(image, rows.length, columns.length)
     for window, view in zip(windows, views, strict=True):
         top, left = window.top - rows.start, window.left - columns.start
         height, width = window.shape

@@ -3,6 +3,7 @@
 - `decoders.py`: opens a video with the decoder of the config.
 - `pyav.py`: PyAV, which decodes the requested frames and little else.
 - `packet_index.py`: where the frames of a video are, read from its packets.
+- `picture.py`: decoded frames, of which only what is needed becomes RGB.
 - `container.py`: opens files; what libav raises about one is an error of the file.
 - `tfio.py`: tensorflow-io.
 - `frame_folder.py`: folders of images.

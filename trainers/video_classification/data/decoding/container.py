@@ -1,6 +1,6 @@
 """Opens video files. Whatever a library raises about one is a `VideoError` of it.
 
-The calls of the library are in this module and in `pyav.FramePicture`, so that errors
+The calls of the library are in this module and in `picture.py`, so that errors
 of our own code are not taken for broken videos.
 """
 
@@ -12,7 +12,7 @@ import functools
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import av
 import tensorflow as tf
@@ -126,6 +126,7 @@ class VideoFile:
     def __init__(self, path: str, container, limits: Limits):
         self.path = path
         self._container, self._limits = container, limits
+        self._kept = None
         with video_errors(path):
             self._stream = _video_stream(container, path)
             self._context = context = self._stream.codec_context
@@ -138,9 +139,14 @@ class VideoFile:
             context.thread_type, context.thread_count = "NONE", 1
             context.options = {"max_pixels": str(limits.pixels)}
 
+    def keep(self, packets: Sequence[av.Packet]) -> None:
+        """Makes these the packets, also after the file has been closed."""
+        self._kept = packets
+
     def packets(self) -> Iterator[av.Packet]:
         """The packets of the video, up to the first that cannot be read."""
-        packets = self._container.demux(self._stream)
+        kept = self._kept
+        packets = self._container.demux(self._stream) if kept is None else iter(kept)
         while True:
             watchdog.check()
             try:
@@ -151,10 +157,13 @@ class VideoFile:
                 return
             yield packet
 
-    def decode(self, packet: av.Packet) -> list[av.VideoFrame]:
-        """The frames that a packet completes; none if it is damaged."""
+    def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+        """The frames that a packet completes; none if it is damaged.
+
+        After the last one, None gives the frames that the decoder still holds.
+        """
         try:
-            frames = packet.decode()
+            frames = self._context.decode(packet)
         except Exception:
             return []
         for frame in frames:
@@ -162,19 +171,15 @@ class VideoFile:
         return frames
 
     def seek(self, time: int) -> None:
-        """Goes to the keyframe at or before a time."""
+        """Goes to the keyframe at or before a time; not in packets that are kept."""
+        if self._kept is not None:
+            return
         with video_errors(self.path):
             self._container.seek(time, stream=self._stream)
 
     def skip_unreferenced(self, skip: bool) -> None:
         """Whether frames that no other one refers to are decoded from here on."""
         self._context.skip_frame = "NONREF" if skip else "DEFAULT"
-
-    def last_packet(self) -> av.Packet:
-        """An empty packet, after which the decoder gives the frames that it holds."""
-        packet = av.Packet()
-        packet.stream = self._stream
-        return packet
 
     def _check_size(self, width: int, height: int) -> None:
         limit = self._limits.pixels

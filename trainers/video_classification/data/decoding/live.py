@@ -7,14 +7,12 @@ import os
 import stat
 from collections.abc import Iterator
 
-from av.video.reformatter import VideoReformatter
-
 from trainers.video_classification.data.decoding.container import (
     RTSP,
     is_device,
     opened_live,
 )
-from trainers.video_classification.data.decoding.pyav import FramePicture
+from trainers.video_classification.data.decoding.picture import Converter, FramePicture
 from trainers.video_classification.data.errors import VideoError
 from trainers.video_classification.data.limits import Limits
 
@@ -44,13 +42,13 @@ def live_frames(
     Raises:
         VideoError: It cannot be reached, is not a video, or ends without frames.
     """
-    reformatter, clock = VideoReformatter(), None
+    converter, clock = Converter(), None
     with opened_live(path, limits) as file:
         rate = file.frame_rate or frame_rate
         for packet in file.packets():
             for frame in file.decode(packet):
                 clock = clock or _Clock(path, file, rate)
-                picture = FramePicture(path, frame, reformatter)
+                picture = FramePicture(path, frame, converter)
                 yield clock.seconds(frame.pts), rate, picture
     if clock is None:
         raise VideoError(path, "has no video frames")

@@ -1,73 +1,33 @@
 """Decodes the requested frames of a video, and few others, with PyAV.
 
-Frames are identified by their timestamps (see `packet_index.py`).
+Frames are identified by their timestamps (see `packet_index.py`). A file of usual size
+is read once: its packets are kept from the index to the decoder.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 from collections.abc import Iterator
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from trainers.core import files
 from trainers.video_classification.data.decoding.container import (
     VideoFile,
     fetch,
     opened,
-    video_errors,
 )
 from trainers.video_classification.data.decoding.packet_index import read_packet_index
+from trainers.video_classification.data.decoding.picture import Converter, FramePicture
 from trainers.video_classification.data.limits import DEFAULT_LIMITS, Limits
-
-
-@dataclasses.dataclass
-class FramePicture:
-    """A decoded frame, rotated as its rotation flag says."""
-
-    path: str
-    frame: av.VideoFrame
-    reformatter: VideoReformatter
-
-    @property
-    def size(self) -> tuple[int, int]:
-        height, width = self.frame.height, self.frame.width
-        return (width, height) if self._turns % 2 else (height, width)
-
-    @property
-    def is_damaged(self) -> bool:
-        return self.frame.is_corrupt
-
-    @property
-    def _turns(self) -> int:
-        return round(self.frame.rotation / 90) % 4  # anticlockwise
-
-    def rgb(self) -> np.ndarray:
-        with video_errors(self.path):
-            image = self.reformatter.reformat(
-                self.frame,
-                format="rgb24",
-                interpolation=Interpolation.BILINEAR,
-                threads=1,
-            )
-        image = _pixels(image)
-        return np.rot90(image, self._turns) if self._turns else image
-
-
-def _pixels(frame: av.VideoFrame) -> np.ndarray:
-    """(height, width, 3) of an rgb24 frame: a view of its memory, not a copy."""
-    plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    rows = rows[: frame.height, : frame.width * 3]
-    return rows.reshape(frame.height, frame.width, 3)
 
 
 class PyAVFrames:
     """The frames of a video file, local or on one of TensorFlow's file systems.
 
     A remote file is fetched whole, once; otherwise it would be read up to three times.
+    Frames may be read again, which opens the file again.
 
     Args:
         path: The file.
@@ -80,7 +40,7 @@ class PyAVFrames:
     def __init__(self, path: str, limits: Limits = DEFAULT_LIMITS):
         self.path, self.limits = path, limits
         self._content = fetch(path, limits) if files.is_remote(path) else None
-        self._index = read_packet_index(path, self._content, limits)
+        self._index, self._file = read_packet_index(path, self._content, limits)
         self.num_frames = self._index.num_frames
         self.frame_rate = self._index.frame_rate
         self.times = self._index.times
@@ -102,13 +62,22 @@ class PyAVFrames:
             return self._by_count({int(n) for n in wanted})
         return self._by_time({int(pts[n]): int(n) for n in wanted}, exhaustive=True)
 
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[VideoFile]:
+        file, self._file = self._file, None
+        if file:
+            yield file
+        else:
+            with opened(self.path, self._content, self.limits) as file:
+                yield file
+
     def _by_count(self, wanted: set[int]) -> Iterator[tuple[int, FramePicture]]:
-        reformatter = VideoReformatter()
-        with opened(self.path, self._content, self.limits) as file:
+        converter = Converter()
+        with self._opened() as file:
             frames = _decode(file, file.packets())
             for number, frame in zip(range(max(wanted) + 1), frames, strict=False):
                 if number in wanted:
-                    yield number, FramePicture(self.path, frame, reformatter)
+                    yield number, FramePicture(self.path, frame, converter)
 
     def _by_time(
         self, missing: dict[int, int], exhaustive: bool
@@ -119,9 +88,9 @@ class PyAVFrames:
         wanted nor referred to. If frames are still missing afterwards, an
         exhaustive pass decodes everything from the start.
         """
-        reformatter = VideoReformatter()
+        converter = Converter()
         last = max(missing)
-        with opened(self.path, self._content, self.limits) as file:
+        with self._opened() as file:
             packets = file.packets()
             if not exhaustive:
                 packets = self._from_keyframe(file, min(missing))
@@ -129,7 +98,7 @@ class PyAVFrames:
             for frame in _decode(file, packets):
                 number = missing.pop(frame.pts, None)
                 if number is not None:
-                    yield number, FramePicture(self.path, frame, reformatter)
+                    yield number, FramePicture(self.path, frame, converter)
                 if not missing or (frame.pts is not None and frame.pts > last):
                     return
 
@@ -160,10 +129,12 @@ def _only_needed(
         wanted.discard(packet.pts)
         if not wanted:
             break
-    yield file.last_packet()
+    yield None
 
 
-def _decode(file: VideoFile, packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
+def _decode(
+    file: VideoFile, packets: Iterator[av.Packet | None]
+) -> Iterator[av.VideoFrame]:
     """Decodes packet by packet, so that a damaged one loses only its own frame."""
     for packet in packets:
         yield from file.decode(packet)
