@@ -8,8 +8,9 @@ same files and makes batches of them, ours with as many decoding threads as PyTo
 DataLoader has worker processes. All antialias where frames are scaled down. The first
 batches of a round are not timed, because they may have been prefetched. PSNR and mean
 difference are relative to a reference: every frame decoded, scaled as a whole by Pillow
-(bicubic, antialiased), cropped. `libavcodec alone` decodes the frames of the same clips
-that are needed, and does nothing else. The clock: harness/clock.py.
+(bicubic, antialiased), cropped. `decoder` is libavcodec, which decodes the frames of
+the same clips that are needed, and does nothing else, one file in each worker;
+`decoder_by_file` has one file after the other and as many threads of the decoder. The clock: harness/clock.py.
 """
 
 import json
@@ -28,7 +29,7 @@ from harness.report import Report, number, print_header, print_row
 from harness.workers import Subject
 
 OURS = "ours"
-FLOOR = "libavcodec alone"
+FLOORS = ("decoder", "decoder_by_file")
 PEERS = (
     "pyav_cv2",
     "pyav_torch",
@@ -72,6 +73,7 @@ def parse_arguments():
     add("--clips", type=pathlib.Path, nargs="+", help="files, or folders of them")
     add("--videos", type=choices_of(VIDEOS), default=",".join(VIDEOS), help="generated")
     add("--peers", type=choices_of(PEERS), default=",".join(PEERS))
+    add("--floors", type=choices_of(FLOORS), default=",".join(FLOORS))
     add("--no-peers", action="store_true", help="measure ours only; needs no PyTorch")
     add("--workers", type=positive, default=len(os.sched_getaffinity(0)))
     add("--batch", type=positive, default=8)
@@ -118,7 +120,7 @@ def measure(args, clock, report, name, clips):
             args.peer_python if pipeline in args.peers else sys.executable,
             is_peer=pipeline in args.peers,
         )
-        for pipeline in (OURS, FLOOR, *args.peers)
+        for pipeline in (OURS, *args.floors, *args.peers)
     }
     measured = clock.measure(subjects)
     expected = reference(job["cuts"][: min(args.batch, COMPARED)])

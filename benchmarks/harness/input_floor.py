@@ -6,6 +6,7 @@ referred to; they are not converted.
 """
 
 import concurrent.futures
+import functools
 import os
 import threading
 
@@ -15,21 +16,25 @@ _local = threading.local()
 _known = {}
 
 
-def batches(cuts, batch_size, workers):
-    """Endless batches of decoded clips, of which nothing is kept."""
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+def batches(cuts, batch_size, files, threads):
+    """Endless batches of decoded clips, of which nothing is kept.
+
+    So many `files` are decoded at once, each by so many `threads` of libavcodec.
+    """
+    decode = functools.partial(_decode, threads)
+    with concurrent.futures.ThreadPoolExecutor(files) as pool:
         while True:
             for first in range(0, len(cuts) - batch_size + 1, batch_size):
-                yield list(pool.map(_decode, cuts[first : first + batch_size]))
+                yield list(pool.map(decode, cuts[first : first + batch_size]))
 
 
-def _decode(cut):
+def _decode(threads, cut):
     """The number of frames that were decoded."""
     file = os.stat(cut.path).st_ino  # which has many names
     packets, times = _packets(file, cut.path)
     wanted = {times[number] for number in cut.frames}
     keys = [p.pts for p in packets if p.is_keyframe and p.pts <= min(wanted)]
-    context = _context(file, cut.path)
+    context = _context(file, cut.path, threads)
     context.flush_buffers()
     started, count = False, 0
     for packet in packets:
@@ -52,11 +57,12 @@ def _packets(file, path):
     return _known[file]
 
 
-def _context(file, path):
-    """This thread's decoder of a file, with one thread."""
+def _context(file, path, threads):
+    """This thread's decoder of a file."""
     if getattr(_local, "file", None) != file:
         with av.open(path) as container:
             _local.context = container.streams.video[0].codec_context
-        _local.context.thread_type, _local.context.thread_count = "NONE", 1
+        _local.context.thread_type = "FRAME" if threads > 1 else "NONE"
+        _local.context.thread_count = threads
         _local.file = file
     return _local.context

@@ -9,7 +9,7 @@ from harness.input_clips import Cut
 from harness.process import Made, timed
 
 OURS = "ours"
-FLOOR = "libavcodec alone"
+SIDE_BY_SIDE, BY_FILE = "decoder", "decoder_by_file"
 
 
 def make(name, job, count):
@@ -37,7 +37,7 @@ def make(name, job, count):
 
     def values():
         first = next(batches)
-        return [] if name == FLOOR else [first[0].numpy()]
+        return [] if name in (SIDE_BY_SIDE, BY_FILE) else [first[0].numpy()]
 
     return Made({}, values, measure=measure)
 
@@ -46,10 +46,13 @@ def _batches(name, job):
     if name == OURS:
         return _our_batches(job)
     cuts = [Cut(*cut) for cut in job["cuts"]]
-    if name == FLOOR:
+    if name in (SIDE_BY_SIDE, BY_FILE):
         from harness import input_floor
 
-        return input_floor.batches(cuts, job["batch_size"], job["workers"])
+        files, threads = job["workers"], 1
+        if name == BY_FILE:
+            files, threads = threads, files
+        return input_floor.batches(cuts, job["batch_size"], files, threads)
     from harness import input_peers
 
     return input_peers.batches(name, cuts, job["batch_size"], job["workers"])
