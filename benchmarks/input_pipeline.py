@@ -10,7 +10,8 @@ batches of a round are not timed, because they may have been prefetched. PSNR an
 difference are relative to a reference: every frame decoded, scaled as a whole by Pillow
 (bicubic, antialiased), cropped. `decoder` is libavcodec, which decodes the frames of
 the same clips that are needed, and does nothing else, one file in each worker;
-`decoder_by_file` has one file after the other and as many threads of the decoder. The clock: harness/clock.py.
+`decoder_by_file` has one file after the other and as many threads of the decoder. The
+clock: harness/clock.py.
 """
 
 import json

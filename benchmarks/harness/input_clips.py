@@ -12,7 +12,7 @@ NUM_FRAMES = 250  # ten seconds, as Kinetics' clips
 # As scripts that download Kinetics compress it, with one keyframe; always two B-frames
 # in a row, one of which refers to the other: nothing refers to a third of all frames.
 X264 = {"crf": "23", "preset": "medium", "g": "250", "bf": "2", "b_strategy": "0"}
-# Keyframes every 128 frames, and hidden alternate reference frames: the defaults.
+# In one pass; keyframes every 128 frames, the default. Each frame is referred to.
 VP9 = {"crf": "33", "b": "0", "deadline": "good", "cpu-used": "4"}
 MOST_SHIFT = 64  # pixels
 

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainers.video_classification.data.cropping import ArrayPicture, cut_windows
+from trainers.video_classification.data.cropping import (
+    ArrayPicture,
+    cut_windows,
+    scale,
+)
 from trainers.video_classification.data.views import Window
 
 
@@ -52,6 +56,13 @@ def test_it_is_the_window_of_the_scaled_frame(size, scaled, place):
     difference = cut(image, [window])[0] - expected(image, window, Image.BICUBIC)
     assert abs(difference.mean()) < 0.15
     assert 10 * np.log10(255**2 / np.mean(difference**2)) > 42  # half a pixel off: 41
+
+
+@pytest.mark.parametrize("size", [(250, 250), (360, 271), (451, 300), (224, 300)])
+def test_means_over_areas_are_rounded_to_the_nearest_level(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    expected = cv2.resize(image, (224, 223), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(scale(image, 223, 224), expected)
 
 
 def test_what_is_not_scaled_is_exact():
