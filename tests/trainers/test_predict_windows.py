@@ -429,10 +429,12 @@ def test_lines_are_written_as_they_come(tmp_path):
 
 def test_videos_are_scored_two_at_once_and_written_in_their_order(tmp_path, predicted):
     videos = [write(tmp_path / f"{i}.mkv", noise(20, seed=i)) for i in range(4)]
-    both = threading.Barrier(2, timeout=60)
+    both, passed = threading.Barrier(2, timeout=60), threading.Event()
 
     def score(views):
-        both.wait()  # an error if no other thread gets here
+        if not passed.is_set():  # later ones need not be read in pairs
+            both.wait()  # an error if no other thread gets here
+            passed.set()
         return weighted_means(views)
 
     found = predicted(make_predictor(score), *videos)
