@@ -23,7 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from harness import workers
 from harness.clock import Clock, Figure
-from harness.input_clips import link_clips, make_clips
+from harness.input_clips import VIDEOS, link_clips, make_clips
 from harness.networks import BLOCKS, NETWORKS, POLICIES, THEIRS, Case
 from harness.operation import relative_error
 from harness.options import choices_of, clock_parser, parse, positive
@@ -121,7 +121,8 @@ def prepare(args, folder):
         clips = link_clips(folder, args.clips, args.videos)
     else:
         size = args.side, args.side * 4 // 3 // 2 * 2  # of Kinetics: 256 x 340
-        clips = make_clips(folder, size, args.videos)
+        video = VIDEOS["340x256"]._replace(size=size)
+        clips = make_clips(folder, video, args.videos)
     num_originals = len(args.clips or [clips])
     originals = sorted(pathlib.Path(clips).rglob("*.*"))[:num_originals]
     plans = {
