@@ -21,9 +21,9 @@ import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from harness import workers
 from harness.clock import Clock, Figure
 from harness.input_clips import VIDEOS, link_clips, make_clips
+from harness.network_run import save_weights
 from harness.networks import BLOCKS, NETWORKS, POLICIES, THEIRS, Case
 from harness.operation import relative_error
 from harness.options import choices_of, clock_parser, parse, positive
@@ -37,7 +37,7 @@ from harness.report import (
     scientific,
 )
 from harness.video_test_job import PROTOCOLS, Job, views_of
-from harness.workers import CannotRun, Subject
+from harness.workers import Subject
 
 LABELS = {
     "predict": "ours, `--mode predict`",
@@ -137,7 +137,10 @@ def measure(args, clock, report, dtype, clips, plans):
     names = "depth", "width", "frames", "side"
     sizes = {name: getattr(args, name) for name in names}
     case = Case(args.model, dtype, batch=1, **sizes)
-    weights = save_weights(args, clock, case) if args.peers else None
+    weights = None
+    if args.peers:
+        weights = save_weights(args, clock, case, str(clock.folder / "weights.npz"))
+        args.peers = args.peers if weights else []
     job = Job(
         case,
         args.train_side,
@@ -156,20 +159,6 @@ def measure(args, clock, report, dtype, clips, plans):
     job.write(path)
     measured = clock.measure(subjects_of(args, str(path)))
     return print_rows(report, job, measured)
-
-
-def save_weights(args, clock, case):
-    """The file of the network's weights, or None if there is no PyTorch."""
-    path = str(clock.folder / "weights.npz")
-    function = "harness.network_torch:save_weights"
-    subject = Subject("PyTorch", function, (case, path), args.peer_python, True)
-    try:
-        workers.call(subject)
-    except CannotRun as error:
-        clock.leave_out(subject, error)
-        args.peers = []
-        return None
-    return path
 
 
 def subjects_of(args, job):

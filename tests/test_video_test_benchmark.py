@@ -50,6 +50,15 @@ def test_ours_are_measured_without_peers():
     assert all(float(cells[2].split()[0]) > 0 for cells in rows)
 
 
+@pytest.mark.slow
+def test_without_torch_ours_are_measured(tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    rows = run("--ours", "predict", "--peer-python", str(python))
+    assert [cells[0] for cells in rows] == OURS[:1]
+
+
 def test_clips_that_are_not_there_are_named(benchmark, monkeypatch, tmp_path):
     options = ["video_test.py", "--clips", str(tmp_path / "gone.mp4")]
     monkeypatch.setattr(sys, "argv", options)

@@ -164,7 +164,9 @@ def measure(args, watch, report, kind, case):
 def subjects_of(args, watch, kind, case, folder):
     """The forms, all with the same weights; and the expected values, if any."""
     peers = [key for key in args.peers if key != NO_PEER]
-    weights = _weights(args, watch, case, f"{folder}/weights.npz") if peers else None
+    weights = None
+    if peers:
+        weights = save_weights(args, watch, case, f"{folder}/weights.npz")
     subjects = {}
     for key in args.forms:
         source = weights
@@ -184,7 +186,7 @@ def subjects_of(args, watch, kind, case, folder):
     return subjects, watch.values(eager)
 
 
-def _weights(args, watch, case, path):
+def save_weights(args, watch, case, path):
     """The file of the peer's weights, or None if there is no peer."""
     arguments = "harness.network_torch:save_weights", (case, path), args.peer_python
     saved = watch.attempt(Subject("PyTorch", *arguments, is_peer=True))

@@ -78,6 +78,7 @@ def cut_windows(picture: Picture, windows: Sequence[Window], views: np.ndarray) 
     top, bottom = _range(windows, "top", 0)
     left, right = _range(windows, "left", 1)
     if (bottom - top) * (right - left) > _SPARSE * views[..., 0].size:
+        picture = ArrayPicture(picture.rgb())  # converted once for all of them
         for window, view in zip(windows, views, strict=True):
             _cut_piece(picture, [window], [view])
     else:
