@@ -70,12 +70,37 @@ def _filter_gradient(x, dy, shape):
     return tf.reshape(gradient, shape)
 
 
+@functools.cache
+def _lacks_grouped_gradients(dtype):
+    """Whether convolutions of groups of channels have no gradients in half precision.
+
+    On CPUs only oneDNN has them, in float16 and bfloat16 only for some processors.
+    """
+    if dtype not in (tf.bfloat16, tf.float16):
+        return False
+    with tf.init_scope():
+        try:
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=[1, 3, 3, 4],
+                filter=tf.zeros((3, 3, 2, 4), dtype),
+                out_backprop=tf.zeros((1, 3, 3, 4), dtype),
+                strides=[1] * 4,
+                padding="SAME",
+            )
+        except tf.errors.OpError:
+            return True
+    return False
+
+
 def grouped_conv2d(x, kernel, strides, padding):
     """Convolution of `(B, H, W, C)` by `(h, w, C / groups, filters)`.
 
     TensorFlow's own kernel. `keras.ops.conv` compiles grouped convolutions by XLA,
     which on CPUs takes more than 100 times as long.
     """
+    if _lacks_grouped_gradients(x.dtype):
+        y = grouped_conv2d(tf.cast(x, tf.float32), kernel, strides, padding)
+        return tf.cast(y, x.dtype)
     kernel = tf.cast(tf.convert_to_tensor(kernel), x.dtype)
     return tf.nn.conv2d(x, kernel, list(strides), padding.upper())
 
@@ -85,6 +110,9 @@ def padded_conv2d(x, kernel, strides, pads):
 
     Padding within the operation would be slower, and fails for groups of channels.
     """
+    if kernel.shape[-2] != x.shape[-1] and _lacks_grouped_gradients(x.dtype):
+        y = padded_conv2d(tf.cast(x, tf.float32), kernel, strides, pads)
+        return tf.cast(y, x.dtype)
     kernel = tf.cast(tf.convert_to_tensor(kernel), x.dtype)
     options = {"strides": [1, *strides, 1], "padding": "VALID"}
 
